@@ -1,0 +1,20 @@
+# One library a module, one floor a module: docs/architecture.md. tests/lint/check_layers.py reads the
+# same table from src/CMakeLists.txt and holds the #includes to it.
+
+# signet_module(NAME FLOOR n LINKS modules... LIBRARIES third-party...)
+function(signet_module name)
+  cmake_parse_arguments(arg "" "FLOOR" "LINKS;LIBRARIES" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp)
+  if(NOT sources)
+    return()
+  endif()
+  add_library(signet_${name} STATIC ${sources})
+  target_include_directories(signet_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
+  foreach(link IN LISTS arg_LINKS)
+    target_link_libraries(signet_${name} PUBLIC signet_${link})
+  endforeach()
+  target_link_libraries(signet_${name} PUBLIC ${arg_LIBRARIES})
+  if(NOT name STREQUAL "base" AND TARGET signet_pch)
+    target_precompile_headers(signet_${name} REUSE_FROM signet_pch)
+  endif()
+endfunction()

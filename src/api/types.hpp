@@ -1,0 +1,205 @@
+// api/types.hpp - the objects of signet.dev/v1alpha1 as C++ values.
+//
+// Field names and meaning are those of crds/*.yaml. Values here have passed
+// FromJson (types.cpp) and Validate (validate.hpp); nothing here does I/O.
+//
+// Thread-safety: values.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.hpp"
+#include "base/clock.hpp"
+#include "encoding/algorithm.hpp"
+#include "encoding/pkcs11_uri.hpp"
+
+namespace signet::api {
+
+using encoding::HashAlgorithm;
+using encoding::KeyAlgorithm;
+using encoding::SignatureAlgorithm;
+
+inline constexpr std::string_view kGroup = "signet.dev";
+inline constexpr std::string_view kVersion = "v1alpha1";
+inline constexpr std::string_view kApiVersion = "signet.dev/v1alpha1";
+inline constexpr std::size_t kMaxMessageBytes = 64 * 1024;  ///< decoded
+
+struct ObjectMeta {
+  std::string name;
+  std::string ns;  ///< empty for cluster-scoped kinds
+  std::string uid;
+  std::string resource_version;
+  std::int64_t generation = 0;
+  base::TimePoint creation_time{};
+  bool deleting = false;  ///< deletionTimestamp is set
+};
+
+/// metav1.Condition.
+struct Condition {
+  std::string type;
+  bool status = false;  ///< "True" or "False"; we never write "Unknown"
+  std::string reason;   ///< CamelCase
+  std::string message;
+  std::int64_t observed_generation = 0;
+  base::TimePoint last_transition_time{};
+};
+
+// ---- SigningPolicy ---------------------------------------------------------------------
+
+struct LabelSelectorRequirement {
+  enum class Operator : std::uint8_t { kIn, kNotIn, kExists, kDoesNotExist };
+  std::string key;
+  Operator op = Operator::kIn;
+  std::vector<std::string> values;
+};
+struct LabelSelector {
+  std::map<std::string, std::string> match_labels;
+  std::vector<LabelSelectorRequirement> match_expressions;
+};
+
+struct Subject {
+  enum class Kind : std::uint8_t { kServiceAccount, kUser, kGroup };
+  Kind kind = Kind::kServiceAccount;
+  std::string name;                                 ///< glob
+  std::string ns;                                   ///< ServiceAccount: exactly one of ns and namespace_selector
+  std::optional<LabelSelector> namespace_selector;  ///< never empty
+};
+
+struct ArtifactRule {
+  std::string name;                      ///< glob over '/' segments
+  std::vector<std::string> media_types;  ///< globs; none = any
+};
+
+struct TimeOfDay {
+  int minutes = 0;  ///< since midnight, [0, 1440]; "24:00" is allowed as an end
+};
+struct Window {
+  std::vector<int> days;  ///< 0 = Sunday ... 6 = Saturday, the day a window starts on; none = every day
+  TimeOfDay from;
+  TimeOfDay to;           ///< to <= from: ends on the next day
+  std::string time_zone;  ///< IANA name; empty = UTC
+};
+
+struct Quota {
+  enum class Scope : std::uint8_t { kPolicy, kSubject };
+  std::optional<std::int64_t> per_second;  ///< [1, 1000000]
+  std::optional<std::int64_t> per_day;     ///< [1, 10^9], UTC days
+  Scope scope = Scope::kPolicy;
+};
+
+struct Approvals {
+  int required = 0;
+  std::vector<Subject> approvers;
+  std::optional<std::chrono::seconds> valid_for;
+};
+
+struct KeyGenerate {
+  KeyAlgorithm algorithm = KeyAlgorithm::kEcdsa;
+  int size = 0;  ///< bits; 0 for Ed25519
+};
+struct KeySpec {
+  encoding::Pkcs11Uri uri;
+  std::optional<KeyGenerate> generate;  ///< absent: the key must exist already
+};
+
+struct SigningPolicySpec {
+  std::string description;
+  bool suspend = false;
+  bool allow_direct = false;
+  KeySpec key;
+  std::vector<SignatureAlgorithm> algorithms;  ///< at least one; the first is the default
+  std::vector<Subject> subjects;               ///< none = nobody
+  std::vector<ArtifactRule> artifacts;         ///< none = anything
+  std::vector<Window> windows;                 ///< none = always
+  std::optional<Quota> quota;
+  std::optional<Approvals> approvals;
+  bool verify_signatures = true;
+};
+
+/// status.key of a policy: what is known of its key pair.
+struct KeyStatus {
+  std::string key_id;  ///< lower-case hex SHA-256 of the DER SubjectPublicKeyInfo (64 characters)
+  KeyAlgorithm algorithm = KeyAlgorithm::kEcdsa;
+  int size = 0;
+  std::string public_key;  ///< PEM
+  bool sensitive = false;
+  bool extractable = false;
+  bool never_extractable = false;
+  bool local = false;
+};
+
+struct SigningPolicyStatus {
+  std::int64_t observed_generation = 0;
+  std::vector<Condition> conditions;
+  std::optional<KeyStatus> key;
+};
+
+struct SigningPolicy {
+  ObjectMeta metadata;
+  SigningPolicySpec spec;
+  SigningPolicyStatus status;
+};
+
+// ---- SigningRequest --------------------------------------------------------------------
+
+/// OCI style sha256:<hex>.
+struct Digest {
+  HashAlgorithm hash = HashAlgorithm::kSha256;
+  base::Bytes value;  ///< 32, 48 or 64 bytes
+};
+
+struct Artifact {
+  std::string name;        ///< a claim of the caller, not a boundary
+  std::string media_type;  ///< may be empty
+  std::map<std::string, std::string> annotations;
+};
+
+struct Requester {
+  std::string username;
+  std::string uid;
+  std::vector<std::string> groups;
+  std::map<std::string, std::vector<std::string>> extra;
+};
+
+struct SigningRequestSpec {
+  std::string policy_name;
+  std::optional<Digest> digest;        ///< exactly one of digest and message
+  std::optional<base::Bytes> message;  ///< at most kMaxMessageBytes
+  std::optional<SignatureAlgorithm> algorithm;
+  std::optional<Artifact> artifact;
+  std::chrono::seconds expires_after{std::chrono::hours(24)};
+  std::optional<std::int64_t> ttl_seconds_after_finished;
+  std::optional<Requester> requester;
+};
+
+struct SigningRequestStatus {
+  std::int64_t observed_generation = 0;
+  std::vector<Condition> conditions;
+  std::string signature;  ///< base64; empty until signed
+  std::string algorithm;
+  std::string key_id;
+  std::string public_key;  ///< PEM
+  std::string policy_name;
+  std::string policy_uid;
+  std::int64_t policy_generation = 0;
+  std::string signed_at;    ///< RFC 3339
+  std::string finished_at;  ///< RFC 3339
+  std::string record;       ///< operation id in the audit record
+};
+
+struct SigningRequest {
+  ObjectMeta metadata;
+  SigningRequestSpec spec;
+  SigningRequestStatus status;
+};
+
+/// The condition of that type, or nullptr; points into `conditions`.
+const Condition* FindCondition(const std::vector<Condition>& conditions, std::string_view type);
+
+}  // namespace signet::api

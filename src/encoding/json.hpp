@@ -1,0 +1,20 @@
+// encoding/json.hpp - the one way JSON text becomes a value: strict and bounded.
+//
+// Refuses duplicate keys, depth over 32, text that is not UTF-8, numbers that do
+// not fit, and anything after the value.
+#pragma once
+
+#include <cstddef>
+#include <nlohmann/json_fwd.hpp>
+#include <string_view>
+
+#include "base/result.hpp"
+
+namespace signet::encoding {
+
+inline constexpr std::size_t kMaxJsonDepth = 32;
+
+/// @return kInvalidArgument, reason "Malformed", saying where.
+base::Result<nlohmann::json> ParseJson(std::string_view text);
+
+}  // namespace signet::encoding

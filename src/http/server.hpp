@@ -1,0 +1,76 @@
+// http/server.hpp - HTTP/1.1 on Unix sockets and loopback TCP, with limits before parsing.
+//
+// Thread-safety: create, Listen and Stop on the reactor's thread. Handlers run on
+//                that thread; a Responder may be called there, once, now or later.
+// Blocking:      never.
+// Limits:        Options; header and body are capped before anything is parsed; one request of a
+//                connection is in work at a time (pipelined bytes wait in a bounded buffer).
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/reactor.hpp"
+#include "base/result.hpp"
+#include "identity/principal.hpp"
+
+namespace signet::http {
+
+struct Request {
+  std::string_view method;        ///< "GET", "POST", ...
+  std::string_view target;        ///< path without query, as sent
+  std::string_view query;         ///< after '?', may be empty
+  std::string_view content_type;  ///< lower case, without parameters
+  std::string_view body;
+  std::optional<identity::PeerInfo> peer;  ///< Unix sockets
+  std::vector<std::pair<std::string_view, std::string_view>> headers;  ///< the few that handlers asked for (Idempotency-Key)
+};
+struct Response {
+  int status = 200;
+  std::string content_type = "application/json";
+  std::string body;
+  std::vector<std::pair<std::string, std::string>> headers;  ///< Retry-After, Allow
+};
+using Responder = std::function<void(Response)>;
+/// All views of the request die when the handler returns.
+using Handler = std::function<void(const Request&, Responder)>;
+/// Makes the response for what the server itself refuses (400, 408, 413, 431, 503): problem+json.
+using Refuse = std::function<Response(int status, std::string_view code, std::string_view detail)>;
+
+struct Limits {
+  std::size_t header_bytes = 16 * 1024;
+  std::size_t body_bytes = 1024 * 1024;
+  std::chrono::milliseconds header_time{10000};  ///< to receive a request once its first byte came
+  std::chrono::milliseconds idle_time{300000};   ///< keep-alive without a request
+  std::chrono::milliseconds write_time{10000};
+  std::size_t connections = 512;                 ///< more are closed at accept
+};
+
+class Server {
+ public:
+  struct Options {
+    std::string unix_path;               ///< one of unix_path and tcp; mode `unix_mode`
+    std::uint32_t unix_mode = 0660;
+    std::vector<std::uint32_t> allowed_uids;  ///< empty: all
+    std::string tcp;                     ///< "127.0.0.1:PORT"; PORT 0 picks one (see port())
+    bool require_loopback_host = false;  ///< loopback port: Host must name loopback
+    Limits limits;
+  };
+  virtual ~Server() = default;  ///< closes; removes its Unix socket
+  /// A stale Unix socket (nobody answers) is replaced, a live one refused.
+  /// @return kFailedPrecondition the address is in use; kInvalidArgument not loopback, path over 107 bytes
+  static base::Result<std::unique_ptr<Server>> Listen(base::Reactor& reactor, Options options, Handler handler,
+                                                      Refuse refuse);
+  /// Stops accepting, lets requests in work finish, then calls `drained` (at once when idle).
+  virtual void Drain(std::function<void()> drained) = 0;
+  [[nodiscard]] virtual std::uint16_t port() const = 0;
+  [[nodiscard]] virtual std::size_t connections() const = 0;
+};
+
+}  // namespace signet::http

@@ -1,0 +1,88 @@
+// kube/object_store.hpp - objects in a store with Kubernetes semantics.
+//
+// The controllers see only this. Implementations: RestStore (an API server, rest_store.hpp)
+// and store::DirectoryStore (a folder of manifests).
+//
+// Thread-safety: every method from any thread.
+// Blocking:      every method but Watch blocks until the answer or its deadline (about 10 s to the
+//                first byte, 30 s in all). Never call on the reactor's thread.
+// Errors:        kNotFound, kAlreadyExists, kAborted (409, or a failed precondition: read again),
+//                kPermissionDenied (403), kUnauthenticated (401), kInvalidArgument (400, 422),
+//                kUnavailable (no connection, 429, 5xx), kDeadlineExceeded.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.hpp"
+
+namespace signet::kube {
+
+struct Resource {
+  std::string group;    ///< "" for core
+  std::string version;  ///< "v1alpha1"
+  std::string plural;   ///< "signingrequests"
+  std::string kind;     ///< "SigningRequest"
+  bool namespaced = true;
+
+  friend bool operator==(const Resource&, const Resource&) = default;
+};
+
+struct List {
+  std::vector<nlohmann::json> items;
+  std::string resource_version;
+};
+
+struct WatchEvent {
+  enum class Type : std::uint8_t { kAdded, kModified, kDeleted, kBookmark };
+  Type type = Type::kAdded;
+  nlohmann::json object;
+};
+
+/// A running watch. Destroying it cancels and waits until no callback runs any more.
+class Watch {
+ public:
+  virtual ~Watch() = default;
+};
+
+struct WatchSink {
+  /// Events in order. Runs on a thread of the implementation: be short, never block.
+  std::function<void(WatchEvent)> on_event;
+  /// Exactly once, last: the watch ended. Ok = regular end (start again from the last version);
+  /// kAborted = the version is too old (410): list again; others: wait, then list again.
+  std::function<void(base::Status)> on_end;
+};
+
+class ObjectStore {
+ public:
+  virtual ~ObjectStore() = default;
+
+  virtual base::Result<nlohmann::json> Get(const Resource& resource, std::string_view ns, std::string_view name) = 0;
+  /// All objects of all namespaces (pages inside).
+  virtual base::Result<List> ListAll(const Resource& resource) = 0;
+  virtual base::Result<nlohmann::json> Create(const Resource& resource, std::string_view ns,
+                                              const nlohmann::json& object) = 0;
+  /// Replaces (PUT); object.metadata.resourceVersion is the precondition.
+  virtual base::Result<nlohmann::json> Update(const Resource& resource, std::string_view ns, std::string_view name,
+                                              const nlohmann::json& object) = 0;
+  /// Writes the status sub-resource by merge patch, if resourceVersion is still `resource_version`
+  /// and uid still `uid`; kAborted otherwise. `status` replaces the members it names.
+  virtual base::Result<nlohmann::json> PatchStatus(const Resource& resource, std::string_view ns,
+                                                   std::string_view name, std::string_view uid,
+                                                   std::string_view resource_version,
+                                                   const nlohmann::json& status) = 0;
+  virtual base::Status Delete(const Resource& resource, std::string_view ns, std::string_view name,
+                              std::string_view uid) = 0;
+  /// Starts a watch after `resource_version`. Does not block; failures arrive by on_end.
+  virtual std::unique_ptr<Watch> StartWatch(const Resource& resource, std::string_view resource_version,
+                                            WatchSink sink) = 0;
+  /// True when writers of this store are vouched for by its owner (the directory store), so that
+  /// spec.requester may be taken as written (identity: asserted).
+  [[nodiscard]] virtual bool TrustsRequesters() const = 0;
+};
+
+}  // namespace signet::kube

@@ -1,0 +1,72 @@
+// policy/decide.hpp - may this caller have this signature now? A pure function.
+//
+// No I/O, no clock, no state: everything arrives in Facts. Quotas, which count, are in quota.hpp.
+// Order: subject first (a caller who is no subject learns nothing else), then suspended, algorithm,
+// artifact, window, approvals.
+//
+// Thread-safety: pure; a CompiledPolicy is immutable.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "api/types.hpp"
+#include "base/clock.hpp"
+#include "base/result.hpp"
+#include "identity/principal.hpp"
+
+namespace signet::policy {
+
+enum class Reason : std::uint8_t {
+  kAllowed,
+  kNotAllowed,           ///< no subject matches: indistinguishable from an unknown policy outside
+  kSuspended,
+  kAlgorithmNotAllowed,
+  kArtifactNotAllowed,
+  kOutsideWindow,
+  kAwaitingApproval,
+  kQuotaExceeded,  ///< never from Decide; QuotaLedger's
+};
+/// "NotAllowed", "Suspended", ...
+std::string_view Name(Reason reason);
+
+struct Facts {
+  const identity::Principal* principal = nullptr;
+  std::optional<encoding::SignatureAlgorithm> algorithm;  ///< nothing: the policy's first
+  const api::Artifact* artifact = nullptr;                ///< nullptr: none claimed
+  base::TimePoint now{};
+  /// Labels of a namespace; nullptr where selectors and groups never match (direct mode).
+  const std::function<const std::map<std::string, std::string>*(std::string_view ns)>* namespace_labels = nullptr;
+  bool match_groups = true;  ///< false in direct mode: Groups never match an asserted subject
+  int approvals = 0;         ///< valid approvals counted by the caller
+};
+
+struct Decision {
+  Reason reason = Reason::kNotAllowed;
+  encoding::SignatureAlgorithm algorithm = encoding::SignatureAlgorithm::kEcdsaWithSha256;  ///< when allowed
+  std::string message;  ///< what to do next; safe for a caller whose subject matched
+  std::optional<base::TimePoint> retry_at;  ///< kOutsideWindow: the next opening
+  [[nodiscard]] bool allowed() const { return reason == Reason::kAllowed; }
+};
+
+/// A policy with its globs and time zones prepared.
+class CompiledPolicy {
+ public:
+  /// @return kInvalidArgument when a time zone is unknown.
+  static base::Result<std::shared_ptr<const CompiledPolicy>> Compile(api::SigningPolicy policy);
+
+  [[nodiscard]] const api::SigningPolicy& policy() const { return policy_; }
+  [[nodiscard]] Decision Decide(const Facts& facts) const;
+  /// Only the subject test (for /v1/keys).
+  [[nodiscard]] bool IsSubject(const Facts& facts) const;
+
+ private:
+  explicit CompiledPolicy(api::SigningPolicy policy) : policy_(std::move(policy)) {}
+  api::SigningPolicy policy_;
+};
+
+}  // namespace signet::policy

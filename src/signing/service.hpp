@@ -1,0 +1,123 @@
+// signing/service.hpp - the one pipeline that every signature passes.
+//
+// cap size -> (authenticated by the door) -> decide -> record intent -> sign -> verify ->
+// record outcome -> check that the policy has not turned against us -> release.
+//
+// Thread-safety: reactor thread only; callbacks run there, exactly once, never before the call returns.
+// Errors:        reason is the problem code / condition reason: NotAllowed, Suspended,
+//                AlgorithmNotAllowed, ArtifactNotAllowed, OutsideWindow, ApprovalRequired,
+//                QuotaExceeded, DigestMismatch, HSMUnavailable, AuditUnavailable, PolicyStale, Busy,
+//                KeyNotReady, VerificationFailed, MechanismMissing, Malformed.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/types.hpp"
+#include "audit/journal.hpp"
+#include "base/clock.hpp"
+#include "base/reactor.hpp"
+#include "base/result.hpp"
+#include "identity/principal.hpp"
+#include "policy/decide.hpp"
+#include "policy/quota.hpp"
+#include "token/hsm.hpp"
+
+namespace signet::signing {
+
+/// One policy as it is in force now, with its key. Immutable; replaced as a whole.
+struct ActivePolicy {
+  std::shared_ptr<const policy::CompiledPolicy> compiled;
+  std::string hash;                   ///< hex SHA-256 of the canonical spec
+  std::optional<token::KeyInfo> key;  ///< nothing: not ready, and why:
+  std::string not_ready_reason;       ///< KeyNotFound, KeyLost, KeyChanged, HSMUnavailable, ...
+  std::string not_ready_message;
+  base::SteadyPoint confirmed_at{};  ///< when the source last knew this to be the truth
+};
+
+/// Where policies come from (a folder; the API server). Reactor thread.
+class PolicySource {
+ public:
+  virtual ~PolicySource() = default;
+  /// nullptr: no such policy.
+  [[nodiscard]] virtual std::shared_ptr<const ActivePolicy> Find(std::string_view name) const = 0;
+  [[nodiscard]] virtual std::vector<std::shared_ptr<const ActivePolicy>> All() const = 0;
+};
+
+enum class Door : std::uint8_t { kSocket, kController, kGateway };
+std::string_view Name(Door door);
+
+/// Who asks, as the door has authenticated them.
+struct Caller {
+  Door door = Door::kSocket;
+  identity::Principal principal;
+  std::optional<identity::PeerInfo> peer;
+};
+
+struct SignCall {
+  std::string policy;
+  std::optional<api::Digest> digest;  ///< exactly one of digest and message
+  std::optional<base::Bytes> message;
+  std::optional<api::SignatureAlgorithm> algorithm;  ///< nothing: the policy's first
+  std::optional<api::Artifact> artifact;
+  int approvals = 0;  ///< controller door
+  std::string request_namespace, request_name, request_uid;  ///< controller door
+};
+
+struct Signed {
+  base::Bytes signature;  ///< DER for ECDSA
+  api::SignatureAlgorithm algorithm{};
+  crypto::PublicKey public_key;
+  std::string record;  ///< operation id
+  std::string policy_name, policy_uid;
+  std::int64_t policy_generation = 0;
+  base::TimePoint signed_at{};
+};
+
+/// An error with the time after which asking again makes sense (429 and 503).
+struct Refused {
+  base::Error error;
+  std::optional<base::Duration> retry_after;
+};
+
+class SigningService {
+ public:
+  struct Options {
+    bool direct_mode = false;  ///< socket in direct mode: allowDirect required; groups and selectors never match
+    std::chrono::seconds policy_max_age{120};  ///< older: 503 PolicyStale
+    std::size_t max_in_flight = 4096;          ///< beyond: 503 Busy
+  };
+  using Answer = tl::expected<Signed, Refused>;
+  using Done = std::function<void(Answer)>;
+  using BatchDone = std::function<void(std::vector<Answer>)>;
+  using NamespaceLabels = std::function<const std::map<std::string, std::string>*(std::string_view ns)>;
+
+  virtual ~SigningService() = default;
+  virtual void Sign(const Caller& caller, SignCall call, Done done) = 0;
+  /// At most 256 calls; one answer per call, in order; all intents in one append.
+  virtual void SignBatch(const Caller& caller, std::vector<SignCall> calls, BatchDone done) = 0;
+  /// What Sign would decide, without counting, recording or signing.
+  [[nodiscard]] virtual policy::Decision Explain(const Caller& caller, const SignCall& call) const = 0;
+  /// Policies of which the caller is a subject, for /v1/keys.
+  [[nodiscard]] virtual std::vector<std::shared_ptr<const ActivePolicy>> Visible(const Caller& caller) const = 0;
+  /// nullptr both for unknown policies and for callers who are no subject (invariant 7).
+  [[nodiscard]] virtual std::shared_ptr<const ActivePolicy> Visible(const Caller& caller, std::string_view policy) const = 0;
+  [[nodiscard]] virtual std::size_t in_flight() const = 0;
+
+  struct Dependencies {
+    base::Reactor* reactor = nullptr;
+    const base::Clock* clock = nullptr;
+    token::Hsm* hsm = nullptr;
+    audit::Journal* journal = nullptr;
+    PolicySource* policies = nullptr;
+    policy::QuotaLedger* quotas = nullptr;
+    NamespaceLabels namespace_labels;  ///< empty in direct mode
+  };
+  static std::unique_ptr<SigningService> Create(Options options, Dependencies dependencies);
+};
+
+}  // namespace signet::signing

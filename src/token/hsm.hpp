@@ -1,0 +1,88 @@
+// token/hsm.hpp - keys by name, signatures by callback: the HSM as the floors above see it.
+//
+// An Hsm is the set of tokens that the process configuration names. Keys are
+// addressed by the policy's RFC 7512 URI, resolved once and then by an opaque
+// KeyRef: never a search per signature. Implementations: WorkerHsm (worker
+// processes that hold the PKCS#11 module, worker_hsm.hpp) and tests' FakeHsm.
+//
+// Thread-safety: call on the reactor's thread; callbacks run there, exactly once,
+//                never before the call has returned.
+// Blocking:      never; every operation has a deadline (Options of the implementation).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.hpp"
+#include "base/result.hpp"
+#include "crypto/public_key.hpp"
+#include "encoding/algorithm.hpp"
+#include "encoding/pkcs11_uri.hpp"
+
+namespace signet::token {
+
+/// Opaque; 0 names no key. Stays valid for the life of the Hsm (workers find the key again by
+/// token and CKA_ID after a restart and check that its public key is still the same).
+using KeyRef = std::uint32_t;
+
+struct KeyInfo {
+  KeyRef ref = 0;
+  crypto::PublicKey public_key;  ///< keyID, algorithm and size come from here
+  std::string token_label;
+  bool sensitive = false;
+  bool extractable = true;
+  bool never_extractable = false;
+  bool local = false;  ///< generated inside the token
+  bool can_sign = false;
+  std::vector<encoding::SignatureAlgorithm> mechanisms;  ///< what token and key can do, of our table
+};
+
+struct GenerateSpec {
+  encoding::KeyAlgorithm algorithm = encoding::KeyAlgorithm::kEcdsa;
+  int bits = 0;
+};
+
+struct HsmState {
+  bool ready = false;   ///< at least one worker of every token is logged in
+  std::string reason;   ///< CamelCase when not ready: Starting, PinRefused, PinLocked, TokenNotFound, ModuleFailed, ...
+  std::string message;  ///< what to do
+  std::uint32_t workers = 0;
+  std::uint32_t workers_ready = 0;
+};
+
+class Hsm {
+ public:
+  template <class T>
+  using Callback = std::function<void(base::Result<T>)>;
+
+  virtual ~Hsm() = default;
+
+  /// Finds the one private key that fits `uri`.
+  /// @return kNotFound             reason KeyNotFound: no token or key fits
+  ///         kFailedPrecondition   reason KeyAmbiguous: more than one fits
+  ///         kUnavailable          reason HSMUnavailable: no worker, token gone
+  virtual void Find(const encoding::Pkcs11Uri& uri, Callback<KeyInfo> done) = 0;
+
+  /// Generates a key pair (CKA_SENSITIVE, not CKA_EXTRACTABLE, random CKA_ID, label = uri.object),
+  /// finds it again and returns it. The caller makes sure that no key fits yet.
+  /// @return kInvalidArgument when the URI names no object; kAlreadyExists; kUnavailable.
+  virtual void Generate(const encoding::Pkcs11Uri& uri, const GenerateSpec& spec, Callback<KeyInfo> done) = 0;
+
+  /// Signs `input` (the digest for hashed algorithms: 32/48/64 bytes; the message for PureEd25519).
+  /// Result: DER ECDSA-Sig-Value; RSA: modulus-length octets; Ed25519: 64 octets.
+  /// @return kUnavailable  reason HSMUnavailable, the HSM did not sign: safe to ask again
+  ///         kResourceExhausted reason Busy: the queue is full
+  ///         kDeadlineExceeded, kInternal: unknown whether a signature was made: final
+  ///         kFailedPrecondition: mechanism or key cannot do this
+  virtual void Sign(KeyRef key, encoding::SignatureAlgorithm algorithm, base::ByteView input,
+                    Callback<base::Bytes> done) = 0;
+
+  [[nodiscard]] virtual HsmState State() const = 0;
+  /// Called on the loop after every change of State().ready.
+  virtual void OnStateChange(std::function<void()> handler) = 0;
+};
+
+}  // namespace signet::token

@@ -1,0 +1,143 @@
+# shellcheck shell=bash
+# Shared by the scripts of this folder: sourced, never run.
+# The caller sets `dir` (the state folder, canonical) before it calls anything that touches a cluster.
+
+umask 077 # keys and tokens live below the state folder
+
+repo=$(realpath "$(dirname "${BASH_SOURCE[0]}")/../..")
+here=$repo/tests/cluster
+default_dir=${XDG_STATE_HOME:-${HOME:?}/.local/state}/signet/cluster
+marker=.signet-cluster # says that a folder is ours to remove; also the lock
+daemons=(etcd kube-apiserver kube-controller-manager)
+
+# Steps go to stderr, so that stdout carries results only.
+step() { printf 'cluster: %s\n' "$*" >&2; }
+die() {
+  printf 'cluster: error: %s\n' "$*" >&2
+  exit 1
+}
+usage_error() {
+  printf 'cluster: error: %s (see --help)\n' "$*" >&2
+  exit 2
+}
+
+# within SECONDS COMMAND...: polls the command until it succeeds; fails at the deadline.
+within() {
+  local deadline=$((${EPOCHREALTIME/[.,]/} + $1 * 1000000))
+  shift
+  until "$@"; do
+    ((${EPOCHREALTIME/[.,]/} < deadline)) || return 1
+    sleep 0.1
+  done
+}
+
+# ---- the state folder ----
+
+exists() { [[ -f $dir/$marker ]]; }
+
+# Holds the state folder until this script ends. down.sh removes the lock file with the folder, so a waiter looks
+# whether what it got is still there.
+lock() {
+  local tries
+  for tries in 1 2 3 4 5; do
+    mkdir -p "$dir"
+    exec 9>>"$dir/$marker"
+    flock -w 300 9 || die "another script has held $dir for 5 minutes (try $tries): see 'fuser $dir/$marker'"
+    [[ $dir/$marker -ef /proc/self/fd/9 ]] && return
+  done
+  die "$dir keeps disappearing: is something else removing it?"
+}
+
+# Reads DIR/cluster.env into the variables it names, without running it.
+load() {
+  local key value
+  [[ -f $dir/cluster.env ]] || return 1
+  while IFS='=' read -r key value; do
+    case $key in
+      BIN | KUBECTL | ETCD_PORT | APISERVER_PORT) printf -v "$key" '%s' "$value" ;;
+    esac
+  done <"$dir/cluster.env"
+}
+
+# kubectl as cluster-admin of this cluster, whatever KUBECONFIG says.
+admin() {
+  "${KUBECTL:?}" --kubeconfig "$dir/kubeconfig" --cache-dir "$dir/kubectl-cache" --request-timeout=10s "$@"
+}
+
+# ---- processes ----
+
+# Prints the process id of daemon $1 when the process in its pid file is alive and ours. Process ids are reused, so
+# the program's name and this cluster's folder must both be in the command line. (A zombie has no command line.)
+pid_of() {
+  local pid argv=()
+  { read -r pid <"$dir/run/$1.pid"; } 2>/dev/null || return 1
+  [[ $pid =~ ^[1-9][0-9]*$ ]] || return 1
+  { mapfile -d '' -t argv <"/proc/$pid/cmdline"; } 2>/dev/null || return 1
+  [[ ${#argv[@]} -gt 1 && ${argv[0]##*/} == "$1" && "${argv[*]} " == *"=$dir/"* ]] || return 1
+  printf '%s\n' "$pid"
+}
+running() { pid_of "$1" >/dev/null; }
+gone() { ! running "$1"; }
+
+# spawn NAME ARGUMENTS...: the daemon writes its own pid file before it becomes itself, so that no kill of this script
+# can leave a process that nothing knows of.
+spawn() {
+  local name=$1
+  shift
+  rm -f "$dir/run/$name.pid"
+  # shellcheck disable=SC2016  # expanded by the inner shell
+  setsid --fork bash -c 'echo "$$" >"$0.new" && mv "$0.new" "$0" && exec "$@"' \
+    "$dir/run/$name.pid" "$BIN/$name" "$@" </dev/null >>"$dir/logs/$name.log" 2>&1 9>&-
+  within 5 running "$name" || die "$name ended at once: see $dir/logs/$name.log"
+}
+
+# end NAME SIGNAL SECONDS: signals the daemon if it is ours and waits; KILL after the deadline. 1: it had to be killed.
+end() {
+  local pid
+  pid=$(pid_of "$1") || return 0
+  kill -s "$2" "$pid" 2>/dev/null || true
+  kill -s CONT "$pid" 2>/dev/null || true # a paused process acts on nothing but KILL
+  within "$3" gone "$1" && return 0
+  kill -s KILL "$pid" 2>/dev/null || true
+  within 10 gone "$1" || die "process $pid ($1) does not end"
+  return 1
+}
+
+# ---- the daemons' command lines ----
+
+start_etcd() {
+  local tls=(--cert-file="$dir/pki/etcd.crt" --key-file="$dir/pki/etcd.key" --trusted-ca-file="$dir/pki/etcd.crt" --client-cert-auth
+    --peer-cert-file="$dir/pki/etcd.crt" --peer-key-file="$dir/pki/etcd.key" --peer-trusted-ca-file="$dir/pki/etcd.crt" --peer-client-cert-auth)
+  spawn etcd --data-dir="$dir/etcd" "${tls[@]}" \
+    --listen-client-urls="https://127.0.0.1:$ETCD_PORT" --advertise-client-urls="https://127.0.0.1:$ETCD_PORT" \
+    --listen-peer-urls=https://127.0.0.1:0
+}
+
+start_apiserver() {
+  spawn kube-apiserver \
+    --bind-address=127.0.0.1 --advertise-address=127.0.0.1 --secure-port="$APISERVER_PORT" --endpoint-reconciler-type=none \
+    --etcd-servers="https://127.0.0.1:$ETCD_PORT" \
+    --etcd-cafile="$dir/pki/etcd.crt" --etcd-certfile="$dir/pki/etcd.crt" --etcd-keyfile="$dir/pki/etcd.key" \
+    --cert-dir="$dir/pki" --tls-cert-file="$dir/pki/apiserver.crt" --tls-private-key-file="$dir/pki/apiserver.key" \
+    --client-ca-file="$dir/pki/ca.crt" --token-auth-file="$dir/pki/tokens.csv" --authorization-mode=RBAC \
+    --service-account-issuer=https://kubernetes.default.svc --service-account-key-file="$dir/pki/sa.pub" \
+    --service-account-signing-key-file="$dir/pki/sa.key" --service-cluster-ip-range=10.96.0.0/16 --allow-privileged=true
+}
+
+start_controller_manager() {
+  local port=()
+  # Until 1.23 there was a second, plain port, on by default and the same for everyone.
+  grep -q -- ' --port int' <<<"$("$BIN/kube-controller-manager" --help 2>&1)" && port=(--port=0)
+  spawn kube-controller-manager --kubeconfig="$dir/kubeconfig.kube-controller-manager" --use-service-account-credentials \
+    --leader-elect=false --bind-address=127.0.0.1 --secure-port=0 "${port[@]}" \
+    --service-account-private-key-file="$dir/pki/sa.key" --root-ca-file="$dir/pki/ca.crt" \
+    --cluster-signing-cert-file="$dir/pki/ca.crt" --cluster-signing-key-file="$dir/pki/ca.key"
+}
+
+apiserver_answers() { [[ $(admin get --raw /readyz --request-timeout=2s 2>/dev/null) == ok ]]; }
+
+# Ready, or dead: both end the wait.
+apiserver_settled() { gone etcd || gone kube-apiserver || apiserver_answers; }
+
+# wait_ready SECONDS: 0 ready; 1 a process died or the time is over.
+wait_ready() { within "$1" apiserver_settled && running etcd && running kube-apiserver && apiserver_answers; }
