@@ -16,9 +16,7 @@ inline ByteView AsBytes(std::string_view text) {
   return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
 }
 /// The characters of `bytes`; valid as long as `bytes` is.
-inline std::string_view AsText(ByteView bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
+inline std::string_view AsText(ByteView bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 inline Bytes ToBytes(ByteView view) { return {view.begin(), view.end()}; }
 
 }  // namespace signet::base

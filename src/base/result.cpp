@@ -1,8 +1,9 @@
 #include "base/result.hpp"
 
+#include <fmt/format.h>
+
 #include <array>
 #include <cstring>
-#include <fmt/format.h>
 
 namespace signet::base {
 

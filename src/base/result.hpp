@@ -63,14 +63,16 @@ template <class T>
 class [[nodiscard]] Result : public tl::expected<T, Error> {
  public:
   using tl::expected<T, Error>::expected;
-  Result(Error error) : tl::expected<T, Error>(tl::unexpect, std::move(error)) {}  // NOLINT(google-explicit-constructor)
+  Result(Error error)
+      : tl::expected<T, Error>(tl::unexpect, std::move(error)) {}  // NOLINT(google-explicit-constructor)
 };
 
 template <>
 class [[nodiscard]] Result<void> : public tl::expected<void, Error> {
  public:
   using tl::expected<void, Error>::expected;
-  Result(Error error) : tl::expected<void, Error>(tl::unexpect, std::move(error)) {}  // NOLINT(google-explicit-constructor)
+  Result(Error error)
+      : tl::expected<void, Error>(tl::unexpect, std::move(error)) {}  // NOLINT(google-explicit-constructor)
 };
 
 using Status = Result<void>;
@@ -79,15 +81,15 @@ using Status = Result<void>;
 
 #define SIGNET_CONCAT_INNER(a, b) a##b
 #define SIGNET_CONCAT(a, b) SIGNET_CONCAT_INNER(a, b)
-#define SIGNET_TRY_IMPL(tmp, decl, expr)           \
-  auto tmp = (expr);                               \
+#define SIGNET_TRY_IMPL(tmp, decl, expr)                          \
+  auto tmp = (expr);                                              \
   if (!tmp) return ::signet::base::Error(std::move(tmp).error()); \
   decl = std::move(*tmp)
 /// TRY(auto key, FindKey(uri)): declares `key` or returns the error.
 #define TRY(decl, expr) SIGNET_TRY_IMPL(SIGNET_CONCAT(try_result_, __LINE__), decl, expr)
 /// TRY_VOID(Check(x)): returns the error, if any.
-#define TRY_VOID(expr)                                                          \
-  do {                                                                          \
-    auto try_status = (expr);                                                   \
+#define TRY_VOID(expr)                                                            \
+  do {                                                                            \
+    auto try_status = (expr);                                                     \
     if (!try_status) return ::signet::base::Error(std::move(try_status).error()); \
   } while (false)

@@ -4,8 +4,8 @@
 #include <array>
 #include <string>
 
-#include "encoding/algorithm.hpp"
 #include "base/bytes.hpp"
+#include "encoding/algorithm.hpp"
 
 namespace signet::crypto {
 

@@ -10,9 +10,9 @@
 #include <string>
 #include <string_view>
 
-#include "encoding/algorithm.hpp"
 #include "base/bytes.hpp"
 #include "base/result.hpp"
+#include "encoding/algorithm.hpp"
 
 namespace signet::crypto {
 

@@ -5,6 +5,7 @@
 // Never a PIN, token, key or message content. Thread-safety: any thread.
 #pragma once
 
+#include <cstdint>
 #include <initializer_list>
 #include <string>
 #include <string_view>

@@ -1,7 +1,6 @@
 // obs/metrics.hpp - the process's metrics (prometheus-cpp inside).
 //
-// Names are signet_<thing>_<unit>, all declared in metrics.cpp's table so that docs and dashboards have one
-// source. Thread-safety: any thread. Handles live for the process.
+// Names are signet_<thing>_<unit>; docs/metrics.md lists them. Thread-safety: any thread. Handles live for the process.
 #pragma once
 
 #include <functional>

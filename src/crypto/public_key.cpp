@@ -1,0 +1,278 @@
+#include "crypto/public_key.hpp"
+
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
+#include <openssl/ec.h>
+#include <openssl/ecdsa.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/objects.h>
+#include <openssl/param_build.h>
+#include <openssl/pem.h>
+#include <openssl/rsa.h>
+#include <openssl/x509.h>
+
+#include <algorithm>
+#include <array>
+
+#include "crypto/digest.hpp"
+
+namespace signet::crypto {
+namespace {
+
+using base::Bytes;
+using base::ByteView;
+using base::Code;
+using base::MakeError;
+using base::Result;
+using encoding::HashAlgorithm;
+using encoding::KeyAlgorithm;
+
+template <auto Free>
+struct Deleter {
+  template <class T>
+  void operator()(T* object) const {
+    Free(object);
+  }
+};
+using PkeyPtr = std::unique_ptr<EVP_PKEY, Deleter<EVP_PKEY_free>>;
+using PkeyCtxPtr = std::unique_ptr<EVP_PKEY_CTX, Deleter<EVP_PKEY_CTX_free>>;
+using MdCtxPtr = std::unique_ptr<EVP_MD_CTX, Deleter<EVP_MD_CTX_free>>;
+using BioPtr = std::unique_ptr<BIO, Deleter<BIO_free_all>>;
+using BnPtr = std::unique_ptr<BIGNUM, Deleter<BN_free>>;
+using SigPtr = std::unique_ptr<ECDSA_SIG, Deleter<ECDSA_SIG_free>>;
+using ParamBuilderPtr = std::unique_ptr<OSSL_PARAM_BLD, Deleter<OSSL_PARAM_BLD_free>>;
+using ParamsPtr = std::unique_ptr<OSSL_PARAM, Deleter<OSSL_PARAM_free>>;
+using AsnObjectPtr = std::unique_ptr<ASN1_OBJECT, Deleter<ASN1_OBJECT_free>>;
+using OctetStringPtr = std::unique_ptr<ASN1_OCTET_STRING, Deleter<ASN1_OCTET_STRING_free>>;
+
+base::Error Bad(std::string message) {
+  ERR_clear_error();
+  return MakeError(Code::kInvalidArgument, std::move(message));
+}
+
+const EVP_MD* Evp(HashAlgorithm hash) {
+  if (hash == HashAlgorithm::kSha256) return EVP_sha256();
+  return hash == HashAlgorithm::kSha384 ? EVP_sha384() : EVP_sha512();
+}
+
+Result<KeyAlgorithm> AlgorithmOf(const EVP_PKEY* key) {
+  switch (EVP_PKEY_get_base_id(key)) {
+    case EVP_PKEY_EC:
+      return KeyAlgorithm::kEcdsa;
+    case EVP_PKEY_RSA:
+      return KeyAlgorithm::kRsa;
+    case EVP_PKEY_ED25519:
+      return KeyAlgorithm::kEd25519;
+    default:
+      return Bad("a key type that Signet does not serve");
+  }
+}
+
+/// NIST curves only: a size does not name a curve (secp256k1 has 256 bits too).
+bool IsServedCurve(const EVP_PKEY* key) {
+  std::array<char, 64> group{};
+  std::size_t size = 0;
+  if (EVP_PKEY_get_group_name(key, group.data(), group.size(), &size) != 1) return false;
+  const int nid = OBJ_sn2nid(std::string(group.data(), size).c_str());
+  return nid == NID_X9_62_prime256v1 || nid == NID_secp384r1 || nid == NID_secp521r1;
+}
+
+Result<Bytes> ToDer(EVP_PKEY* key) {
+  unsigned char* out = nullptr;
+  const int size = i2d_PUBKEY(key, &out);
+  if (size <= 0) return Bad("the public key cannot be encoded");
+  Bytes der(out, out + size);
+  OPENSSL_free(out);
+  return der;
+}
+
+/// "P-256" and so on of CKA_EC_PARAMS: a DER OID, or a PrintableString / OID of Edwards curves.
+Result<int> CurveNid(ByteView params) {
+  const unsigned char* cursor = params.data();
+  if (!params.empty() && params[0] == 0x13) {  // PrintableString "edwards25519", PKCS#11 3.0 (EC key generation)
+    const std::string_view name = base::AsText(params.subspan(std::min<std::size_t>(2, params.size())));
+    if (name == "edwards25519") return NID_ED25519;
+    return Bad("an EC curve that Signet does not serve");
+  }
+  const AsnObjectPtr oid(d2i_ASN1_OBJECT(nullptr, &cursor, static_cast<long>(params.size())));
+  if (!oid) return Bad("EC parameters that are not a named curve");
+  return OBJ_obj2nid(oid.get());
+}
+
+/// The point inside CKA_EC_POINT: DER OCTET STRING as the standard says, or the bare octets that some tokens give.
+Bytes UnwrapPoint(ByteView point) {
+  const unsigned char* cursor = point.data();
+  const OctetStringPtr octets(d2i_ASN1_OCTET_STRING(nullptr, &cursor, static_cast<long>(point.size())));
+  const bool whole = octets && cursor == point.data() + point.size();
+  ERR_clear_error();
+  if (!whole) return base::ToBytes(point);
+  const unsigned char* data = ASN1_STRING_get0_data(octets.get());
+  return {data, data + ASN1_STRING_length(octets.get())};
+}
+
+Result<PkeyPtr> FromParams(const char* type, OSSL_PARAM_BLD* builder) {
+  const ParamsPtr params(OSSL_PARAM_BLD_to_param(builder));
+  const PkeyCtxPtr context(EVP_PKEY_CTX_new_from_name(nullptr, type, nullptr));
+  EVP_PKEY* key = nullptr;
+  if (!params || !context || EVP_PKEY_fromdata_init(context.get()) <= 0 ||
+      EVP_PKEY_fromdata(context.get(), &key, EVP_PKEY_PUBLIC_KEY, params.get()) <= 0) {
+    return Bad("the token's public key is not a valid key");
+  }
+  return PkeyPtr(key);
+}
+
+}  // namespace
+
+struct PublicKey::Impl {
+  PkeyPtr key;
+  KeyAlgorithm algorithm = KeyAlgorithm::kEcdsa;
+  int bits = 0;
+  Bytes der;
+  std::string pem;
+  std::string key_id;
+};
+
+Result<PublicKey> PublicKey::FromDer(ByteView spki) {
+  const unsigned char* cursor = spki.data();
+  PkeyPtr key(d2i_PUBKEY(nullptr, &cursor, static_cast<long>(spki.size())));
+  if (!key || cursor != spki.data() + spki.size()) return Bad("not a DER SubjectPublicKeyInfo");
+  TRY(const KeyAlgorithm algorithm, AlgorithmOf(key.get()));
+  const int bits = algorithm == KeyAlgorithm::kEd25519 ? 256 : EVP_PKEY_get_bits(key.get());
+  if (algorithm == KeyAlgorithm::kEcdsa && !IsServedCurve(key.get())) {
+    return Bad("an EC curve that Signet does not serve");
+  }
+  if (algorithm == KeyAlgorithm::kRsa && (bits < 2048 || bits > 4096)) return Bad("RSA keys have 2048 to 4096 bits");
+  auto impl = std::make_shared<Impl>();
+  impl->algorithm = algorithm;
+  impl->bits = bits;
+  TRY(impl->der, ToDer(key.get()));
+  const BioPtr bio(BIO_new(BIO_s_mem()));
+  if (!bio || PEM_write_bio_PUBKEY(bio.get(), key.get()) != 1) return Bad("the public key cannot be encoded");
+  char* text = nullptr;
+  const long size = BIO_get_mem_data(bio.get(), &text);
+  impl->pem.assign(text, static_cast<std::size_t>(size));
+  impl->key_id = Sha256Hex(impl->der);
+  impl->key = std::move(key);
+  PublicKey result;
+  result.impl_ = std::move(impl);
+  return result;
+}
+
+Result<PublicKey> PublicKey::FromPem(std::string_view pem) {
+  const BioPtr bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+  const PkeyPtr key(PEM_read_bio_PUBKEY(bio.get(), nullptr, nullptr, nullptr));
+  if (!key) return Bad("not a PEM public key");
+  TRY(const Bytes der, ToDer(key.get()));
+  return FromDer(der);
+}
+
+Result<PublicKey> PublicKey::FromEcPoint(ByteView ec_params, ByteView ec_point) {
+  TRY(const int nid, CurveNid(ec_params));
+  Bytes point = UnwrapPoint(ec_point);
+  if (nid == NID_ED25519) {
+    const PkeyPtr key(EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, nullptr, point.data(), point.size()));
+    if (!key) return Bad("the token's Ed25519 point is not valid");
+    TRY(const Bytes der, ToDer(key.get()));
+    return FromDer(der);
+  }
+  const char* group = OBJ_nid2sn(nid);
+  const ParamBuilderPtr builder(OSSL_PARAM_BLD_new());
+  if (!builder || group == nullptr ||
+      OSSL_PARAM_BLD_push_utf8_string(builder.get(), OSSL_PKEY_PARAM_GROUP_NAME, group, 0) != 1 ||
+      OSSL_PARAM_BLD_push_octet_string(builder.get(), OSSL_PKEY_PARAM_PUB_KEY, point.data(), point.size()) != 1) {
+    return Bad("an EC curve that Signet does not serve");
+  }
+  TRY(const PkeyPtr key, FromParams("EC", builder.get()));
+  TRY(const Bytes der, ToDer(key.get()));
+  return FromDer(der);
+}
+
+Result<PublicKey> PublicKey::FromRsa(ByteView modulus, ByteView exponent) {
+  const BnPtr n(BN_bin2bn(modulus.data(), static_cast<int>(modulus.size()), nullptr));
+  const BnPtr e(BN_bin2bn(exponent.data(), static_cast<int>(exponent.size()), nullptr));
+  const ParamBuilderPtr builder(OSSL_PARAM_BLD_new());
+  if (!n || !e || !builder || OSSL_PARAM_BLD_push_BN(builder.get(), OSSL_PKEY_PARAM_RSA_N, n.get()) != 1 ||
+      OSSL_PARAM_BLD_push_BN(builder.get(), OSSL_PKEY_PARAM_RSA_E, e.get()) != 1) {
+    return Bad("the token's RSA key is not valid");
+  }
+  TRY(const PkeyPtr key, FromParams("RSA", builder.get()));
+  TRY(const Bytes der, ToDer(key.get()));
+  return FromDer(der);
+}
+
+KeyAlgorithm PublicKey::algorithm() const { return impl_->algorithm; }
+int PublicKey::bits() const { return impl_->bits; }
+const Bytes& PublicKey::der() const { return impl_->der; }
+const std::string& PublicKey::pem() const { return impl_->pem; }
+const std::string& PublicKey::keyID() const { return impl_->key_id; }
+
+base::Status PublicKey::Verify(encoding::SignatureAlgorithm algorithm, ByteView input, ByteView signature) const {
+  const auto& info = encoding::Info(algorithm);
+  if (!impl_ || info.key != impl_->algorithm) {
+    return MakeError(Code::kInvalidArgument, "the algorithm does not fit the public key");
+  }
+  const auto failed = [] {
+    ERR_clear_error();
+    return MakeError(Code::kFailedPrecondition, "VerificationFailed", "the signature does not verify");
+  };
+  if (!info.hash) {  // RFC 8032: the scheme hashes the message itself
+    const MdCtxPtr context(EVP_MD_CTX_new());
+    if (!context || EVP_DigestVerifyInit(context.get(), nullptr, nullptr, nullptr, impl_->key.get()) != 1 ||
+        EVP_DigestVerify(context.get(), signature.data(), signature.size(), input.data(), input.size()) != 1) {
+      return failed();
+    }
+    return {};
+  }
+  if (input.size() != encoding::DigestSize(*info.hash)) {
+    return MakeError(Code::kInvalidArgument, "the digest has the wrong length for the algorithm");
+  }
+  const PkeyCtxPtr context(EVP_PKEY_CTX_new(impl_->key.get(), nullptr));
+  if (!context || EVP_PKEY_verify_init(context.get()) <= 0) return failed();
+  if (info.padding != encoding::Padding::kNone) {
+    const int padding = info.padding == encoding::Padding::kPss ? RSA_PKCS1_PSS_PADDING : RSA_PKCS1_PADDING;
+    if (EVP_PKEY_CTX_set_rsa_padding(context.get(), padding) <= 0) return failed();
+  }
+  if (EVP_PKEY_CTX_set_signature_md(context.get(), Evp(*info.hash)) <= 0) return failed();
+  if (info.padding == encoding::Padding::kPss &&
+      EVP_PKEY_CTX_set_rsa_pss_saltlen(context.get(), RSA_PSS_SALTLEN_DIGEST) <= 0) {
+    return failed();
+  }
+  if (EVP_PKEY_verify(context.get(), signature.data(), signature.size(), input.data(), input.size()) != 1) {
+    return failed();
+  }
+  return {};
+}
+
+Result<Bytes> EcdsaP1363ToDer(ByteView raw) {
+  if (raw.empty() || raw.size() % 2 != 0 || raw.size() > 132) return Bad("not an r||s signature");
+  const int half = static_cast<int>(raw.size() / 2);
+  const SigPtr signature(ECDSA_SIG_new());
+  BnPtr r(BN_bin2bn(raw.data(), half, nullptr));
+  BnPtr s(BN_bin2bn(raw.data() + half, half, nullptr));
+  if (!signature || !r || !s || BN_is_zero(r.get()) || BN_is_zero(s.get())) return Bad("not an r||s signature");
+  ECDSA_SIG_set0(signature.get(), r.release(), s.release());
+  unsigned char* out = nullptr;
+  const int size = i2d_ECDSA_SIG(signature.get(), &out);
+  if (size <= 0) return Bad("the signature cannot be encoded");
+  Bytes der(out, out + size);
+  OPENSSL_free(out);
+  return der;
+}
+
+Result<Bytes> EcdsaDerToP1363(ByteView der, std::size_t half) {
+  const unsigned char* cursor = der.data();
+  const SigPtr signature(d2i_ECDSA_SIG(nullptr, &cursor, static_cast<long>(der.size())));
+  if (!signature || cursor != der.data() + der.size()) return Bad("not a DER ECDSA-Sig-Value");
+  Bytes raw(half * 2);
+  const BIGNUM* r = ECDSA_SIG_get0_r(signature.get());
+  const BIGNUM* s = ECDSA_SIG_get0_s(signature.get());
+  if (BN_is_negative(r) != 0 || BN_is_negative(s) != 0) return Bad("not a DER ECDSA-Sig-Value");
+  if (BN_bn2binpad(r, raw.data(), static_cast<int>(half)) < 0 ||
+      BN_bn2binpad(s, raw.data() + half, static_cast<int>(half)) < 0) {
+    return Bad("the signature does not fit the curve");
+  }
+  return raw;
+}
+
+}  // namespace signet::crypto

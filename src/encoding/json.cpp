@@ -1,0 +1,93 @@
+#include "encoding/json.hpp"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace signet::encoding {
+namespace {
+
+using nlohmann::json;
+
+/// Builds a value as the parser reports it; refuses what nlohmann's own DOM accepts silently.
+class StrictBuilder final : public nlohmann::json_sax<json> {
+ public:
+  json Take() { return std::move(root_); }
+  [[nodiscard]] const std::string& problem() const { return problem_; }
+
+  bool null() override { return Add(nullptr) != nullptr; }
+  bool boolean(bool value) override { return Add(value) != nullptr; }
+  bool number_integer(number_integer_t value) override { return Add(value) != nullptr; }
+  bool number_unsigned(number_unsigned_t value) override { return Add(value) != nullptr; }
+  bool number_float(number_float_t value, const string_t& text) override {
+    if (!std::isfinite(value)) return Fail(fmt::format("the number {} does not fit", text.substr(0, 32)));
+    return Add(value) != nullptr;
+  }
+  bool string(string_t& value) override { return Add(std::move(value)) != nullptr; }
+  bool binary(binary_t& /*value*/) override { return Fail("binary values are not JSON"); }
+  bool start_object(std::size_t /*elements*/) override { return Open(json::object()); }
+  bool start_array(std::size_t /*elements*/) override { return Open(json::array()); }
+  bool end_object() override { return Close(); }
+  bool end_array() override { return Close(); }
+  bool key(string_t& name) override {
+    if (stack_.back()->contains(name)) return Fail(fmt::format("the key \"{}\" appears twice", name.substr(0, 64)));
+    key_ = std::move(name);
+    return true;
+  }
+  bool parse_error(std::size_t position, const std::string& /*token*/, const json::exception& /*error*/) override {
+    return Fail(fmt::format("not JSON at byte {}", position));
+  }
+
+ private:
+  bool Fail(std::string problem) {
+    if (problem_.empty()) problem_ = std::move(problem);
+    return false;
+  }
+  json* Add(json value) {
+    if (stack_.empty()) {
+      root_ = std::move(value);
+      return &root_;
+    }
+    if (stack_.back()->is_array()) {
+      stack_.back()->push_back(std::move(value));
+      return &stack_.back()->back();
+    }
+    json& member = (*stack_.back())[key_];
+    member = std::move(value);
+    return &member;
+  }
+  bool Open(json value) {
+    if (stack_.size() >= kMaxJsonDepth) return Fail(fmt::format("nested deeper than {} levels", kMaxJsonDepth));
+    stack_.push_back(Add(std::move(value)));
+    return true;
+  }
+  bool Close() {
+    stack_.pop_back();
+    return true;
+  }
+
+  json root_;
+  std::vector<json*> stack_;
+  std::string key_;
+  std::string problem_;
+};
+
+}  // namespace
+
+base::Result<json> ParseJson(std::string_view text) {
+  StrictBuilder builder;
+  bool parsed = false;
+  try {
+    parsed = json::sax_parse(text, &builder);
+  } catch (const json::exception& error) {
+    return base::MakeError(base::Code::kInvalidArgument, "Malformed", error.what());
+  }
+  if (!parsed) return base::MakeError(base::Code::kInvalidArgument, "Malformed", builder.problem());
+  return builder.Take();
+}
+
+}  // namespace signet::encoding

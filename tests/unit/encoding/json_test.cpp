@@ -1,0 +1,40 @@
+#include "encoding/json.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "support/matchers.hpp"
+
+namespace signet::encoding {
+namespace {
+
+using base::Code;
+using testing::IsErr;
+
+TEST(ParseJsonTest, ReadsOrdinaryValues) {
+  const auto parsed = ParseJson(R"({"a":[1,-2,2.5,true,null,{"b":"c"}],"d":{}})");
+  ASSERT_TRUE(parsed.has_value());
+  EXPECT_EQ(parsed->dump(), R"({"a":[1,-2,2.5,true,null,{"b":"c"}],"d":{}})");
+}
+
+TEST(ParseJsonTest, RefusesWhatOthersAcceptSilently) {
+  for (const char* text : {R"({"a":1,"a":2})", R"({"x":{"a":1,"a":1}})", "1e400", "[1]x", "", "{", "[1,]", "{'a':1}",
+                           "\"\xff\"", "NaN", "01", "[1] [2]", "// c\n1"}) {
+    EXPECT_THAT(ParseJson(text), IsErr(Code::kInvalidArgument, "Malformed")) << text;
+  }
+}
+
+TEST(ParseJsonTest, BoundsTheDepth) {
+  EXPECT_TRUE(ParseJson(std::string(kMaxJsonDepth, '[') + std::string(kMaxJsonDepth, ']')).has_value());
+  EXPECT_THAT(ParseJson(std::string(kMaxJsonDepth + 1, '[') + std::string(kMaxJsonDepth + 1, ']')),
+              IsErr(Code::kInvalidArgument, "Malformed"));
+  EXPECT_THAT(ParseJson(std::string(1000000, '[')), IsErr(Code::kInvalidArgument, "Malformed"));
+}
+
+TEST(ParseJsonTest, NamesTheRepeatedKey) {
+  const auto parsed = ParseJson(R"({"policy":"a","policy":"b"})");
+  ASSERT_FALSE(parsed.has_value());
+  EXPECT_THAT(parsed.error().message, ::testing::HasSubstr("\"policy\" appears twice"));
+}
+
+}  // namespace
+}  // namespace signet::encoding
