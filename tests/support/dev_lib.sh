@@ -1,0 +1,75 @@
+# shellcheck shell=bash disable=SC2034
+# Functions of ./dev: packages, CMake presets, ctest.
+
+PACKAGES_BUILD=(g++ cmake ninja-build pkg-config ccache libcpprest-dev libboost-dev libssl-dev libyaml-cpp-dev
+  libp11-kit-dev prometheus-cpp-dev libspdlog-dev libfmt-dev libcli11-dev nlohmann-json3-dev libexpected-dev
+  libhowardhinnant-date-dev tzdata softhsm2 openssl curl)
+PACKAGES_TEST=(libgtest-dev libgmock-dev libbenchmark-dev python3 python3-yaml python3-jsonschema shellcheck clang-format-14
+  clang-14 libclang-rt-14-dev opensc iproute2 procps util-linux)
+PACKAGES_BENCH=(libbenchmark-dev p11-kit p11-kit-modules python3 python3-yaml procps util-linux)
+
+die() {
+  local code=$1
+  shift
+  echo "dev: $*" >&2
+  exit "$code"
+}
+
+# step TEXT COMMAND...: says what happens and how long it took; keeps quiet successes short.
+step() {
+  local text=$1 start=$SECONDS
+  shift
+  echo "==> $text"
+  "$@"
+  echo "    done in $((SECONDS - start)) s"
+}
+
+as_root() {
+  if [[ $(id -u) -eq 0 ]]; then "$@"; else sudo "$@"; fi
+}
+
+is_installed() {
+  [[ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" == installed ]]
+}
+
+install_packages() {
+  local package missing=()
+  for package in "$@"; do
+    is_installed "$package" || missing+=("$package")
+  done
+  ((${#missing[@]})) || return 0
+  command -v apt-get >/dev/null || die 3 "install these packages (Debian names) by hand: ${missing[*]}"
+  echo "    installing: ${missing[*]}"
+  as_root apt-get update -qq
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# configure PRESET: once; CMake itself runs again when something changed.
+configure() {
+  local folder=build
+  [[ "$1" == release ]] || folder=build/$1
+  [[ -f $folder/build.ninja ]] || cmake --preset "$1" >/dev/null
+}
+
+cluster_dir() {
+  echo "${SIGNET_CLUSTER_DIR:-${XDG_STATE_HOME:-$HOME/.local/state}/signet/cluster}"
+}
+
+# run_ctest PRESET [OPTIONS]: everything that is registered; no test at all is a failure.
+run_ctest() {
+  local preset=$1
+  shift
+  echo "==> Tests ($preset)"
+  ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "$(nproc)" "$@"
+}
+
+# sanitizer_suites PRESET: the unit and softhsm suites, built and run with that preset's sanitizers.
+sanitizer_suites() {
+  local preset=$1
+  configure "$preset"
+  step "Building for $preset" ninja -C "build/$preset" sanitizer-suites
+  ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 \
+    TSAN_OPTIONS=halt_on_error=1:suppressions=$PWD/tests/support/tsan.supp \
+    LSAN_OPTIONS=suppressions=$PWD/tests/support/lsan.supp:print_suppressions=0 \
+    run_ctest "$preset" -L '^(unit|softhsm|fuzz-smoke)$'
+}
