@@ -71,9 +71,8 @@ class ObjectStore {
                                               const nlohmann::json& object) = 0;
   /// Writes the status sub-resource by merge patch, if resourceVersion is still `resource_version`
   /// and uid still `uid`; kAborted otherwise. `status` replaces the members it names.
-  virtual base::Result<nlohmann::json> PatchStatus(const Resource& resource, std::string_view ns,
-                                                   std::string_view name, std::string_view uid,
-                                                   std::string_view resource_version,
+  virtual base::Result<nlohmann::json> PatchStatus(const Resource& resource, std::string_view ns, std::string_view name,
+                                                   std::string_view uid, std::string_view resource_version,
                                                    const nlohmann::json& status) = 0;
   virtual base::Status Delete(const Resource& resource, std::string_view ns, std::string_view name,
                               std::string_view uid) = 0;

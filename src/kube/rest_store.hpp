@@ -1,0 +1,72 @@
+// kube/rest_store.hpp - the ObjectStore that is a Kubernetes API server.
+//
+// Ownership:     owns its connections and one thread (the watchdog of watches). Watches may outlive it.
+// Thread-safety: any thread; at most Options::max_in_flight requests run, more wait for their turn.
+// Blocking:      as kube/object_store.hpp says. Retried here: once after a broken connection, when
+//                the request may be repeated (GET; PUT, PATCH and DELETE carry a precondition), and
+//                429 and 503 with Retry-After within the deadline. Never retried: a timeout; a POST
+//                whose connection broke (it may have created the object: kAlreadyExists then).
+// Errors:        as kube/object_store.hpp says; native is {"http", status}, reason is that of the
+//                server's metav1.Status ("Conflict", "Expired").
+#pragma once
+
+#include <chrono>
+#include <memory>
+
+#include "kube/cluster_config.hpp"
+#include "kube/object_store.hpp"
+#include "kube/transport.hpp"
+
+namespace signet::kube {
+
+/// Call once, first in main, before threads start: sizes cpprestsdk's thread pool, and points
+/// SSL_CERT_FILE and SSL_CERT_DIR to nothing, since the library would parse the system's roots for
+/// each connection only for RestStore to drop them. Child processes inherit both variables: remove
+/// them where a child needs public TLS. Further calls do nothing.
+void InitializeProcess();
+
+struct RestOptions {
+  Deadlines deadlines;
+  std::size_t max_in_flight = 32;
+  std::size_t page = 500;                               ///< objects a page of a list
+  std::size_t max_body = 64U << 20;                     ///< octets of one response
+  std::size_t max_line = 8U << 20;                      ///< octets of one watch event
+  std::chrono::milliseconds bookmark_interval{60'000};  ///< the server sends one about this often
+  std::chrono::milliseconds watch_grace{90'000};        ///< bookmark_interval + this without a word: dead
+  std::chrono::seconds watch_min{300};                  ///< timeoutSeconds is drawn from [watch_min, watch_max]
+  std::chrono::seconds watch_max{600};
+  std::chrono::milliseconds watch_overrun{15'000};  ///< longer than timeoutSeconds + this: dead
+  std::string field_manager = "signet";
+};
+
+class RestStore final : public ObjectStore {
+ public:
+  /// Does not connect. @return as OpenCpprestTransport.
+  static base::Result<std::unique_ptr<RestStore>> Open(ClusterConfig config, RestOptions options);
+  RestStore(std::unique_ptr<Transport> transport, RestOptions options);
+  ~RestStore() override;
+
+  base::Result<nlohmann::json> Get(const Resource& resource, std::string_view ns, std::string_view name) override;
+  base::Result<List> ListAll(const Resource& resource) override;
+  base::Result<nlohmann::json> Create(const Resource& resource, std::string_view ns,
+                                      const nlohmann::json& object) override;
+  base::Result<nlohmann::json> Update(const Resource& resource, std::string_view ns, std::string_view name,
+                                      const nlohmann::json& object) override;
+  base::Result<nlohmann::json> PatchStatus(const Resource& resource, std::string_view ns, std::string_view name,
+                                           std::string_view uid, std::string_view resource_version,
+                                           const nlohmann::json& status) override;
+  base::Status Delete(const Resource& resource, std::string_view ns, std::string_view name,
+                      std::string_view uid) override;
+  std::unique_ptr<Watch> StartWatch(const Resource& resource, std::string_view resource_version,
+                                    WatchSink sink) override;
+  [[nodiscard]] bool TrustsRequesters() const override { return false; }
+
+  /// GET /version: {"major", "minor", "gitVersion", ...}.
+  base::Result<nlohmann::json> ServerVersion();
+
+ private:
+  class Core;
+  std::shared_ptr<Core> core_;
+};
+
+}  // namespace signet::kube
