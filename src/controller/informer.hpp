@@ -1,0 +1,100 @@
+// controller/informer.hpp - a local copy of all objects of one kind, kept current by list and watch.
+//
+// Ownership:     owns its thread and the copy. Borrows store and clock, which must outlive it.
+// Thread-safety: any thread; AddHandler before Start(). Handlers run on the informer's own thread, one
+//                at a time, in the order of the store's events, after the copy has changed.
+// Blocking:      Stop() waits for the handler in hand and for a list under way. Handlers must be short.
+// Errors:        none escape: a failed list or watch is logged, counted and tried again after a
+//                backoff with jitter; a version that is too old (410) means a new list.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "base/result.hpp"
+#include "controller/work_queue.hpp"
+#include "kube/object_store.hpp"
+
+namespace signet::controller {
+
+class Informer {
+ public:
+  using Object = std::shared_ptr<const nlohmann::json>;
+  struct Options {
+    std::chrono::milliseconds min_backoff{200};
+    std::chrono::milliseconds max_backoff{10'000};
+  };
+  /// `before` is null for an added object, `after` for one that is gone.
+  using Handler = std::function<void(const Key& key, const Object& before, const Object& after)>;
+  /// Called whenever the store has shown that the copy is current: same thread as handlers.
+  using Confirmed = std::function<void()>;
+
+  Informer(kube::ObjectStore& store, kube::Resource resource, Options options, const base::Clock& clock);
+  ~Informer();  ///< stops
+
+  void AddHandler(Handler handler);
+  void OnConfirmed(Confirmed confirmed);
+  void Start();
+  /// Ends the watch and the thread; the copy stays readable. May be called twice.
+  void Stop();
+
+  /// nullptr: no such object is known.
+  [[nodiscard]] Object Get(const Key& key) const;
+  [[nodiscard]] std::vector<Key> Keys() const;
+  [[nodiscard]] std::vector<Object> All() const;
+  /// The first list is in, and its handlers have run.
+  [[nodiscard]] bool HasSynced() const { return synced_; }
+  /// False: not within `limit`, or stopped first.
+  bool WaitForSync(std::chrono::milliseconds limit);
+  /// When a list, an event or a bookmark last showed that the copy is current; nothing before the first list.
+  [[nodiscard]] std::optional<base::SteadyPoint> LastConfirmed() const;
+  [[nodiscard]] const kube::Resource& resource() const { return resource_; }
+
+ private:
+  struct Inbox;
+  void Run();
+  /// Lists, then watches until a new list is needed. The version to go on from is kept in version_.
+  base::Status ListOnce();
+  base::Status WatchOnce();
+  void Replace(kube::List list);
+  void Apply(kube::WatchEvent event);
+  void Change(const Key& key, Object after);
+  void Confirm(base::SteadyPoint at);
+  void BackOff();
+
+  kube::ObjectStore& store_;
+  const kube::Resource resource_;
+  const Options options_;
+  const base::Clock& clock_;
+  std::vector<Handler> handlers_;
+  std::vector<Confirmed> confirmed_handlers_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::map<Key, Object> objects_;                    ///< guarded by mutex_; written by the thread alone
+  std::optional<base::SteadyPoint> last_confirmed_;  ///< guarded by mutex_
+  bool stopping_ = false;                            ///< guarded by mutex_
+  std::atomic<bool> synced_{false};
+
+  std::string version_;      ///< thread only
+  int failures_ = 0;         ///< thread only
+  std::minstd_rand random_;  ///< thread only
+  std::shared_ptr<Inbox> inbox_;
+  std::thread thread_;
+};
+
+}  // namespace signet::controller

@@ -1,0 +1,64 @@
+// controller/manager.hpp - starts and stops informers, election and controllers in the right order.
+//
+// Informers run from Start() to Stop() in every replica (their copies serve readers too). Controllers
+// run while this replica leads, or always without an elector, and only after the informers they need
+// have synced. Losing the lease stops them; winning it again starts them again.
+//
+// Ownership:     borrows everything added; it must outlive the manager. Owns one thread.
+// Thread-safety: Add* and SetLease before Start(), from one thread; the rest from any.
+// Blocking:      Start() returns at once. Stop() waits for the Reconcile calls in hand.
+#pragma once
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "base/result.hpp"
+#include "controller/controller.hpp"
+#include "controller/informer.hpp"
+#include "controller/leader_elector.hpp"
+
+namespace signet::controller {
+
+class Manager {
+ public:
+  explicit Manager(const base::Clock& clock) : clock_(clock) {}
+  ~Manager();  ///< stops
+
+  void Add(Informer& informer);
+  void Add(Controller& controller);
+  /// With a lease, controllers run in one replica only. `store` is used for the lease alone: give it
+  /// deadlines below renew_deadline and connections of its own, so that load cannot cost the lease.
+  base::Status SetLease(kube::ObjectStore& store, LeaseOptions options);
+
+  void Start();
+  /// Controllers, then the lease is released, then informers. May be called twice.
+  void Stop();
+
+  /// All informers have synced.
+  [[nodiscard]] bool HasSynced() const;
+  /// Controllers may run here: leader, or no lease is used.
+  [[nodiscard]] bool IsLeader() const;
+
+ private:
+  void Run();
+  void SetWanted(bool wanted);
+  bool SyncedLocked() const;
+
+  const base::Clock& clock_;
+  std::vector<Informer*> informers_;
+  std::vector<Controller*> controllers_;
+  std::unique_ptr<LeaderElector> elector_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  bool wanted_ = false;    ///< controllers should run; guarded by mutex_
+  bool stopping_ = false;  ///< guarded by mutex_
+  bool started_ = false;
+  std::thread thread_;
+};
+
+}  // namespace signet::controller
