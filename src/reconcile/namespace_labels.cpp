@@ -1,0 +1,37 @@
+#include "reconcile/namespace_labels.hpp"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+namespace signet::reconcile {
+
+void NamespaceLabels::Set(const nlohmann::json& object) {
+  const auto meta = object.find("metadata");
+  if (meta == object.end() || !meta->is_object()) return;
+  const auto name = meta->find("name");
+  if (name == meta->end() || !name->is_string()) return;
+  Labels labels;
+  const auto written = meta->find("labels");
+  if (written != meta->end() && written->is_object()) {
+    for (const auto& [key, value] : written->items()) {
+      if (value.is_string()) labels.emplace(key, value.get<std::string>());
+    }
+  }
+  reactor_.Post([table = table_, name = name->get<std::string>(), labels = std::move(labels)]() mutable {
+    (*table)[name] = std::move(labels);
+  });
+}
+
+void NamespaceLabels::Remove(std::string_view name) {
+  reactor_.Post([table = table_, name = std::string(name)] {
+    const auto it = table->find(name);
+    if (it != table->end()) table->erase(it);
+  });
+}
+
+const NamespaceLabels::Labels* NamespaceLabels::Find(std::string_view name) const {
+  const auto it = table_->find(name);
+  return it == table_->end() ? nullptr : &it->second;
+}
+
+}  // namespace signet::reconcile

@@ -1,0 +1,35 @@
+// reconcile/namespace_labels.hpp - labels of namespaces, for policies with a namespaceSelector.
+//
+// Thread-safety: Set and Remove from any thread (handed over by Post); Find on the reactor's thread,
+//                where the pointer stays good until the handler returns.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+
+#include "base/reactor.hpp"
+
+namespace signet::reconcile {
+
+class NamespaceLabels {
+ public:
+  using Labels = std::map<std::string, std::string>;
+
+  explicit NamespaceLabels(base::Reactor& reactor) : reactor_(reactor), table_(std::make_shared<Table>()) {}
+
+  /// Takes the labels of a v1 Namespace.
+  void Set(const nlohmann::json& object);
+  void Remove(std::string_view name);
+  /// nullptr: no such namespace is known.
+  [[nodiscard]] const Labels* Find(std::string_view name) const;
+
+ private:
+  using Table = std::map<std::string, Labels, std::less<>>;
+  base::Reactor& reactor_;
+  std::shared_ptr<Table> table_;  ///< loop only; shared with handlers still queued
+};
+
+}  // namespace signet::reconcile

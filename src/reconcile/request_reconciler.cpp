@@ -1,0 +1,449 @@
+#include "reconcile/request_reconciler.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "api/json.hpp"
+#include "base/kill_point.hpp"
+#include "obs/log.hpp"
+#include "obs/metrics.hpp"
+#include "reconcile/on_loop.hpp"
+#include "reconcile/resources.hpp"
+
+namespace signet::reconcile {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr base::Duration kLookAgain = 100ms;  // the cache is behind; its next event usually comes first
+constexpr base::Duration kShortest = 20ms;
+constexpr base::Duration kLongestBackoff = 5s;
+constexpr base::Duration kLongestWait = 10min;
+
+/// For what no event announces the end of: 100 ms, 200 ms, ... 5 s.
+base::Duration Backoff(int attempts) {
+  return std::min<base::Duration>(kLongestBackoff, base::Duration(100ms) * (1 << std::min(attempts, 10)));
+}
+
+bool PassesByItself(std::string_view reason) {
+  return reason == "Busy" || reason == "HSMUnavailable" || reason == "AuditUnavailable" || reason == "PolicyStale" ||
+         reason == "QuotaExceeded" || reason == "Pending";
+}
+
+signing::Caller CallerOf(const api::Requester& requester) {
+  signing::Caller caller;
+  caller.door = signing::Door::kController;
+  caller.principal = {requester.username, requester.uid, requester.groups, requester.extra,
+                      identity::Proof::kAsserted};
+  return caller;
+}
+
+signing::SignCall CallOf(const RequestView& view, const api::SigningRequestSpec& spec) {
+  signing::SignCall call;
+  call.policy = spec.policy_name;
+  call.digest = spec.digest;
+  call.message = spec.message;
+  call.algorithm = spec.algorithm;
+  call.artifact = spec.artifact;
+  call.request_namespace = view.meta.ns;
+  call.request_name = view.meta.name;
+  call.request_uid = view.meta.uid;
+  return call;
+}
+
+/// Whichever of the two is newer; resource versions of one store count up.
+bool IsNewer(const std::string& left, const std::string& right) {
+  return left.size() != right.size() ? left.size() > right.size() : left > right;
+}
+
+}  // namespace
+
+RequestReconciler::RequestReconciler(Options options, Dependencies dependencies,
+                                     const std::vector<audit::OpenOperation>& unsettled)
+    : options_(options), deps_(std::move(dependencies)) {
+  for (const auto& open : unsettled) {
+    if (open.request_uid.empty()) continue;
+    auto& memory = memory_[RequestKey{open.request_namespace, open.request_name}];
+    memory.undelivered.push_back({open.operation, open.request_uid, std::nullopt});
+  }
+}
+
+std::vector<RequestKey> RequestReconciler::Unsettled() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<RequestKey> out;
+  for (const auto& [key, memory] : memory_) {
+    if (!memory.undelivered.empty()) out.push_back(key);
+  }
+  return out;
+}
+
+std::vector<RequestKey> RequestReconciler::WaitingFor(const std::string& policy) const {
+  const std::lock_guard lock(mutex_);
+  std::vector<RequestKey> out;
+  for (const auto& [key, memory] : memory_) {
+    const bool waits = memory.waiting_since && (policy.empty() || memory.policy == policy);
+    if (waits) out.push_back(key);
+  }
+  return out;
+}
+
+RequestReconciler::Memory RequestReconciler::Recall(const RequestKey& key) const {
+  const std::lock_guard lock(mutex_);
+  const auto it = memory_.find(key);
+  return it == memory_.end() ? Memory{} : it->second;
+}
+
+void RequestReconciler::Remember(const RequestKey& key, Memory memory) {
+  const std::lock_guard lock(mutex_);
+  if (memory.uid.empty() && memory.undelivered.empty()) {
+    memory_.erase(key);
+  } else {
+    memory_[key] = std::move(memory);
+  }
+}
+
+Outcome RequestReconciler::Reconcile(const RequestKey& key) {
+  Memory memory = Recall(key);
+  const Outcome outcome = Run(key, memory);
+  Remember(key, std::move(memory));
+  return outcome;
+}
+
+Outcome RequestReconciler::Run(const RequestKey& key, Memory& memory) {
+  if (auto outcome = SettleOld(key, memory)) return *outcome;
+  const auto object = deps_.cached(key);
+  if (object == nullptr) {
+    memory = {};
+    return Outcome::Done();
+  }
+  auto viewed = ViewRequest(*object);
+  if (!viewed) {
+    obs::Warn("request without usable metadata", {{"error", base::Describe(viewed.error())}});
+    return Outcome::Done();
+  }
+  RequestView& view = *viewed;
+  if (memory.uid != view.meta.uid) {
+    memory = {};
+    memory.uid = view.meta.uid;
+  }
+  if (view.decided) {
+    memory = {};
+    return AfterTtl(view);
+  }
+  if (memory.finished || view.meta.deleting) return Outcome::Done();
+  if (!memory.waiting_reason.empty()) view.waiting_reason = memory.waiting_reason;
+  if (!memory.resource_version.empty() && IsNewer(memory.resource_version, view.meta.resource_version)) {
+    view.meta.resource_version = memory.resource_version;
+  }
+  if (view.meta.generation > 1) {
+    return Failed(view, "SpecChanged", "the spec was changed after the request was made: make a new request", memory);
+  }
+  auto request = api::RequestFromJson(*object);
+  if (!request) return Failed(view, "Invalid", request.error().message, memory);
+  return Decide(view, request->spec, memory);
+}
+
+// ---- after the signature ---------------------------------------------------------------
+
+void RequestReconciler::Settle(const std::string& operation, bool released, std::string reason) {
+  if (!released) {
+    obs::Warn("signature discarded", {{"operation", operation}, {"reason", reason}});
+    obs::GetCounter("signet_signatures_discarded_total", "Signatures made and never released", {{"reason", reason}})
+        .Add();
+  }
+  deps_.reactor->Post([settle = deps_.settle, release = audit::Release{operation, released, std::move(reason)}] {
+    settle(release);
+  });
+}
+
+base::Result<RequestView> RequestReconciler::ReadRequest(const RequestKey& key) const {
+  TRY(const auto live, deps_.store->Get(SigningRequests(), key.ns, key.name));
+  return ViewRequest(live);
+}
+
+RequestReconciler::Standing RequestReconciler::Judge(const RequestView& live, const std::string& uid,
+                                                     const std::string& operation) {
+  if (live.meta.uid != uid) return {false, false, "RequestReplaced"};
+  if (live.record == operation) return {false, true, {}};
+  if (live.decided) return {false, false, "AlreadyDecided"};
+  if (live.meta.generation > 1) return {false, false, "SpecChanged"};
+  return {true, false, {}};
+}
+
+std::optional<Outcome> RequestReconciler::SettleOld(const RequestKey& key, Memory& memory) {
+  while (!memory.undelivered.empty()) {
+    base::Error why;
+    const auto open = memory.undelivered.back();
+    const auto delivery = Redeliver(key, open, why);
+    if (delivery == Delivery::kOpen) return Outcome::Retry(std::move(why));
+    if (delivery == Delivery::kReleased) {
+      memory.uid = open.uid;
+      memory.finished = true;
+    }
+    memory.undelivered.pop_back();
+  }
+  return std::nullopt;
+}
+
+RequestReconciler::Delivery RequestReconciler::Redeliver(const RequestKey& key, const Undelivered& open,
+                                                         base::Error& why) {
+  auto live = ReadRequest(key);
+  if (!live) {
+    if (live.error().code == base::Code::kNotFound) {
+      Settle(open.operation, false, "RequestGone");
+      return Delivery::kDiscarded;
+    }
+    why = live.error();
+    return Delivery::kOpen;
+  }
+  const auto standing = Judge(*live, open.uid, open.operation);
+  if (standing.carries_it) {
+    Settle(open.operation, true, {});
+    return Delivery::kReleased;
+  }
+  if (!standing.undecided || !open.made) {
+    // What an earlier process signed died with it: the request is signed anew.
+    Settle(open.operation, false, standing.undecided ? "Interrupted" : standing.reason);
+    return Delivery::kDiscarded;
+  }
+  // Time has passed since the decision: a policy that was edited or stopped meanwhile takes it back.
+  if (auto read = deps_.refresh_policy(open.made->policy_name); !read) {
+    why = read.error();
+    return Delivery::kOpen;
+  }
+  auto object = deps_.store->Get(SigningRequests(), key.ns, key.name);
+  auto request = object ? api::RequestFromJson(*object) : base::Result<api::SigningRequest>(object.error());
+  if (request && request->spec.requester) {
+    auto decision = Explain(CallerOf(*request->spec.requester), CallOf(*live, request->spec));
+    if (!decision || decision->reason == policy::Reason::kNotAllowed ||
+        decision->reason == policy::Reason::kSuspended || decision->reason == policy::Reason::kAlgorithmNotAllowed ||
+        decision->reason == policy::Reason::kArtifactNotAllowed) {
+      Settle(open.operation, false, "PolicyChanged");
+      return Delivery::kDiscarded;
+    }
+  }
+  return Write(std::move(*live), *open.made, why);
+}
+
+RequestReconciler::Delivery RequestReconciler::Write(RequestView view, const signing::Signed& made,
+                                                     base::Error& why) {
+  const RequestKey key{view.meta.ns, view.meta.name};
+  const std::string uid = view.meta.uid;
+  for (int attempt = 0; attempt <= options_.conflicts; ++attempt) {
+    base::KillPoint(base::kKillBeforePatch);
+    auto written = deps_.store->PatchStatus(SigningRequests(), key.ns, key.name, uid, view.meta.resource_version,
+                                            SignedStatus(view, made, deps_.clock->Now()));
+    if (written) {
+      base::KillPoint(base::kKillAfterPatch);
+      Settle(made.record, true, {});
+      return Delivery::kReleased;
+    }
+    why = written.error();
+    if (why.code != base::Code::kAborted && why.code != base::Code::kNotFound) return Delivery::kOpen;
+    auto live = ReadRequest(key);
+    if (!live && live.error().code == base::Code::kNotFound) {
+      Settle(made.record, false, "RequestGone");
+      return Delivery::kDiscarded;
+    }
+    if (!live) {
+      why = live.error();
+      return Delivery::kOpen;
+    }
+    const auto standing = Judge(*live, uid, made.record);
+    if (!standing.undecided) {
+      Settle(made.record, standing.carries_it, standing.reason);
+      return standing.carries_it ? Delivery::kReleased : Delivery::kDiscarded;
+    }
+    view = std::move(*live);
+  }
+  Settle(made.record, false, "Conflict");
+  return Delivery::kDiscarded;
+}
+
+Outcome RequestReconciler::Deliver(const RequestView& view, signing::Signed made, Memory& memory) {
+  base::Error why;
+  switch (Write(view, made, why)) {
+    case Delivery::kReleased:
+      memory = {};
+      memory.uid = view.meta.uid;
+      memory.finished = true;
+      obs::GetCounter("signet_requests_finished_total", "SigningRequests decided", {{"result", "signed"}}).Add();
+      return Outcome::Done();
+    case Delivery::kDiscarded:
+      memory.resource_version.clear();
+      return Outcome::After(kLookAgain);
+    case Delivery::kOpen:
+      break;
+  }
+  memory.undelivered.push_back({made.record, view.meta.uid, std::move(made)});
+  return Outcome::Retry(std::move(why));
+}
+
+// ---- the decision ----------------------------------------------------------------------
+
+signing::SigningService::Answer RequestReconciler::Sign(const signing::Caller& caller, const signing::SignCall& call) {
+  using Answer = signing::SigningService::Answer;
+  auto answer = AskLoop<Answer>(
+      *deps_.reactor,
+      [service = deps_.service, caller, call](std::function<void(Answer)> done) {
+        service->Sign(caller, call, std::move(done));
+      },
+      [settle = deps_.settle](const Answer& late) {
+        if (late) settle({late->record, false, "Abandoned"});
+      });
+  if (answer) return std::move(*answer);
+  return tl::make_unexpected(signing::Refused{
+      base::MakeError(base::Code::kDeadlineExceeded, "HSMUnavailable", "the signing service gave no answer in time"),
+      std::nullopt});
+}
+
+base::Result<policy::Decision> RequestReconciler::Explain(const signing::Caller& caller,
+                                                          const signing::SignCall& call) {
+  auto decision = AskLoop<policy::Decision>(
+      *deps_.reactor, [service = deps_.service, caller, call](const std::function<void(policy::Decision)>& done) {
+        done(service->Explain(caller, call));
+      });
+  if (!decision) return base::MakeError(base::Code::kUnavailable, "Busy", "the signing service gave no answer in time");
+  return std::move(*decision);
+}
+
+base::Status RequestReconciler::ReadLive(const api::SigningRequestSpec& spec) {
+  TRY_VOID(deps_.refresh_policy(spec.policy_name));
+  const auto account = identity::ParseServiceAccount(spec.requester->username);
+  if (account && deps_.refresh_namespace) TRY_VOID(deps_.refresh_namespace(std::string(account->ns)));
+  return {};
+}
+
+Outcome RequestReconciler::Decide(const RequestView& view, const api::SigningRequestSpec& spec, Memory& memory) {
+  memory.policy = spec.policy_name;
+  if (deps_.clock->Now() >= view.meta.creation_time + spec.expires_after) {
+    return Denied(view, "Expired", "not decided before expiresAfter had passed: make a new request", memory);
+  }
+  const bool believed = deps_.store->TrustsRequesters() || options_.trust_unstamped_requesters;
+  if (!believed || !spec.requester || spec.requester->username.empty()) {
+    const char* message = believed ? "spec.requester is missing: nobody to decide about"
+                                   : "spec.requester was not stamped by Signet's admission webhook, so nobody vouches for it";
+    return Wait(view, spec, {Verdict::kWaiting, "RequesterUnknown", message}, kLongestWait, memory);
+  }
+  deps_.ensure_fresh(spec.policy_name);
+  const auto caller = CallerOf(*spec.requester);
+  const auto call = CallOf(view, spec);
+  auto answer = Sign(caller, call);
+  if (!answer && Classify(answer.error().error, spec).verdict == Verdict::kDenied) {
+    if (auto outcome = Confirm(view, spec, caller, call, memory)) return *outcome;
+    answer = Sign(caller, call);  // the cache was wrong: the live policy allows it
+  }
+  if (answer) return Deliver(view, std::move(*answer), memory);
+
+  auto why = Classify(answer.error().error, spec);
+  switch (why.verdict) {
+    case Verdict::kDenied:
+      return Outcome::After(kLookAgain);  // changed once more in between: from the start
+    case Verdict::kFailed:
+      return Failed(view, why.reason, why.message, memory);
+    case Verdict::kUnknown:
+      if (++memory.unknown_outcomes > options_.unknown_outcomes) {
+        return Failed(view, "OutcomeUnknown", "the HSM left open too often whether it signed: " + why.message, memory);
+      }
+      break;
+    case Verdict::kWaiting:
+      break;
+  }
+  return Wait(view, spec, why, answer.error().retry_after, memory);
+}
+
+std::optional<Outcome> RequestReconciler::Confirm(const RequestView& view, const api::SigningRequestSpec& spec,
+                                                  const signing::Caller& caller, const signing::SignCall& call,
+                                                  Memory& memory) {
+  if (auto read = ReadLive(spec); !read) return Outcome::Retry(read.error());
+  auto decision = Explain(caller, call);
+  if (!decision) return Outcome::Retry(decision.error());
+  if (decision->allowed()) return std::nullopt;
+  base::Error refusal = base::MakeError(base::Code::kPermissionDenied, std::string(policy::Name(decision->reason)),
+                                        decision->message);
+  const auto why = Classify(refusal, spec);
+  if (why.verdict == Verdict::kDenied) return Denied(view, why.reason, why.message, memory);
+  return std::nullopt;  // would wait: let Sign say for how long
+}
+
+Outcome RequestReconciler::Wait(const RequestView& view, const api::SigningRequestSpec& spec, const Classified& why,
+                                std::optional<base::Duration> retry_after, Memory& memory) {
+  const auto now = deps_.clock->Steady();
+  if (!memory.waiting_since) {
+    memory.waiting_since = now;
+    memory.attempts = 0;
+  }
+  const auto until_expiry = view.meta.creation_time + spec.expires_after - deps_.clock->Now();
+  auto delay = std::min(retry_after.value_or(Backoff(memory.attempts++)), kLongestWait);
+  delay = std::max(std::min<base::Duration>(delay, until_expiry), kShortest);
+
+  const bool hiccup = PassesByItself(why.reason) && now - *memory.waiting_since < options_.waiting_grace;
+  if (why.reason == view.waiting_reason) return Outcome::After(delay);
+  // Written a little later, if it still lasts then.
+  if (hiccup) return Outcome::After(std::min(delay, options_.waiting_grace));
+  auto written = deps_.store->PatchStatus(SigningRequests(), view.meta.ns, view.meta.name, view.meta.uid,
+                                          view.meta.resource_version,
+                                          WaitingStatus(view, why.reason, why.message, deps_.clock->Now()));
+  if (!written) {
+    memory.resource_version.clear();
+    if (written.error().code == base::Code::kNotFound) return Outcome::Done();
+    if (written.error().code == base::Code::kAborted) return Outcome::After(kLookAgain);
+    return Outcome::Retry(written.error());
+  }
+  memory.waiting_reason = why.reason;
+  if (auto meta = api::MetadataFromJson(*written)) memory.resource_version = meta->resource_version;
+  return Outcome::After(delay);
+}
+
+// ---- the other ends --------------------------------------------------------------------
+
+Outcome RequestReconciler::End(const RequestView& view, const nlohmann::json& status, std::string_view result,
+                               Memory& memory) {
+  auto written = deps_.store->PatchStatus(SigningRequests(), view.meta.ns, view.meta.name, view.meta.uid,
+                                          view.meta.resource_version, status);
+  if (!written) {
+    memory.resource_version.clear();
+    if (written.error().code == base::Code::kNotFound) return Outcome::Done();
+    if (written.error().code == base::Code::kAborted) return Outcome::After(kLookAgain);
+    return Outcome::Retry(written.error());
+  }
+  memory = {};
+  memory.uid = view.meta.uid;
+  memory.finished = true;
+  obs::GetCounter("signet_requests_finished_total", "SigningRequests decided", {{"result", result}}).Add();
+  return Outcome::Done();
+}
+
+Outcome RequestReconciler::Denied(const RequestView& view, const std::string& reason, const std::string& message,
+                                  Memory& memory) {
+  auto outcome = End(view, DeniedStatus(view, reason, message, deps_.clock->Now()), "denied", memory);
+  if (memory.finished) {
+    deps_.events->Record(SigningRequests(), view.meta, EventRecorder::Type::kWarning, "Denied", reason + ": " + message);
+  }
+  return outcome;
+}
+
+Outcome RequestReconciler::Failed(const RequestView& view, const std::string& reason, const std::string& message,
+                                  Memory& memory) {
+  auto outcome = End(view, FailedStatus(view, reason, message, deps_.clock->Now()), "failed", memory);
+  if (memory.finished) {
+    deps_.events->Record(SigningRequests(), view.meta, EventRecorder::Type::kWarning, "Failed", reason + ": " + message);
+  }
+  return outcome;
+}
+
+Outcome RequestReconciler::AfterTtl(const RequestView& view) {
+  if (!view.ttl_seconds_after_finished || !view.finished_at || view.meta.deleting) return Outcome::Done();
+  const auto left = *view.finished_at + std::chrono::seconds(*view.ttl_seconds_after_finished) - deps_.clock->Now();
+  if (left > base::Duration::zero()) return Outcome::After(left);
+  auto deleted = deps_.store->Delete(SigningRequests(), view.meta.ns, view.meta.name, view.meta.uid);
+  if (deleted || deleted.error().code == base::Code::kNotFound || deleted.error().code == base::Code::kAborted) {
+    return Outcome::Done();
+  }
+  return Outcome::Retry(deleted.error());
+}
+
+}  // namespace signet::reconcile

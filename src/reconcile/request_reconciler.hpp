@@ -1,0 +1,133 @@
+// reconcile/request_reconciler.hpp - SigningRequest: one decision, one signature, one status write.
+//
+// Happy path: read from the informer's cache, ask SigningService, write the status with the cached
+// resourceVersion as precondition. No other call. Whatever goes wrong after the signature is made
+// ends in exactly one Settle: released (the status carries it) or discarded (it never will).
+//
+// Terminal denials that follow from a policy are written only after a live GET of that policy.
+//
+// An HSM answer that leaves open whether it signed (a deadline) is recorded as outcome `unknown`;
+// the request then tries again with a new intent, a few times, and fails after that. An unknown error
+// code is final at once.
+//
+// Ownership:     borrows everything in Dependencies.
+// Thread-safety: any thread but the reactor's; one thread at a time per object.
+// Blocking:      store calls and the signature.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "audit/journal.hpp"
+#include "base/clock.hpp"
+#include "base/reactor.hpp"
+#include "controller/work_queue.hpp"
+#include "kube/object_store.hpp"
+#include "reconcile/events.hpp"
+#include "reconcile/outcome.hpp"
+#include "reconcile/request_status.hpp"
+#include "signing/service.hpp"
+
+namespace signet::reconcile {
+
+using RequestKey = controller::Key;
+
+class RequestReconciler {
+ public:
+  struct Options {
+    bool trust_unstamped_requesters = false;
+    /// A wait for something that passes by itself (Busy, HSMUnavailable, ...) is written only when
+    /// it has lasted this long, so that a hiccup costs no second status write. 0: at once.
+    base::Duration waiting_grace = std::chrono::seconds(1);
+    int unknown_outcomes = 5;  ///< more than this many for one request: Failed
+    int conflicts = 5;         ///< rewrites of one signature after a 409
+  };
+  struct Dependencies {
+    base::Reactor* reactor = nullptr;
+    const base::Clock* clock = nullptr;
+    kube::ObjectStore* store = nullptr;
+    signing::SigningService* service = nullptr;
+    EventRecorder* events = nullptr;
+    /// The informer's copy; nullptr: not there.
+    std::function<std::shared_ptr<const nlohmann::json>(const RequestKey&)> cached;
+    std::function<void(const std::string& policy)> ensure_fresh;          ///< PolicyFreshness
+    std::function<base::Status(const std::string& policy)> refresh_policy;  ///< PolicyReconciler::Refresh
+    /// Reads one namespace's labels live into what SigningService sees; may be empty.
+    std::function<base::Status(const std::string& ns)> refresh_namespace;
+    /// Appends the Release; reactor thread.
+    std::function<void(const audit::Release&)> settle;
+  };
+
+  /// `unsettled`: signatures of earlier processes whose delivery is not known (Journal::unsettled).
+  RequestReconciler(Options options, Dependencies dependencies, const std::vector<audit::OpenOperation>& unsettled);
+
+  Outcome Reconcile(const RequestKey& key);
+  /// Requests with signatures of earlier processes to settle: enqueue them at start.
+  [[nodiscard]] std::vector<RequestKey> Unsettled() const;
+  /// Requests that wait under `policy` (empty: under any).
+  [[nodiscard]] std::vector<RequestKey> WaitingFor(const std::string& policy) const;
+
+ private:
+  /// A signature that was made, and of which it is not known whether the status carries it.
+  struct Undelivered {
+    std::string operation;
+    std::string uid;
+    std::optional<signing::Signed> made;  ///< nothing: of an earlier process
+  };
+  struct Memory {
+    std::string uid;
+    bool finished = false;         ///< we have written the end; the cache may not show it yet
+    std::string waiting_reason;    ///< last one written by us
+    std::string resource_version;  ///< of our last write
+    std::optional<base::SteadyPoint> waiting_since;
+    int attempts = 0;  ///< waits in a row
+    int unknown_outcomes = 0;
+    std::string policy;
+    std::vector<Undelivered> undelivered;
+  };
+  enum class Delivery : std::uint8_t { kReleased, kDiscarded, kOpen };
+  struct Standing {
+    bool undecided = false;
+    bool carries_it = false;
+    std::string reason;  ///< why the signature will never be in this status
+  };
+
+  [[nodiscard]] Memory Recall(const RequestKey& key) const;
+  void Remember(const RequestKey& key, Memory memory);
+
+  Outcome Run(const RequestKey& key, Memory& memory);
+  std::optional<Outcome> SettleOld(const RequestKey& key, Memory& memory);
+  Delivery Redeliver(const RequestKey& key, const Undelivered& open, base::Error& why);
+  Outcome Decide(const RequestView& view, const api::SigningRequestSpec& spec, Memory& memory);
+  std::optional<Outcome> Confirm(const RequestView& view, const api::SigningRequestSpec& spec,
+                                 const signing::Caller& caller, const signing::SignCall& call, Memory& memory);
+  Outcome Deliver(const RequestView& view, signing::Signed made, Memory& memory);
+  Delivery Write(RequestView view, const signing::Signed& made, base::Error& why);
+  /// Reads the request live; an error leaves it open.
+  base::Result<RequestView> ReadRequest(const RequestKey& key) const;
+  static Standing Judge(const RequestView& live, const std::string& uid, const std::string& operation);
+  Outcome Denied(const RequestView& view, const std::string& reason, const std::string& message, Memory& memory);
+  Outcome Failed(const RequestView& view, const std::string& reason, const std::string& message, Memory& memory);
+  Outcome Wait(const RequestView& view, const api::SigningRequestSpec& spec, const Classified& why,
+               std::optional<base::Duration> retry_after, Memory& memory);
+  Outcome AfterTtl(const RequestView& view);
+  Outcome End(const RequestView& view, const nlohmann::json& status, std::string_view result, Memory& memory);
+
+  signing::SigningService::Answer Sign(const signing::Caller& caller, const signing::SignCall& call);
+  base::Result<policy::Decision> Explain(const signing::Caller& caller, const signing::SignCall& call);
+  base::Status ReadLive(const api::SigningRequestSpec& spec);
+  void Settle(const std::string& operation, bool released, std::string reason);
+
+  const Options options_;
+  const Dependencies deps_;
+  mutable std::mutex mutex_;
+  std::map<RequestKey, Memory> memory_;  ///< guarded by mutex_
+};
+
+}  // namespace signet::reconcile
