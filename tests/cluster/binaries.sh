@@ -11,10 +11,10 @@ go_version=1.19
 
 usage() {
   cat <<TEXT
-usage: binaries.sh [--kubectl]
+usage: binaries.sh [--kubectl | --sources]
 
 Prints the folder that holds etcd, ${components[*]}; with --kubectl,
-the path of a kubectl. First that has them:
+the path of a kubectl; with --sources, the package sources that a build would use. First that has them:
   KUBEBUILDER_ASSETS   an envtest folder (kube-controller-manager may be absent)
   the cache            \${SIGNET_CACHE:-\${XDG_CACHE_HOME:-~/.cache}/signet}/kubernetes-$version
   a build              Kubernetes $version from Debian 12's source package, into the cache: about 5 minutes on
@@ -28,6 +28,7 @@ want=folder
 while (($#)); do
   case $1 in
     --kubectl) want=kubectl ;;
+    --sources) want=sources ;;
     -h | --help) usage && exit ;;
     *) usage_error "unknown argument '$1'" ;;
   esac
@@ -66,9 +67,10 @@ missing() {
 # ---- Debian, without touching the system's apt ----
 
 # The machine's own entries for its own release, as they are written, for binary and source packages. Other vendors'
-# entries stay out: they have no say in this, and often no source packages.
+# entries stay out: they have no say in this, and often no source packages. $1: the folder they are written to.
 debian_sources() {
-  local codename file
+  local codename file etc_apt
+  eval "$(apt-config shell etc_apt Dir::Etc/d)"
   # shellcheck source=/dev/null
   codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
   for file in "$etc_apt"/sources.list "$etc_apt"/sources.list.d/*.list; do
@@ -117,10 +119,9 @@ debian_sources() {
 # An apt of our own: the machine's settings (proxies and the like) without its hooks and its folders.
 setup_apt() {
   local apt=$stage/apt
-  etc_apt=${SIGNET_ETC_APT:-/etc/apt}
   mkdir -p "$apt"/{sources,lists/partial,cache/archives/partial,parts}
   : >"$apt/status"
-  debian_sources "$apt/sources" || die "found no entry for this machine's Debian release in $etc_apt: $elsewhere"
+  debian_sources "$apt/sources" || die "found no entry for this machine's own Debian release in apt's sources: $elsewhere"
   {
     apt-config dump | grep -Ev '^(Dir|DPkg|APT::Update|APT::NeverAutoRemove|APT::Default-Release|Acquire::Languages)\b'
     cat <<TEXT
@@ -193,6 +194,15 @@ fetch_source() {
   cp -rL "$stage/root/usr/share/gocode/src/github.com/modern-go/reflect2" "$tree/vendor/github.com/modern-go/"
 }
 
+# Nothing of an interrupted build stays. (The compilers of a killed `go build` may write on for a moment.)
+clean_up() {
+  local status=$?
+  [[ -z $child ]] || kill "$child" 2>/dev/null || true
+  wait
+  rm -rf "$stage" 2>/dev/null || { sleep 2 && rm -rf "$stage"; }
+  exit "$status"
+}
+
 # build NAME...: each of them appears in the cache whole, or not at all.
 build() {
   local name packages=() sources=() began=$SECONDS package=k8s.io/kubernetes/vendor/k8s.io/component-base/version
@@ -210,7 +220,7 @@ build() {
   mkdir -p "$stage/out" "$cache"
   : >"$log"
   child=
-  trap 'status=$?; [[ -z $child ]] || kill "$child" 2>/dev/null || true; wait; rm -rf "$stage"; exit "$status"' EXIT
+  trap clean_up EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
 
@@ -255,6 +265,15 @@ if [[ -n ${KUBEBUILDER_ASSETS:-} && $want == folder ]]; then
   exit
 fi
 
+if [[ $want == sources ]]; then
+  type -P apt-config >/dev/null || die "this machine has no apt: $elsewhere"
+  stage=$(mktemp -d)
+  trap 'rm -r "$stage"' EXIT
+  debian_sources "$stage" || die "found none for this machine's own Debian release: $elsewhere"
+  cat "$stage"/debian.{list,sources}
+  exit
+fi
+
 wanted() {
   if [[ $want == kubectl ]]; then
     find_kubectl >/dev/null || echo kubectl
@@ -273,8 +292,6 @@ if [[ -n $(wanted) ]]; then
     flock 9
   }
   mapfile -t names < <(wanted) # again: the one we waited for may have made them
-  if ((${#names[@]})); then
-    (build "${names[@]}")
-  fi
+  ((${#names[@]} == 0)) || build "${names[@]}"
 fi
 if [[ $want == kubectl ]]; then find_kubectl; else echo "$cache"; fi

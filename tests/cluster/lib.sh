@@ -1,11 +1,10 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154  # what the callers use, and what they set
 # Shared by the scripts of this folder: sourced, never run.
 # The caller sets `dir` (the state folder, canonical) before it calls anything that touches a cluster.
 
 umask 077 # keys and tokens live below the state folder
 
 repo=$(realpath "$(dirname "${BASH_SOURCE[0]}")/../..")
-here=$repo/tests/cluster
 default_dir=${XDG_STATE_HOME:-${HOME:?}/.local/state}/signet/cluster
 marker=.signet-cluster # says that a folder is ours to remove; also the lock
 daemons=(etcd kube-apiserver kube-controller-manager)
@@ -73,22 +72,21 @@ pid_of() {
   { read -r pid <"$dir/run/$1.pid"; } 2>/dev/null || return 1
   [[ $pid =~ ^[1-9][0-9]*$ ]] || return 1
   { mapfile -d '' -t argv <"/proc/$pid/cmdline"; } 2>/dev/null || return 1
-  [[ ${#argv[@]} -gt 1 && ${argv[0]##*/} == "$1" && "${argv[*]} " == *"=$dir/"* ]] || return 1
+  [[ "${argv[*]}" == *"/$1 "*"=$dir/"* ]] || return 1
   printf '%s\n' "$pid"
 }
 running() { pid_of "$1" >/dev/null; }
 gone() { ! running "$1"; }
 
 # spawn NAME ARGUMENTS...: the daemon writes its own pid file before it becomes itself, so that no kill of this script
-# can leave a process that nothing knows of.
+# can leave a process that nothing knows of. Its start is not waited for.
 spawn() {
-  local name=$1
-  shift
-  rm -f "$dir/run/$name.pid"
+  local pid_file=$dir/run/$1.pid
+  rm -f "$pid_file"
   # shellcheck disable=SC2016  # expanded by the inner shell
-  setsid --fork bash -c 'echo "$$" >"$0.new" && mv "$0.new" "$0" && exec "$@"' \
-    "$dir/run/$name.pid" "$BIN/$name" "$@" </dev/null >>"$dir/logs/$name.log" 2>&1 9>&-
-  within 5 running "$name" || die "$name ended at once: see $dir/logs/$name.log"
+  setsid --fork bash -c 'echo "$$" >"$0" && exec "$@"' "$pid_file" "$BIN/$1" "${@:2}" \
+    </dev/null >>"$dir/logs/$1.log" 2>&1 9>&-
+  within 5 test -s "$pid_file" || die "cannot start $1: see $dir/logs/$1.log"
 }
 
 # end NAME SIGNAL SECONDS: signals the daemon if it is ours and waits; KILL after the deadline. 1: it had to be killed.
@@ -108,7 +106,7 @@ end() {
 start_etcd() {
   local tls=(--cert-file="$dir/pki/etcd.crt" --key-file="$dir/pki/etcd.key" --trusted-ca-file="$dir/pki/etcd.crt" --client-cert-auth
     --peer-cert-file="$dir/pki/etcd.crt" --peer-key-file="$dir/pki/etcd.key" --peer-trusted-ca-file="$dir/pki/etcd.crt" --peer-client-cert-auth)
-  spawn etcd --data-dir="$dir/etcd" "${tls[@]}" \
+  spawn etcd --data-dir="$dir/etcd" "${tls[@]}" --heartbeat-interval=10 --election-timeout=100 \
     --listen-client-urls="https://127.0.0.1:$ETCD_PORT" --advertise-client-urls="https://127.0.0.1:$ETCD_PORT" \
     --listen-peer-urls=https://127.0.0.1:0
 }
@@ -129,7 +127,7 @@ start_controller_manager() {
   # Until 1.23 there was a second, plain port, on by default and the same for everyone.
   grep -q -- ' --port int' <<<"$("$BIN/kube-controller-manager" --help 2>&1)" && port=(--port=0)
   spawn kube-controller-manager --kubeconfig="$dir/kubeconfig.kube-controller-manager" --use-service-account-credentials \
-    --leader-elect=false --bind-address=127.0.0.1 --secure-port=0 "${port[@]}" \
+    --leader-elect=false --kube-api-qps=500 --kube-api-burst=500 --bind-address=127.0.0.1 --secure-port=0 "${port[@]}" \
     --service-account-private-key-file="$dir/pki/sa.key" --root-ca-file="$dir/pki/ca.crt" \
     --cluster-signing-cert-file="$dir/pki/ca.crt" --cluster-signing-key-file="$dir/pki/ca.key"
 }
