@@ -1,0 +1,65 @@
+"""The operator against the API server's own ceiling: part of bench.py."""
+import json
+import os
+import subprocess
+
+from harness import BIN, Operator, policy, records, wait_for
+
+from datetime import datetime
+
+
+def run(bench, root):
+    folder = bench.folder / "cluster"
+    own = "KUBECONFIG" not in os.environ
+    subprocess.run([str(root / "tests/cluster/up.sh"), "--dir", str(folder)], check=True, capture_output=True)
+    try:
+        measure(bench, os.environ.get("KUBECONFIG") or str(folder / "kubeconfig"), 500 if bench.options.quick else 2000)
+    finally:
+        if own:
+            subprocess.run([str(root / "tests/cluster/down.sh"), "--dir", str(folder)], check=True, capture_output=True)
+
+
+def seconds(text):
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+def measure(bench, kubeconfig, count):
+    def kubectl(*args, data=None):
+        done = subprocess.run(["kubectl", "--kubeconfig", kubeconfig, *args], input=data, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise SystemExit(f"bench: kubectl {' '.join(args)}: {done.stderr}")
+        return done.stdout
+
+    def client(mode, amount, threads):
+        done = subprocess.run([str(BIN / "patch_bench"), kubeconfig, "bench", "bench", mode, str(amount), str(threads)], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise SystemExit(f"bench: {done.stderr}")
+        return json.loads(done.stdout)
+
+    kubectl("create", "namespace", "bench")
+    rounds = []
+    for number in range(1 if bench.options.quick else 3):
+        ceiling = client("ceiling", count, 16)  # an operator is not running: these stay unsigned
+        kubectl("delete", "sigreq", "--all", "-n", "bench")
+        kubectl("apply", "-f", "-", data=json.dumps(policy("bench")))
+        client("create", count, 16)
+        operator = Operator(bench.folder, bench.token, ["--kubeconfig", kubeconfig], extra=("--trust-unstamped-requesters", "--log-level", "error"), name=f"operator{number}")
+        bench.processes.append(operator)
+
+        def released():
+            if not operator.running():
+                raise SystemExit(f"bench: the operator ended: {operator.tail()}")
+            lines = [line for line in records(operator.audit) if line["type"] == "release" and line["released"]] if operator.audit.exists() else []
+            return lines if len(lines) >= count else None
+        lines = wait_for("the operator to sign everything", released, 300, interval=1)
+        times = sorted(seconds(line["time"]) for line in lines)
+        single = client("ready", 50, 1)
+        operator.stop()
+        kubectl("delete", "sigreq", "--all", "-n", "bench")
+        one = client("ceiling", 100, 1)
+        kubectl("delete", "sigreq", "--all", "-n", "bench")
+        rounds.append({"ceiling": ceiling["rate"], "operator": (len(times) - 1) / (times[-1] - times[0]), "ready": single["p50_us"], "patch": one["p50_us"]})
+    median = {name: sorted(r[name] for r in rounds)[len(rounds) // 2] for name in rounds[0]}
+    print(f"\nOperator, {count} requests waiting, 16 at a time: {median['operator']:.0f} signed/s; status PATCH ceiling {median['ceiling']:.0f}/s; "
+          f"ratio {median['operator'] / median['ceiling']:.2f} (goal ≥ 0.9)")
+    print(f"create → Ready p50 {median['ready'] / 1000:.1f} ms = {median['ready'] / median['patch']:.1f} status PATCH round trips of {median['patch'] / 1000:.1f} ms (goal ≤ 3)", flush=True)
