@@ -51,6 +51,9 @@ struct HsmState {
   std::string message;  ///< what to do
   std::uint32_t workers = 0;
   std::uint32_t workers_ready = 0;
+  /// The process configuration does not say which token is meant (no token visible, or several, and
+  /// none named): nothing that waiting would mend. A main ends with its configuration exit code.
+  bool fatal_configuration = false;
 };
 
 class Hsm {
@@ -81,7 +84,7 @@ class Hsm {
                     Callback<base::Bytes> done) = 0;
 
   [[nodiscard]] virtual HsmState State() const = 0;
-  /// Called on the loop after every change of State().ready.
+  /// Called on the loop after every change of State().ready or State().reason.
   virtual void OnStateChange(std::function<void()> handler) = 0;
 };
 

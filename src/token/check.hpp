@@ -1,0 +1,37 @@
+// token/check.hpp - what `check` commands tell about module, tokens and keys.
+//
+// Blocking:      loads the PKCS#11 module into this process and blocks as long as it does: for
+//                short-lived commands only.
+// Thread-safety: none.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "encoding/pkcs11_uri.hpp"
+#include "token/worker_hsm.hpp"
+
+namespace signet::token {
+
+struct CheckLine {
+  bool ok = false;
+  std::string what;    ///< "module", "token", "login", "key", "mechanism"
+  std::string detail;  ///< one line: what was found, or what to do
+};
+
+struct CheckOptions {
+  std::string module;
+  std::vector<TokenOptions> tokens;
+  std::vector<encoding::Pkcs11Uri> keys;
+  bool login = false;  ///< tries the PIN once; without it private keys may be invisible
+};
+
+struct CheckReport {
+  std::vector<CheckLine> lines;
+  bool ok = true;                    ///< every line is ok
+  bool fatal_configuration = false;  ///< no token, or several, and none named
+};
+
+CheckReport Check(const CheckOptions& options);
+
+}  // namespace signet::token

@@ -1,0 +1,69 @@
+// token/worker_hsm.hpp - the Hsm made of worker processes: this process holds neither module nor PIN.
+//
+// Each configured token is served by a few worker processes (the same binary, started one after
+// another by posix_spawn). A worker loads the PKCS#11 module, logs in once, keeps its session and
+// handles, and answers one small frame with one small frame over a socketpair. A worker that crashes
+// or hangs is replaced; operations that it certainly had not begun go to another one.
+//
+// PIN: worker 0 tries it alone. A refused PIN is not tried again by anybody until the PIN file holds
+// another one; with a state folder, not across restarts either.
+//
+// Reasons in State(): Starting, ModuleFailed, TokenNotFound, TokenAmbiguous, PinFileUnreadable,
+// PinRefused, PinLocked, PinFinalTry, PinNotInitialized, StateUnwritable, LoginFailed, WorkerFailed.
+//
+// Ownership:     owns its workers and ends them in the destructor, which drops unanswered callbacks.
+// Thread-safety: the reactor's thread only. That thread must outlive the workers: they ask the kernel
+//                to be killed when the thread that started them ends.
+// Sources:       PKCS#11 v2.40 base: "Application behavior in relation to forking", "Session management".
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "base/reactor.hpp"
+#include "base/result.hpp"
+#include "encoding/pkcs11_uri.hpp"
+#include "token/hsm.hpp"
+
+namespace signet::token {
+
+struct TokenOptions {
+  /// Which token: token, serial, manufacturer and model count. Nothing: the only initialised one.
+  std::optional<encoding::Pkcs11Uri> uri;
+  std::string pin_file;  ///< read by workers only; one trailing newline is not part of the PIN
+};
+
+struct WorkerHsmOptions {
+  std::string module;  ///< path of the PKCS#11 module
+  std::vector<TokenOptions> tokens;
+  std::uint32_t workers_per_token = 2;                  ///< [1, 16]
+  std::chrono::milliseconds sign_timeout{10'000};       ///< [50 ms, 10 min]; a worker silent for longer is killed
+  std::chrono::milliseconds generate_timeout{120'000};  ///< key generation can be slow in an HSM
+  std::uint32_t queue_limit = 1024;                     ///< operations waiting for a worker, per token
+  std::string state_dir;                                ///< where a refused PIN is remembered; empty: nowhere
+  std::string executable = "/proc/self/exe";            ///< a program that calls MaybeRunWorker first
+};
+
+class WorkerHsm : public Hsm {
+ public:
+  /// Starts the first worker of every token and returns at once; State() tells how they fare.
+  /// @return kInvalidArgument: an option is out of range. kInternal: no process could be started.
+  static base::Result<std::unique_ptr<WorkerHsm>> Create(WorkerHsmOptions options, base::Reactor& reactor,
+                                                         const base::Clock& clock = base::SystemClock());
+
+  /// Process ids of the workers that run now.
+  [[nodiscard]] virtual std::vector<pid_t> WorkerPidsForTest() const = 0;
+};
+
+/// To be called before anything else in every main that uses a WorkerHsm: when this process was
+/// started as a worker, serves until its parent goes away and returns the exit code.
+std::optional<int> MaybeRunWorker(int argc, char** argv);
+
+}  // namespace signet::token
