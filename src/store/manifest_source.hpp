@@ -1,0 +1,65 @@
+// store/manifest_source.hpp - the objects that the files of a folder define, and what is wrong with the rest.
+//
+// Thread-safety: none.
+// Blocking:      file system calls.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "base/result.hpp"
+#include "kube/object_store.hpp"
+#include "store/folder.hpp"
+#include "store/status_file.hpp"
+
+namespace signet::store {
+
+struct DefinedObject {
+  ObjectKey key;
+  nlohmann::json manifest;  ///< without status and server-side metadata
+};
+
+/// One manifest file as it was last read.
+struct Source {
+  FileStamp stamp;
+  bool loaded = false;  ///< read at least once, well or not
+  bool broken = false;  ///< the last reading failed: `objects` are from before
+  int missed = 0;       ///< looks in a row that did not see the file
+  std::vector<DefinedObject> objects;
+  std::vector<Problem> problems;
+};
+
+class ManifestSource {
+ public:
+  ManifestSource(std::filesystem::path folder, std::vector<kube::Resource> resources, FolderLimits limits)
+      : folder_(std::move(folder)), resources_(std::move(resources)), limits_(limits) {}
+
+  /// Looks at the folder and reads what has changed.
+  /// @return whether to look again soon: a file is still being written, or has just vanished.
+  base::Result<bool> Look(base::TimePoint now);
+  /// True when Look has changed sources() since the last call.
+  bool TakeChanged() { return std::exchange(changed_, false); }
+  [[nodiscard]] const std::map<std::string, Source>& sources() const { return sources_; }
+  /// Forgets a file that was removed by us.
+  void Forget(const std::string& file);
+
+ private:
+  void Read(const FolderFile& file, Source& source);
+  void Define(const nlohmann::json& document, int line, const std::string& file, Source& source) const;
+  bool ReadChanged(const FolderListing& listing, base::TimePoint now);
+  bool DropVanished(const FolderListing& listing);
+
+  std::filesystem::path folder_;
+  std::vector<kube::Resource> resources_;
+  FolderLimits limits_;
+  FolderListing last_;
+  bool looked_ = false;
+  bool again_ = false;
+  bool changed_ = false;
+  std::map<std::string, Source> sources_;
+};
+
+}  // namespace signet::store
