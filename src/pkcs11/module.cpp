@@ -1,0 +1,176 @@
+#include "pkcs11/module.hpp"
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <mutex>
+#include <random>
+#include <thread>
+
+#include "pkcs11/calls.hpp"
+#include "pkcs11/mechanisms.hpp"
+#include "pkcs11/rv.hpp"
+
+namespace signet::pkcs11 {
+namespace {
+
+std::mutex& InitialisationMutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+
+/// Fixed-size texts of PKCS#11 are padded with blanks and not terminated; some modules do terminate.
+template <std::size_t N>
+std::string Trim(const unsigned char (&field)[N]) {
+  std::string text(reinterpret_cast<const char*>(field), N);
+  if (const auto end = text.find('\0'); end != std::string::npos) text.resize(end);
+  const auto last = text.find_last_not_of(' ');
+  text.resize(last == std::string::npos ? 0 : last + 1);
+  return text;
+}
+
+base::Error ModuleFailed(const std::string& path, std::string_view why) {
+  return base::MakeError(base::Code::kFailedPrecondition, "ModuleFailed",
+                         fmt::format("cannot use the PKCS#11 module {}: {}", path, why));
+}
+
+TokenInfo Translate(SlotId slot, const CK_TOKEN_INFO& raw) {
+  TokenInfo token;
+  token.slot = slot;
+  token.label = Trim(raw.label);
+  token.manufacturer = Trim(raw.manufacturerID);
+  token.model = Trim(raw.model);
+  token.serial = Trim(raw.serialNumber);
+  token.initialised = (raw.flags & CKF_TOKEN_INITIALIZED) != 0;
+  token.login_required = (raw.flags & CKF_LOGIN_REQUIRED) != 0;
+  token.user_pin_initialised = (raw.flags & CKF_USER_PIN_INITIALIZED) != 0;
+  token.pin_final_try = (raw.flags & CKF_USER_PIN_FINAL_TRY) != 0;
+  token.pin_locked = (raw.flags & CKF_USER_PIN_LOCKED) != 0;
+  token.pin_pad = (raw.flags & CKF_PROTECTED_AUTHENTICATION_PATH) != 0;
+  return token;
+}
+
+std::chrono::milliseconds Jitter(int attempt) {
+  static thread_local std::minstd_rand random{std::random_device{}()};
+  return std::chrono::milliseconds(std::uniform_int_distribution<int>(5, 20 + 15 * std::min(attempt, 6))(random));
+}
+
+}  // namespace
+
+Module::Module(void* library, std::unique_ptr<Calls> calls) : library_(library), calls_(std::move(calls)) {}
+
+base::Result<std::shared_ptr<Module>> Module::Load(const std::string& path) {
+  void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) {
+    const char* why = ::dlerror();
+    return ModuleFailed(path, why == nullptr ? "dlopen failed" : why);
+  }
+  auto get = reinterpret_cast<CK_C_GetFunctionList>(::dlsym(library, "C_GetFunctionList"));
+  CK_FUNCTION_LIST* list = nullptr;
+  if (get == nullptr || get(&list) != CKR_OK || list == nullptr) {
+    ::dlclose(library);
+    return ModuleFailed(path, "it gives no PKCS#11 function list");
+  }
+  if (list->version.major < 2) {
+    const int major = list->version.major;
+    ::dlclose(library);
+    return ModuleFailed(path, fmt::format("it speaks PKCS#11 {}.x; 2.x or later is needed", major));
+  }
+  return std::shared_ptr<Module>(new Module(library, std::make_unique<Calls>(list)));
+}
+
+Module::~Module() {
+  Finalise();
+  // Never dlclose: vendor libraries leave threads and exit handlers behind that would run in unmapped memory.
+}
+
+base::Status Module::Initialise() {
+  const std::lock_guard lock(InitialisationMutex());
+  if (initialised_ && calls_->Owned()) return {};
+  calls_->Adopt();
+  CK_C_INITIALIZE_ARGS arguments{};
+  arguments.flags = CKF_OS_LOCKING_OK;
+  CK_RV rv = calls_->Do(&CK_FUNCTION_LIST::C_Initialize, static_cast<void*>(&arguments));
+  if (rv == CKR_CANT_LOCK) rv = calls_->Do(&CK_FUNCTION_LIST::C_Initialize, static_cast<void*>(nullptr));
+  // Somebody else in this process (another library) owns it: use it, and leave finalising to them.
+  initialised_ = rv == CKR_OK;
+  if (rv == CKR_OK || rv == CKR_CRYPTOKI_ALREADY_INITIALIZED) return {};
+  return FromRv(rv, "Initialize");
+}
+
+void Module::Finalise() noexcept {
+  const std::lock_guard lock(InitialisationMutex());
+  if (initialised_ && calls_->Owned()) calls_->Do(&CK_FUNCTION_LIST::C_Finalize, static_cast<void*>(nullptr));
+  initialised_ = false;
+}
+
+base::Result<ModuleInfo> Module::Info() const {
+  CK_INFO raw{};
+  const CK_RV rv = calls_->Do(&CK_FUNCTION_LIST::C_GetInfo, &raw);
+  if (rv != CKR_OK) return FromRv(rv, "GetInfo");
+  return ModuleInfo{Trim(raw.manufacturerID),  Trim(raw.libraryDescription), raw.cryptokiVersion.major,
+                    raw.cryptokiVersion.minor, raw.libraryVersion.major,     raw.libraryVersion.minor};
+}
+
+base::Result<TokenInfo> Module::Token(SlotId slot) const {
+  CK_TOKEN_INFO raw{};
+  const CK_RV rv = calls_->Do(&CK_FUNCTION_LIST::C_GetTokenInfo, slot, &raw);
+  if (rv != CKR_OK) return FromRv(rv, "GetTokenInfo");
+  return Translate(slot, raw);
+}
+
+base::Result<std::vector<TokenInfo>> Module::Tokens() const {
+  std::vector<CK_SLOT_ID> slots;
+  // The list may grow between the two calls of the idiom.
+  for (int attempt = 0; attempt < 4; ++attempt) {
+    CK_ULONG count = 0;
+    CK_RV rv = calls_->Do(&CK_FUNCTION_LIST::C_GetSlotList, static_cast<CK_BBOOL>(CK_TRUE),
+                          static_cast<CK_SLOT_ID*>(nullptr), &count);
+    if (rv != CKR_OK) return FromRv(rv, "GetSlotList");
+    slots.resize(count);
+    if (count == 0) break;
+    rv = calls_->Do(&CK_FUNCTION_LIST::C_GetSlotList, static_cast<CK_BBOOL>(CK_TRUE), slots.data(), &count);
+    if (rv == CKR_BUFFER_TOO_SMALL) continue;
+    if (rv != CKR_OK) return FromRv(rv, "GetSlotList");
+    slots.resize(count);
+    break;
+  }
+  std::vector<TokenInfo> tokens;
+  for (const CK_SLOT_ID slot : slots) {
+    auto token = Token(slot);  // a token may be pulled at any time: then it is simply not there
+    if (token && token->initialised) tokens.push_back(std::move(*token));
+  }
+  return tokens;
+}
+
+base::Result<std::vector<TokenInfo>> Module::AwaitTokens(const std::function<bool(const TokenInfo&)>& wanted,
+                                                         int attempts) {
+  for (int attempt = 1;; ++attempt) {
+    TRY_VOID(Initialise());
+    auto tokens = Tokens();
+    if (tokens) std::erase_if(*tokens, [&](const TokenInfo& token) { return !wanted(token); });
+    if ((tokens && !tokens->empty()) || attempt >= attempts) return tokens;
+    Finalise();
+    std::this_thread::sleep_for(Jitter(attempt));
+  }
+}
+
+std::vector<encoding::SignatureAlgorithm> Module::SignatureAlgorithms(SlotId slot, encoding::KeyAlgorithm key,
+                                                                      int bits) const {
+  std::vector<encoding::SignatureAlgorithm> found;
+  for (const auto& info : encoding::Algorithms()) {
+    if (info.key != key) continue;
+    CK_MECHANISM_INFO raw{};
+    const CK_RV rv = calls_->Do(&CK_FUNCTION_LIST::C_GetMechanismInfo, slot, MechanismOf(info.algorithm).type, &raw);
+    if (rv != CKR_OK || (raw.flags & CKF_SIGN) == 0) continue;
+    // Sizes are bits for RSA and EC; for Edwards curves modules disagree, so they are not held to it.
+    const auto size = static_cast<CK_ULONG>(bits);
+    const bool sized = bits > 0 && key != encoding::KeyAlgorithm::kEd25519 && raw.ulMaxKeySize != 0;
+    if (sized && (size < raw.ulMinKeySize || size > raw.ulMaxKeySize)) continue;
+    found.push_back(info.algorithm);
+  }
+  return found;
+}
+
+}  // namespace signet::pkcs11
