@@ -8,6 +8,8 @@
 //                AlgorithmNotAllowed, ArtifactNotAllowed, OutsideWindow, ApprovalRequired,
 //                QuotaExceeded, DigestMismatch, HSMUnavailable, AuditUnavailable, PolicyStale, Busy,
 //                KeyNotReady, VerificationFailed, MechanismMissing, Malformed.
+//                Code kDeadlineExceeded: unknown whether a signature was made; none is released, and the
+//                record says unknown. Everything else without retry_after is final.
 #pragma once
 
 #include <functional>
@@ -100,6 +102,9 @@ class SigningService {
   virtual void Sign(const Caller& caller, SignCall call, Done done) = 0;
   /// At most 256 calls; one answer per call, in order; all intents in one append.
   virtual void SignBatch(const Caller& caller, std::vector<SignCall> calls, BatchDone done) = 0;
+  /// Controller door: how the delivery of a signed operation ended (the status carries it, or never will). Also for
+  /// Journal::unsettled(), found at start. Kept and repeated until the record has it; then `done` (may be empty) runs.
+  virtual void Settle(const audit::Release& release, std::function<void()> done) = 0;
   /// What Sign would decide, without counting, recording or signing.
   [[nodiscard]] virtual policy::Decision Explain(const Caller& caller, const SignCall& call) const = 0;
   /// Policies of which the caller is a subject, for /v1/keys.
@@ -117,6 +122,7 @@ class SigningService {
     policy::QuotaLedger* quotas = nullptr;
     NamespaceLabels namespace_labels;  ///< empty in direct mode
   };
+  /// Also gives the journal's today() to the quota ledger: call it once per ledger.
   static std::unique_ptr<SigningService> Create(Options options, Dependencies dependencies);
 };
 
