@@ -97,7 +97,7 @@ class Api(Case):
         for line in records(audit):
             if line["type"] == "release" and line["released"]:
                 released[line["operation"]] = released.get(line["operation"], 0) + 1
-        uids = {line["operation"]: line["requestUid"] for line in records(audit) if line["type"] == "intent"}
+        uids = {line["operation"]: line["requestUID"] for line in records(audit) if line["type"] == "intent"}
         seen = set()
         for item in items:
             status = item["status"]
