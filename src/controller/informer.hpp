@@ -36,7 +36,7 @@ class Informer {
   using Object = std::shared_ptr<const nlohmann::json>;
   struct Options {
     std::chrono::milliseconds min_backoff{200};
-    std::chrono::milliseconds max_backoff{10'000};
+    std::chrono::milliseconds max_backoff{5'000};
   };
   /// `before` is null for an added object, `after` for one that is gone.
   using Handler = std::function<void(const Key& key, const Object& before, const Object& after)>;
@@ -51,6 +51,8 @@ class Informer {
   void Start();
   /// Ends the watch and the thread; the copy stays readable. May be called twice.
   void Stop();
+  /// The first half of Stop(): asks the thread to end, waits for nothing.
+  void RequestStop();
 
   /// nullptr: no such object is known.
   [[nodiscard]] Object Get(const Key& key) const;
@@ -69,11 +71,13 @@ class Informer {
   void Run();
   /// Lists, then watches until a new list is needed. The version to go on from is kept in version_.
   base::Status ListOnce();
-  base::Status WatchOnce();
+  base::Status WatchOnce(bool& proved_alive);
+  void RunOnce(bool& must_list);
   void Replace(kube::List list);
   void Apply(kube::WatchEvent event);
   void Change(const Key& key, Object after);
   void Confirm(base::SteadyPoint at);
+  bool IsStopping() const;
   void BackOff();
 
   kube::ObjectStore& store_;
@@ -90,10 +94,10 @@ class Informer {
   bool stopping_ = false;                            ///< guarded by mutex_
   std::atomic<bool> synced_{false};
 
-  std::string version_;      ///< thread only
-  int failures_ = 0;         ///< thread only
-  std::minstd_rand random_;  ///< thread only
-  std::shared_ptr<Inbox> inbox_;
+  std::string version_;           ///< thread only
+  int failures_ = 0;              ///< thread only
+  std::minstd_rand random_;       ///< thread only
+  std::shared_ptr<Inbox> inbox_;  ///< of the running watch; guarded by mutex_
   std::thread thread_;
 };
 

@@ -46,7 +46,6 @@ class Manager {
  private:
   void Run();
   void SetWanted(bool wanted);
-  bool SyncedLocked() const;
 
   const base::Clock& clock_;
   std::vector<Informer*> informers_;

@@ -57,7 +57,8 @@ void WorkQueue::AddRateLimited(Key key) {
   if (shut_down_) return;
   const int failures = failures_[key]++;
   // 2^20 times any base delay is above any cap, and far from overflow.
-  const auto delay = std::min(options_.base_delay * (std::int64_t{1} << std::min(failures, 20)), options_.max_delay);
+  const std::chrono::milliseconds grown = options_.base_delay * (1 << std::min(failures, 20));
+  const auto delay = std::min(grown, options_.max_delay);
   retries_.Add();
   AddAfterLocked(std::move(key), clock_.Steady() + delay);
 }

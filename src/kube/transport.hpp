@@ -41,7 +41,7 @@ struct Deadlines {
 /// Callbacks of a streamed response: one at a time, in order, on any thread of the library. Octets may
 /// come before the status is known.
 struct StreamSink {
-  std::function<void(int status)> on_status;
+  std::function<void(int status, std::chrono::seconds retry_after)> on_status;
   std::function<void(std::string_view octets)> on_octets;
   std::function<void(base::Status)> on_end;  ///< exactly once, last; ok: the response was complete
 };
@@ -53,14 +53,13 @@ class Stream {
   virtual void Cancel() = 0;
 };
 
+/// After a broken connection every pooled one is forgotten (a server that restarted has broken them
+/// all), and CA and client certificate are read again: what is sent next uses a new connection.
 class Transport {
  public:
   virtual ~Transport() = default;
   virtual base::Result<HttpResponse> Send(const HttpRequest& request, const Deadlines& deadlines) = 0;
   virtual std::unique_ptr<Stream> OpenStream(const HttpRequest& request, StreamSink sink) = 0;
-  /// Forgets pooled connections (they may be stale) and reads the CA and the client certificate
-  /// again: whatever is sent from now on uses a new connection.
-  virtual void Renew() = 0;
 };
 
 /// cpprestsdk below. Call InitializeProcess() first in main.
