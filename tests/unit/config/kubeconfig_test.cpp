@@ -1,0 +1,105 @@
+#include "config/kubeconfig.hpp"
+
+#include <gtest/gtest.h>
+
+#include "support/matchers.hpp"
+#include "support/temp_folder.hpp"
+
+namespace signet::config {
+namespace {
+
+using base::Code;
+using ::signet::testing::IsErr;
+using ::signet::testing::IsOk;
+using ::signet::testing::TempFolder;
+using ::testing::HasSubstr;
+
+std::string File(std::string_view cluster, std::string_view user, std::string_view context = "namespace: ns") {
+  return fmt::format(
+      "apiVersion: v1\nkind: Config\ncurrent-context: one\npreferences: {{}}\n"
+      "clusters:\n- name: c\n  cluster:\n    server: https://127.0.0.1:6443\n    {}\n"
+      "users:\n- name: u\n  user:\n    {}\n"
+      "contexts:\n- name: one\n  context: {{cluster: c, user: u, {}}}\n- name: two\n  context: {{cluster: gone, user: "
+      "u}}\n",
+      cluster, user, context);
+}
+constexpr std::string_view kCa = "certificate-authority-data: Q0E=";
+
+base::Result<kube::ClusterConfig> Load(std::string_view text, std::string_view context = "") {
+  const TempFolder folder;
+  folder.Write("config", text);
+  return LoadKubeconfig((folder.path() / "config").string(), context);
+}
+std::string Problem(const base::Result<kube::ClusterConfig>& loaded) {
+  EXPECT_THAT(loaded, IsErr(Code::kInvalidArgument, "KubeconfigInvalid"));
+  return loaded ? "" : loaded.error().message;
+}
+
+TEST(KubeconfigTest, ReadsInlineData) {
+  const auto config = Load(File(kCa, "{client-certificate-data: Q0VSVA==, client-key-data: S0VZ}"));
+  ASSERT_THAT(config, IsOk());
+  EXPECT_EQ(config->server, "https://127.0.0.1:6443");
+  EXPECT_EQ(config->ca_data, "CA");
+  EXPECT_EQ(config->client_certificate_data, "CERT");
+  EXPECT_EQ(base::AsText(config->client_key_data.Reveal()), "KEY");
+  EXPECT_EQ(config->namespace_name, "ns");
+}
+
+TEST(KubeconfigTest, TakesFilesRelativeToItself) {
+  const TempFolder folder;
+  folder.Write("config",
+               File("certificate-authority: pki/ca.crt", "{client-certificate: ./c.crt, client-key: /abs/c.key}"));
+  const auto config = LoadKubeconfig((folder.path() / "config").string(), "");
+  ASSERT_THAT(config, IsOk());
+  EXPECT_EQ(config->ca_file, (folder.path() / "pki/ca.crt").string());
+  EXPECT_EQ(config->client_certificate_file, (folder.path() / "./c.crt").string());
+  EXPECT_EQ(config->client_key_file, "/abs/c.key");
+}
+
+TEST(KubeconfigTest, PrefersDataOverFilesAndTheTokenFileOverTheToken) {
+  const auto config = Load(File("{x: 1}", "{token: inline, tokenFile: /t}").replace(0, 0, ""), "");
+  EXPECT_THAT(config, IsErr(Code::kInvalidArgument));
+  const auto both =
+      Load(File(std::string(kCa) + "\n    certificate-authority: /ca.crt", "{token: inline, tokenFile: /t}"));
+  ASSERT_THAT(both, IsOk());
+  EXPECT_EQ(both->ca_data, "CA");
+  EXPECT_TRUE(both->ca_file.empty());
+  EXPECT_EQ(both->token_file, "/t");
+  EXPECT_TRUE(both->token.empty());
+  const auto inline_token = Load(File(kCa, "{token: secret}"));
+  ASSERT_THAT(inline_token, IsOk());
+  EXPECT_EQ(base::AsText(inline_token->token.Reveal()), "secret");
+}
+
+TEST(KubeconfigTest, RefusesPluginsAndWhatIsNotSafe) {
+  EXPECT_THAT(Problem(Load(File(kCa, "{exec: {command: aws}}"))), HasSubstr("exec plugin is not run"));
+  EXPECT_THAT(Problem(Load(File(kCa, "{auth-provider: {name: gcp}}"))), HasSubstr("auth-provider plugin"));
+  EXPECT_THAT(Problem(Load(File(kCa, "{username: a, password: b}"))), HasSubstr("username is not supported"));
+  EXPECT_THAT(Problem(Load(File(kCa, "{as: admin, token: t}"))), HasSubstr("as is not supported"));
+  EXPECT_THAT(Problem(Load(File("insecure-skip-tls-verify: true", "{token: t}"))),
+              HasSubstr("insecure-skip-tls-verify"));
+  EXPECT_THAT(Problem(Load(File(std::string(kCa) + "\n    proxy-url: http://x", "{token: t}"))),
+              HasSubstr("proxy-url"));
+  EXPECT_THAT(Load(File(std::string(kCa) + "\n    insecure-skip-tls-verify: false", "{token: t}")), IsOk());
+}
+
+TEST(KubeconfigTest, SaysWhatIsMissing) {
+  EXPECT_THAT(Problem(Load(File(kCa, "{token: t}"), "three")), HasSubstr("no contexts called \"three\""));
+  EXPECT_THAT(Problem(Load(File(kCa, "{token: t}"), "two")), HasSubstr("no clusters called \"gone\""));
+  EXPECT_THAT(Problem(Load(File("extra: 1", "{token: t}"))), HasSubstr("certificate-authority"));
+  EXPECT_THAT(Problem(Load(File("certificate-authority-data: '*'", "{token: t}"))),
+              HasSubstr("certificate-authority-data"));
+  EXPECT_THAT(Problem(Load("a: 1\n")), HasSubstr("current-context"));
+  EXPECT_THAT(Problem(Load("[1]\n")), HasSubstr("not a kubeconfig"));
+  EXPECT_THAT(Problem(Load("a: [\n")), HasSubstr("config:"));
+  EXPECT_THAT(Problem(LoadKubeconfig("/no/such", "")), HasSubstr("/no/such"));
+}
+
+TEST(KubeconfigTest, NeverRepeatsSecretsInItsErrors) {
+  const std::string message = Problem(Load(File(kCa, "{client-key-data: 's3cr3t!', token: t0p}")));
+  EXPECT_THAT(message, ::testing::Not(HasSubstr("s3cr3t")));
+  EXPECT_THAT(message, ::testing::Not(HasSubstr("t0p")));
+}
+
+}  // namespace
+}  // namespace signet::config
