@@ -29,7 +29,8 @@ struct Request {
   std::string_view content_type;  ///< lower case, without parameters
   std::string_view body;
   std::optional<identity::PeerInfo> peer;  ///< Unix sockets
-  std::vector<std::pair<std::string_view, std::string_view>> headers;  ///< the few that handlers asked for (Idempotency-Key)
+  std::vector<std::pair<std::string_view, std::string_view>>
+      headers;  ///< the few that handlers asked for (Idempotency-Key)
 };
 struct Response {
   int status = 200;
@@ -49,17 +50,17 @@ struct Limits {
   std::chrono::milliseconds header_time{10000};  ///< to receive a request once its first byte came
   std::chrono::milliseconds idle_time{300000};   ///< keep-alive without a request
   std::chrono::milliseconds write_time{10000};
-  std::size_t connections = 512;                 ///< more are closed at accept
+  std::size_t connections = 512;  ///< more are closed at accept
 };
 
 class Server {
  public:
   struct Options {
-    std::string unix_path;               ///< one of unix_path and tcp; mode `unix_mode`
+    std::string unix_path;  ///< one of unix_path and tcp; mode `unix_mode`
     std::uint32_t unix_mode = 0660;
     std::vector<std::uint32_t> allowed_uids;  ///< empty: all
-    std::string tcp;                     ///< "127.0.0.1:PORT"; PORT 0 picks one (see port())
-    bool require_loopback_host = false;  ///< loopback port: Host must name loopback
+    std::string tcp;                          ///< "127.0.0.1:PORT"; PORT 0 picks one (see port())
+    bool require_loopback_host = false;       ///< loopback port: Host must name loopback
     Limits limits;
   };
   virtual ~Server() = default;  ///< closes; removes its Unix socket
