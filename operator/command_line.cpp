@@ -1,0 +1,126 @@
+#include "operator/command_line.hpp"
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <optional>
+
+namespace signet::app {
+namespace {
+
+using std::chrono::milliseconds;
+
+/// Flags as given; what is not given leaves the configuration file's value.
+struct Flags {
+  std::string config_file;
+  std::optional<std::string> kubeconfig, context, store, module, pin_file, token, state_dir, audit, durability, metrics,
+      lease_name, lease_namespace, log_level, log_format;
+  std::optional<std::uint32_t> workers, parallelism;
+  std::optional<double> lease_duration;
+  std::optional<bool> leader_elect;
+  bool once = false;
+  bool trust = false;
+};
+
+template <class T>
+void Take(const std::optional<T>& flag, T& target) {
+  if (flag) target = *flag;
+}
+
+void Declare(CLI::App& app, Flags& flags, CommandLine& out) {
+  app.set_version_flag("--version", std::string("signet-operator ") + SIGNET_VERSION);
+  app.add_option("--config", flags.config_file, "YAML file with the same settings; flags go before it");
+  app.add_option("--kubeconfig", flags.kubeconfig, "the API server; without it and --store: the cluster we run in");
+  app.add_option("--context", flags.context, "context of the kubeconfig");
+  app.add_option("--store", flags.store, "dir:PATH, a folder of manifests in place of an API server");
+  app.add_flag("--once", flags.once, "with --store: bring everything there to an end, then exit");
+  app.add_flag("--trust-unstamped-requesters", flags.trust,
+               "believe spec.requester as written (tests only: anybody could claim to be anybody)");
+  app.add_option("--pkcs11-module", flags.module, "the HSM's PKCS#11 library");
+  app.add_option("--pin-file", flags.pin_file, "file with the user PIN");
+  app.add_option("--token", flags.token, "label of the token, where the module shows several");
+  app.add_option("--workers", flags.workers, "processes that hold a session of the HSM each")->check(CLI::Range(1, 16));
+  app.add_option("--state-dir", flags.state_dir, "folder that remembers a refused PIN across restarts");
+  app.add_option("--audit", flags.audit, "file of the audit record");
+  app.add_option("--durability", flags.durability, "process (survives a kill) or fsync (survives the node)")
+      ->check(CLI::IsMember({"process", "fsync"}));
+  app.add_option("--parallelism", flags.parallelism, "requests in work at a time")->check(CLI::Range(1, 64));
+  app.add_option("--metrics", flags.metrics, "HOST:PORT of /metrics, /healthz and /readyz");
+  app.add_option("--health", out.health, "HOST:PORT of /healthz and /readyz alone");
+  app.add_flag("--leader-elect,!--no-leader-elect", flags.leader_elect, "work only while holding the lease (default)");
+  app.add_option("--lease-name", flags.lease_name, "name of the lease");
+  app.add_option("--lease-namespace", flags.lease_namespace, "namespace of the lease");
+  app.add_option("--lease-duration", flags.lease_duration, "seconds until a dead leader is replaced")
+      ->check(CLI::Range(1.0, 600.0));
+  app.add_option("--log-level", flags.log_level, "debug, info, warn or error")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
+  app.add_option("--log-format", flags.log_format, "json or text")->check(CLI::IsMember({"json", "text"}));
+  auto* check = app.add_subcommand("check", "test module, token, keys and mechanisms, a line each");
+  check->fallthrough();
+  check->add_flag("--login", out.login, "try the PIN, once");
+  check->callback([&out] { out.check = true; });
+}
+
+void Merge(const Flags& flags, config::OperatorConfig& config) {
+  Take(flags.kubeconfig, config.kubeconfig);
+  Take(flags.context, config.context);
+  Take(flags.store, config.store);
+  Take(flags.module, config.hsm.module);
+  Take(flags.pin_file, config.hsm.pin_file);
+  Take(flags.token, config.hsm.token_label);
+  Take(flags.workers, config.hsm.workers);
+  Take(flags.state_dir, config.hsm.state_dir);
+  Take(flags.audit, config.audit.file);
+  Take(flags.parallelism, config.request_workers);
+  Take(flags.metrics, config.metrics);
+  Take(flags.leader_elect, config.leader_election.enabled);
+  Take(flags.lease_name, config.leader_election.name);
+  Take(flags.lease_namespace, config.leader_election.ns);
+  if (flags.once) config.once = true;
+  if (flags.trust) config.trust_unstamped_requesters = true;
+  if (flags.durability) config.audit.durability = *config::ParseDurability(*flags.durability);
+  if (flags.log_level) obs::ParseLevel(*flags.log_level, config.log.level);
+  if (flags.log_format) config.log.text = *flags.log_format == "text";
+  if (flags.lease_duration) {
+    // In the proportions of client-go's defaults: 15, 10 and 2 seconds.
+    auto& lease = config.leader_election;
+    lease.lease_duration = milliseconds(static_cast<std::int64_t>(*flags.lease_duration * 1000));
+    lease.renew_deadline = lease.lease_duration * 2 / 3;
+    lease.retry_period = lease.lease_duration * 2 / 15;
+  }
+}
+
+}  // namespace
+
+std::variant<CommandLine, Ending> ParseCommandLine(int argc, char** argv) {
+  CommandLine out;
+  Flags flags;
+  CLI::App app("Controllers of SigningPolicy and SigningRequest, on an API server or on a folder of manifests.",
+               "signet-operator");
+  Declare(app, flags, out);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const bool asked = error.get_exit_code() == 0;  // --help and --version
+    if (asked) {
+      app.exit(error, std::cout, std::cerr);
+      return Ending{};
+    }
+    return Ending{ExitCode::kUsage, std::string(error.what()) + "; try --help"};
+  }
+  if (!flags.config_file.empty()) {
+    auto loaded = config::LoadOperatorConfig(flags.config_file);
+    if (!loaded) return Fail(ExitCode::kConfiguration, loaded.error());
+    out.config = std::move(*loaded);
+  }
+  Merge(flags, out.config);
+  if (!out.check) {
+    const auto wrong = flags.config_file.empty() ? ExitCode::kUsage : ExitCode::kConfiguration;
+    if (auto valid = config::Validate(out.config); !valid) return Fail(wrong, valid.error());
+    if (!out.health.empty()) {
+      if (auto valid = config::ValidateAddress("--health", out.health); !valid) return Fail(wrong, valid.error());
+    }
+  }
+  return out;
+}
+
+}  // namespace signet::app

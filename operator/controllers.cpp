@@ -1,0 +1,263 @@
+#include "operator/controllers.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
+
+#include "controller/controller.hpp"
+#include "controller/informer.hpp"
+#include "controller/manager.hpp"
+#include "crypto/digest.hpp"
+#include "encoding/text.hpp"
+#include "obs/log.hpp"
+#include "operator/core.hpp"
+#include "operator/probes.hpp"
+#include "reconcile/outcome.hpp"
+#include "reconcile/resources.hpp"
+
+namespace signet::app {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kHsmFirstVerdict = 10s;
+constexpr auto kUnsettledTick = 2s;
+constexpr int kMostWorkers = 64;  // of one controller
+
+/// The first ending that anybody reports.
+class Finish {
+ public:
+  void Report(Ending ending) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!ending_) ending_ = std::move(ending);
+    }
+    reported_.notify_all();
+  }
+  Ending Wait() {
+    std::unique_lock lock(mutex_);
+    reported_.wait(lock, [this] { return ending_.has_value(); });
+    return *ending_;
+  }
+  bool WaitFor(std::chrono::milliseconds limit) {
+    std::unique_lock lock(mutex_);
+    return reported_.wait_for(lock, limit, [this] { return ending_.has_value(); });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable reported_;
+  std::optional<Ending> ending_;  ///< guarded by mutex_
+};
+
+class Operator {
+ public:
+  Operator(const CommandLine& command, const Environment& environment)
+      : command_(command), environment_(environment) {}
+
+  Ending Run();
+
+ private:
+  std::optional<Ending> Open();
+  std::optional<Ending> SetLease();
+  CoreHooks Hooks();
+  void Wire();
+  void OnHsmChange();
+  void TellUnsettled();
+  void EnqueueWaiting(const std::string& policy);
+  [[nodiscard]] base::Status Ready() const;
+
+  const CommandLine& command_;
+  const Environment& environment_;
+  const base::Clock& clock_ = base::SystemClock();
+  Finish finish_;
+  std::string lease_namespace_;
+  std::unique_ptr<Core> core_;
+  std::unique_ptr<kube::ObjectStore> lease_store_;
+  std::unique_ptr<reconcile::Adapter> policy_adapter_;
+  std::unique_ptr<reconcile::Adapter> request_adapter_;
+  std::unique_ptr<controller::Informer> policies_;
+  std::unique_ptr<controller::Informer> requests_;
+  std::unique_ptr<controller::Informer> namespaces_;
+  std::unique_ptr<controller::Controller> policy_controller_;
+  std::unique_ptr<controller::Controller> request_controller_;
+  std::unique_ptr<controller::Manager> manager_;
+  std::unique_ptr<Probes> probes_;
+};
+
+CoreHooks Operator::Hooks() {
+  CoreHooks hooks;
+  hooks.policy = [this](std::string_view name) { return policies_->Get({"", std::string(name)}); };
+  hooks.request = [this](const controller::Key& key) { return requests_->Get(key); };
+  hooks.may_generate = [this] { return manager_->IsLeader(); };
+  hooks.enqueue_policy = [this](const std::string& name) { policy_controller_->Enqueue({"", name}); };
+  hooks.policy_published = [this](const std::string& name) { EnqueueWaiting(name); };
+  hooks.hsm_changed = [this] { OnHsmChange(); };
+  hooks.waiting_grace = 1s;
+  return hooks;
+}
+
+void Operator::EnqueueWaiting(const std::string& policy) {
+  for (const auto& key : core_->request_reconciler->WaitingFor(policy)) request_controller_->Enqueue(key);
+}
+
+std::optional<Ending> Operator::Open() {
+  const auto& config = command_.config;
+  kube::RestOptions rest;
+  rest.max_in_flight = std::max<std::size_t>(rest.max_in_flight, config.request_workers + 8);
+  auto store = config.StoreFolder().empty() ? OpenCluster(config, environment_, rest, &lease_namespace_)
+                                            : OpenFolder(config);
+  if (!store) return Fail(ExitCode::kConfiguration, store.error());
+  auto opened = Core::Open(config, std::move(*store),
+                           environment_.host_name.empty() ? "signet-operator" : environment_.host_name, Hooks());
+  if (auto* ending = std::get_if<Ending>(&opened)) return *ending;
+  core_ = std::move(std::get<std::unique_ptr<Core>>(opened));
+  Wire();
+  return SetLease();
+}
+
+void Operator::Wire() {
+  const auto& config = command_.config;
+  auto& core = *core_;
+  policies_ = std::make_unique<controller::Informer>(*core.store, reconcile::SigningPolicies(),
+                                                     controller::Informer::Options{}, clock_);
+  requests_ = std::make_unique<controller::Informer>(*core.store, reconcile::SigningRequests(),
+                                                     controller::Informer::Options{}, clock_);
+  namespaces_ = std::make_unique<controller::Informer>(*core.store, reconcile::Namespaces(),
+                                                       controller::Informer::Options{}, clock_);
+  // In force before OnConfirmed may call it fresh, and without waiting for a worker.
+  policies_->AddHandler([&core](const controller::Key& key, const auto& before, const auto& after) {
+    if (after != nullptr) {
+      core.policy_reconciler->Observe(*after, reconcile::ClusterPolicies::Origin::kCache);
+    } else {
+      core.policies.Remove(key.name, before == nullptr ? "" : (*before)["metadata"].value("uid", ""));
+    }
+  });
+  policies_->OnConfirmed([&core] { core.policies.ConfirmAll(); });
+  namespaces_->AddHandler([&core](const controller::Key& key, const auto&, const auto& after) {
+    if (after != nullptr) {
+      core.labels->Set(*after);
+    } else {
+      core.labels->Remove(key.name);
+    }
+  });
+
+  policy_adapter_ = std::make_unique<reconcile::Adapter>(
+      [&core](const controller::Key& key) { return core.policy_reconciler->Reconcile(key.name); });
+  request_adapter_ = std::make_unique<reconcile::Adapter>(
+      [&core](const controller::Key& key) { return core.request_reconciler->Reconcile(key); });
+  controller::Controller::Options options;
+  options.name = "policy";
+  options.workers = std::clamp(static_cast<int>(config.policy_workers), 1, kMostWorkers);
+  options.max_delay = 5s;
+  policy_controller_ = std::make_unique<controller::Controller>(options, *policy_adapter_, clock_);
+  policy_controller_->Watch(*policies_);
+  options.name = "request";
+  options.workers = std::clamp(static_cast<int>(config.request_workers), 1, kMostWorkers);
+  request_controller_ = std::make_unique<controller::Controller>(options, *request_adapter_, clock_);
+  request_controller_->Watch(*requests_);
+
+  manager_ = std::make_unique<controller::Manager>(clock_);
+  manager_->Add(*policies_);
+  manager_->Add(*requests_);
+  manager_->Add(*policy_controller_);
+  manager_->Add(*request_controller_);
+}
+
+std::optional<Ending> Operator::SetLease() {
+  const auto& wanted = command_.config.leader_election;
+  if (core_->store->TrustsRequesters() || !wanted.enabled) return std::nullopt;
+  kube::RestOptions rest;
+  rest.deadlines.first_byte = wanted.renew_deadline / 2;
+  rest.deadlines.total = wanted.renew_deadline * 3 / 4;
+  auto store = OpenCluster(command_.config, environment_, rest, nullptr);
+  if (!store) return Fail(ExitCode::kConfiguration, store.error());
+  lease_store_ = std::move(*store);
+  controller::LeaseOptions lease;
+  lease.ns = wanted.ns.empty() ? lease_namespace_ : wanted.ns;
+  lease.name = wanted.name;
+  lease.identity = wanted.identity;
+  if (lease.identity.empty()) {
+    const std::string host = environment_.host_name.empty() ? "signet-operator" : environment_.host_name;
+    lease.identity = host + "_" + encoding::ToHex(crypto::RandomBytes(4));
+  }
+  lease.lease_duration = wanted.lease_duration;
+  lease.renew_deadline = wanted.renew_deadline;
+  lease.retry_period = wanted.retry_period;
+  if (auto set = manager_->SetLease(*lease_store_, std::move(lease)); !set) {
+    return Fail(ExitCode::kConfiguration, set.error());
+  }
+  return std::nullopt;
+}
+
+/// Loop thread.
+void Operator::OnHsmChange() {
+  const auto state = core_->hsm->State();
+  if (state.fatal_configuration) {
+    finish_.Report({ExitCode::kConfiguration, state.reason + ": " + state.message});
+    return;
+  }
+  if (!state.ready) {
+    obs::Warn("HSM not ready", {{"reason", state.reason}, {"message", state.message}});
+    return;
+  }
+  obs::Info("HSM ready", {{"workers", state.workers_ready}});
+  for (const auto& key : policies_->Keys()) policy_controller_->Enqueue(key);
+  EnqueueWaiting("");
+}
+
+/// Requests that are gone are in no informer: their old signatures are settled on this tick. Loop thread.
+void Operator::TellUnsettled() {
+  const auto open = core_->request_reconciler->Unsettled();
+  for (const auto& key : open) request_controller_->Enqueue(key);
+  if (!open.empty()) core_->reactor->After(kUnsettledTick, [this] { TellUnsettled(); });
+}
+
+base::Status Operator::Ready() const {
+  TRY_VOID(core_->CanSign());
+  if (!policies_->HasSynced() || !requests_->HasSynced()) {
+    return base::MakeError(base::Code::kUnavailable, "NotSynced",
+                           "the API server has not been listed yet: is it reachable, and are the CRDs applied?");
+  }
+  return {};
+}
+
+Ending Operator::Run() {
+  if (auto ending = Open()) return *ending;
+  core_->reactor->OnTerminate([this] { finish_.Report({}); });
+  auto probes = Probes::Listen(*core_->reactor, command_.config.metrics, command_.health, [this] { return Ready(); });
+  if (!probes) return Fail(ExitCode::kConfiguration, probes.error());
+  probes_ = std::move(*probes);
+  core_->reactor->Post([this] { TellUnsettled(); });
+  core_->Start();
+
+  // Statuses should not say "starting" after every restart: let the HSM come up first, if it comes.
+  const auto deadline = clock_.Steady() + kHsmFirstVerdict;
+  while (core_->HsmState().reason == "Starting" && clock_.Steady() < deadline && !finish_.WaitFor(10ms)) {
+  }
+  manager_->Start();
+  // Not the manager's: without the right to read namespaces only selectors fail to match.
+  namespaces_->Start();
+  core_->freshness->Start();
+  auto ending = finish_.Wait();
+  obs::Info("stopping");
+  manager_->Stop();
+  namespaces_->Stop();
+  core_->reactor->Post([this] { probes_.reset(); });
+  core_->Close();
+  obs::Info("stopped");
+  return ending;
+}
+
+}  // namespace
+
+Ending RunControllers(const CommandLine& command, const Environment& environment) {
+  return Operator(command, environment).Run();
+}
+
+}  // namespace signet::app

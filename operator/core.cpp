@@ -1,0 +1,136 @@
+#include "operator/core.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "obs/log.hpp"
+#include "reconcile/on_loop.hpp"
+#include "reconcile/resources.hpp"
+
+namespace signet::app {
+
+std::variant<std::unique_ptr<Core>, Ending> Core::Open(const config::OperatorConfig& config,
+                                                       std::unique_ptr<kube::ObjectStore> store, std::string instance,
+                                                       CoreHooks hooks) {
+  std::unique_ptr<Core> core(new Core);
+  core->store = std::move(store);
+  if (auto ending = core->OpenParts(config)) return *ending;
+  core->Wire(config, std::move(instance), std::move(hooks));
+  return core;
+}
+
+std::optional<Ending> Core::OpenParts(const config::OperatorConfig& config) {
+  reactor = http::AsioReactor::Create();
+  auto hsm_options = config::ToWorkerHsmOptions(config.hsm);
+  if (!hsm_options) return Fail(ExitCode::kConfiguration, hsm_options.error());
+  auto opened = audit::Journal::Open(config::ToJournalOptions(config.audit), *reactor, clock);
+  if (!opened) return Fail(ExitCode::kConfiguration, opened.error());
+  journal = std::move(*opened);
+  auto made = token::WorkerHsm::Create(std::move(*hsm_options), *reactor, clock);
+  if (!made) {
+    const bool ours = made.error().code == base::Code::kInvalidArgument;
+    return Fail(ours ? ExitCode::kConfiguration : ExitCode::kHsm, made.error());
+  }
+  hsm = std::move(*made);
+  return std::nullopt;
+}
+
+void Core::Wire(const config::OperatorConfig& config, std::string instance, CoreHooks hooks) {
+  labels = std::make_unique<reconcile::NamespaceLabels>(*reactor);
+  signing::SigningService::Options service_options;
+  service_options.policy_max_age = std::chrono::duration_cast<std::chrono::seconds>(config.policy_max_age);
+  service = signing::SigningService::Create(
+      service_options, {reactor.get(), &clock, hsm.get(), journal.get(), &policies, &quotas,
+                        [this](std::string_view ns) { return labels->Find(ns); }});
+  if (store->TrustsRequesters()) {
+    events = std::make_unique<reconcile::LogEventRecorder>();
+  } else {
+    reconcile::StoreEventRecorder::Options event_options;
+    event_options.instance = std::move(instance);
+    events = std::make_unique<reconcile::StoreEventRecorder>(*store, clock, std::move(event_options));
+  }
+
+  reconcile::PolicyReconciler::Options policy_options;
+  policy_options.trust_unstamped_requesters = config.trust_unstamped_requesters && !store->TrustsRequesters();
+  policy_reconciler = std::make_unique<reconcile::PolicyReconciler>(
+      policy_options,
+      reconcile::PolicyReconciler::Dependencies{reactor.get(), &clock, store.get(), hsm.get(), journal.get(), &policies,
+                                                events.get(), hooks.policy, hooks.may_generate, hooks.enqueue_policy,
+                                                hooks.policy_published});
+
+  reconcile::PolicyFreshness::Options fresh;
+  // A GET every `policy_refresh` at most, and one second for what follows it.
+  fresh.max_age = std::max<base::Duration>(config.policy_refresh - std::chrono::seconds(1), config.policy_refresh / 2);
+  const auto refresh = [this](const std::string& name) { return policy_reconciler->Refresh(name); };
+  freshness = std::make_unique<reconcile::PolicyFreshness>(fresh, clock, policies, refresh);
+
+  reconcile::RequestReconciler::Options request_options;
+  request_options.trust_unstamped_requesters = config.trust_unstamped_requesters;
+  request_options.waiting_grace = hooks.waiting_grace;
+  request_reconciler = std::make_unique<reconcile::RequestReconciler>(
+      request_options,
+      reconcile::RequestReconciler::Dependencies{
+          reactor.get(), &clock, store.get(), service.get(), events.get(), hooks.request,
+          [this](const std::string& name) { freshness->EnsureFresh(name); }, refresh,
+          [this](const std::string& name) { return RefreshNamespace(name); }},
+      journal->unsettled());
+  hsm->OnStateChange(hooks.hsm_changed);
+}
+
+Core::~Core() { Close(); }
+
+void Core::Start() {
+  reactor->Post([this] {
+    journal->Event("started", {{"program", "signet-operator"}, {"version", SIGNET_VERSION}}, [](const base::Status&) {});
+  });
+  loop_ = std::thread([this] { reactor->Run(); });
+}
+
+void Core::Close() {
+  freshness.reset();
+  events.reset();
+  if (loop_.joinable()) {
+    reactor->Post([this] {
+      journal->Event("stopped", {{"program", "signet-operator"}}, [](const base::Status&) {});
+      reactor->Post([this] { reactor->Stop(); });
+    });
+    loop_.join();
+  }
+  request_reconciler.reset();
+  policy_reconciler.reset();
+  service.reset();
+  hsm.reset();
+  journal.reset();
+}
+
+token::HsmState Core::HsmState() {
+  auto state = reconcile::AskLoop<token::HsmState>(
+      *reactor, [this](const std::function<void(token::HsmState)>& answer) { answer(hsm->State()); });
+  return state.value_or(token::HsmState{});
+}
+
+base::Status Core::CanSign() const {
+  const auto state = hsm->State();
+  if (!state.ready) return base::MakeError(base::Code::kUnavailable, state.reason, state.message);
+  if (!journal->available()) {
+    return base::MakeError(base::Code::kUnavailable, "AuditUnavailable", "the audit record cannot be written");
+  }
+  return {};
+}
+
+base::Status Core::RefreshNamespace(const std::string& name) {
+  auto live = store->Get(reconcile::Namespaces(), "", name);
+  if (live) {
+    labels->Set(*live);
+    return {};
+  }
+  if (live.error().code == base::Code::kNotFound) {
+    labels->Remove(name);
+    return {};
+  }
+  // Without the right to read namespaces, selectors never match; that must not hold up every denial.
+  if (live.error().code == base::Code::kPermissionDenied) return {};
+  return live.error();
+}
+
+}  // namespace signet::app

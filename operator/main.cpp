@@ -1,0 +1,40 @@
+// signet-operator: the controllers of SigningPolicy and SigningRequest. docs/operator.md.
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <variant>
+
+#include "base/kill_point.hpp"
+#include "kube/rest_store.hpp"
+#include "operator/check_command.hpp"
+#include "operator/command_line.hpp"
+#include "operator/run.hpp"
+#include "token/worker_hsm.hpp"
+
+namespace {
+
+std::string Variable(const char* name) {
+  const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): before any thread
+  return value == nullptr ? "" : value;
+}
+
+int End(const signet::app::Ending& ending) {
+  if (!ending.line.empty()) std::fprintf(stderr, "signet-operator: %s\n", ending.line.c_str());
+  return static_cast<int>(ending.code);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using namespace signet;
+  if (auto worker = token::MaybeRunWorker(argc, argv)) return *worker;
+  std::signal(SIGPIPE, SIG_IGN);  // NOLINT(cert-err33-c)
+  auto parsed = app::ParseCommandLine(argc, argv);
+  if (const auto* ending = std::get_if<app::Ending>(&parsed)) return End(*ending);
+  const auto& command = std::get<app::CommandLine>(parsed);
+  kube::InitializeProcess();
+  base::ArmKillPoint(Variable("SIGNET_KILL_POINT"));
+  const app::Environment environment{Variable("KUBERNETES_SERVICE_HOST"), Variable("KUBERNETES_SERVICE_PORT"),
+                                     Variable("HOSTNAME")};
+  return End(command.check ? app::RunCheck(command, environment) : app::Run(command, environment));
+}
