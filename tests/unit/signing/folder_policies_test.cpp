@@ -1,0 +1,338 @@
+#include "signing/folder_policies.hpp"
+
+#include <gtest/gtest.h>
+
+#include "fakes/fake_clock.hpp"
+#include "fakes/manual_reactor.hpp"
+#include "support/matchers.hpp"
+#include "support/temp_folder.hpp"
+
+namespace signet::signing {
+namespace {
+
+using base::Code;
+using ::signet::testing::FakeClock;
+using ::signet::testing::IsErr;
+using ::signet::testing::IsOk;
+using ::signet::testing::ManualReactor;
+using ::signet::testing::TempFolder;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using ::testing::HasSubstr;
+
+// Made by the openssl command line.
+constexpr std::string_view kPemA =
+    "-----BEGIN PUBLIC KEY-----\n"
+    "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEtsc5+z2v0B/z44jeGj5T6ffG8zJ6\n"
+    "3j6M24NckbfnHF4kLXgX+zxzrrcPvKcoytOXWrdE01XwB+xH4FVMZodWGA==\n"
+    "-----END PUBLIC KEY-----\n";
+constexpr std::string_view kPemB =
+    "-----BEGIN PUBLIC KEY-----\n"
+    "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE8ioN4AWLbYmWpJuP6FOXan7geU/5\n"
+    "aa6dNfZ8AWCvBcqZasV1GLIJCVVzCmvSSo6xEbrtjvwDY8BObZJrO7HcKA==\n"
+    "-----END PUBLIC KEY-----\n";
+
+/// Keys by the URI's object; answers on the loop, later.
+class KeyRing final : public token::Hsm {
+ public:
+  explicit KeyRing(base::Reactor& reactor) : reactor_(reactor) {}
+  std::map<std::string, token::KeyInfo> keys;
+  base::Status reachable;
+  int finds = 0;
+
+  void Put(const std::string& object, std::string_view pem) {
+    token::KeyInfo key;
+    key.ref = ++last_ref_;
+    key.public_key = crypto::PublicKey::FromPem(pem).value();
+    key.sensitive = true;
+    key.extractable = false;
+    key.can_sign = true;
+    keys[object] = key;
+  }
+  void Find(const encoding::Pkcs11Uri& uri, Callback<token::KeyInfo> done) override {
+    ++finds;
+    reactor_.Post([this, object = uri.object.value_or(""), done = std::move(done)] {
+      if (!reachable) return done(base::Error(reachable.error()));
+      const auto found = keys.find(object);
+      if (found == keys.end()) return done(base::MakeError(Code::kNotFound, "KeyNotFound", "no private key fits"));
+      done(found->second);
+    });
+  }
+  void Generate(const encoding::Pkcs11Uri&, const token::GenerateSpec&, Callback<token::KeyInfo>) override {
+    ADD_FAILURE() << "a sidecar generates no keys";
+  }
+  void Sign(token::KeyRef, encoding::SignatureAlgorithm, base::ByteView, Callback<base::Bytes>) override {
+    ADD_FAILURE() << "policies sign nothing";
+  }
+  [[nodiscard]] token::HsmState State() const override { return {}; }
+  void OnStateChange(std::function<void()>) override {}
+
+ private:
+  base::Reactor& reactor_;
+  token::KeyRef last_ref_ = 0;
+};
+
+class FolderPoliciesTest : public ::testing::Test {
+ protected:
+  void SetUp() override { hsm_.Put("release", kPemA); }
+
+  static std::string Policy(std::string_view name, std::string_view spec = "", std::string_view metadata = "") {
+    return fmt::format(
+        "apiVersion: signet.dev/v1alpha1\nkind: SigningPolicy\nmetadata: {{name: {}{}}}\n"
+        "spec:\n  allowDirect: true\n  key: {{uri: 'pkcs11:object={}'}}\n  algorithms: [ECDSAWithSHA256]\n"
+        "  subjects: [{{kind: ServiceAccount, namespace: ci, name: builder}}]\n{}",
+        name, metadata, name, spec);
+  }
+  base::Result<std::unique_ptr<FolderPolicies>> TryOpen() {
+    return FolderPolicies::Open({.folder = folder_.path(), .state_dir = state_}, reactor_, clock_, hsm_);
+  }
+  std::unique_ptr<FolderPolicies> Open() {
+    auto opened = TryOpen();
+    EXPECT_THAT(opened, IsOk());
+    reactor_.RunReady();
+    return opened ? std::move(*opened) : nullptr;
+  }
+  void Look() { reactor_.Advance(milliseconds(1'200)); }  // one look, and one more while files settle
+
+  TempFolder folder_;
+  std::filesystem::path state_;
+  FakeClock clock_;
+  ManualReactor reactor_{clock_};
+  KeyRing hsm_{reactor_};
+};
+
+TEST_F(FolderPoliciesTest, BindsEachPolicyToItsKey) {
+  folder_.Put("a.yaml", Policy("release") + "---\n" + Policy("nightly"));
+  hsm_.Put("nightly", kPemB);
+  const auto policies = Open();
+  const auto release = policies->Find("release");
+  ASSERT_NE(release, nullptr);
+  ASSERT_TRUE(release->key.has_value());
+  EXPECT_EQ(release->key->public_key.keyID(), crypto::PublicKey::FromPem(kPemA)->keyID());
+  EXPECT_EQ(release->hash.size(), 64U);
+  EXPECT_EQ(release->compiled->policy().metadata.generation, 1);
+  EXPECT_EQ(policies->All().size(), 2U);
+  EXPECT_EQ(policies->Find("other"), nullptr);
+  EXPECT_EQ(policies->State().keys_ready, 2U);
+  EXPECT_EQ(policies->State().problem, "");
+}
+
+TEST_F(FolderPoliciesTest, TakesChangesOverAndCountsGenerations) {
+  folder_.Put("a.yaml", Policy("release", "", ", uid: u-1, generation: 4"));
+  const auto policies = Open();
+  EXPECT_EQ(policies->Find("release")->compiled->policy().metadata.generation, 4);
+  EXPECT_EQ(policies->Find("release")->compiled->policy().metadata.uid, "u-1");
+  const std::string hash = policies->Find("release")->hash;
+  folder_.Put("a.yaml", Policy("release", "  suspend: true\n", ", uid: u-1"));
+  Look();
+  EXPECT_TRUE(policies->Find("release")->compiled->policy().spec.suspend);
+  EXPECT_EQ(policies->Find("release")->compiled->policy().metadata.generation, 5);
+  EXPECT_NE(policies->Find("release")->hash, hash);
+  EXPECT_TRUE(policies->Find("release")->key.has_value());
+}
+
+TEST_F(FolderPoliciesTest, SuspendsWithinTwoSeconds) {
+  folder_.Put("a.yaml", Policy("release"));
+  const auto policies = Open();
+  reactor_.Advance(milliseconds(300));
+  folder_.Write("a.yaml", Policy("release", "  suspend: true\n"));  // in place, as an editor may
+  reactor_.Advance(seconds(2));
+  EXPECT_TRUE(policies->Find("release")->compiled->policy().spec.suspend);
+}
+
+TEST_F(FolderPoliciesTest, RemovesPoliciesThatAreGone) {
+  folder_.Put("a.yaml", Policy("release"));
+  folder_.Put("b.yaml", Policy("nightly"));
+  const auto policies = Open();
+  std::filesystem::remove(folder_.path() / "b.yaml");
+  Look();
+  EXPECT_EQ(policies->Find("nightly"), nullptr);
+  EXPECT_NE(policies->Find("release"), nullptr);
+}
+
+TEST_F(FolderPoliciesTest, FollowsTheSwapOfAConfigMapMount) {
+  std::filesystem::create_directory(folder_.path() / "..v1");
+  folder_.Put("..v1/p.yaml", Policy("release"));
+  std::filesystem::create_directory_symlink("..v1", folder_.path() / "..data");
+  std::filesystem::create_symlink("..data/p.yaml", folder_.path() / "p.yaml");
+  const auto policies = Open();
+  ASSERT_NE(policies->Find("release"), nullptr);
+  std::filesystem::create_directory(folder_.path() / "..v2");
+  folder_.Put("..v2/p.yaml", Policy("release", "  suspend: true\n"));
+  std::filesystem::create_directory_symlink("..v2", folder_.path() / "..data_tmp");
+  std::filesystem::rename(folder_.path() / "..data_tmp", folder_.path() / "..data");
+  Look();
+  EXPECT_TRUE(policies->Find("release")->compiled->policy().spec.suspend);
+}
+
+TEST_F(FolderPoliciesTest, TakesOverAllOrNothing) {
+  folder_.Put("a.yaml", Policy("release"));
+  const auto policies = Open();
+  const auto before = policies->Find("release")->hash;
+  folder_.Put("a.yaml", Policy("release", "  suspend: true\n"));
+  folder_.Put("b.yaml", Policy("nightly", "  subjets: []\n"));
+  Look();
+  EXPECT_EQ(policies->Find("release")->hash, before);
+  EXPECT_EQ(policies->Find("nightly"), nullptr);
+  EXPECT_THAT(policies->State().problem, HasSubstr("b.yaml:1: "));
+  EXPECT_THAT(policies->State().problem, HasSubstr("subjets"));
+  reactor_.Advance(seconds(600));  // the folder can be read: what is in force stays confirmed
+  EXPECT_LT(clock_.Steady() - policies->Find("release")->confirmed_at, seconds(10));
+  folder_.Put("b.yaml", Policy("nightly"));
+  Look();
+  EXPECT_TRUE(policies->Find("release")->compiled->policy().spec.suspend);
+  EXPECT_NE(policies->Find("nightly"), nullptr);
+  EXPECT_EQ(policies->State().problem, "");
+}
+
+class WrongFolderTest : public FolderPoliciesTest, public ::testing::WithParamInterface<const char*> {};
+TEST_P(WrongFolderTest, IsRefusedAtStart) {
+  folder_.Put("a.yaml", Policy("release"));
+  folder_.Put("b.yaml", GetParam());
+  const auto opened = TryOpen();
+  ASSERT_THAT(opened, IsErr(Code::kInvalidArgument, "PoliciesInvalid"));
+  EXPECT_THAT(opened.error().message, HasSubstr("b.yaml"));
+}
+INSTANTIATE_TEST_SUITE_P(
+    All, WrongFolderTest,
+    ::testing::Values("a: [\n", "[1]\n", "just text\n", "kind: SigningPolicy\n",
+                      "apiVersion: signet.dev/v2\nkind: SigningPolicy\nmetadata: {name: x}\nspec: {}\n",
+                      "apiVersion: signet.dev/v1alpha1\nkind: SigningPolicy\nmetadata: {name: x}\nspec: {}\n",
+                      "apiVersion: signet.dev/v1alpha1\nkind: SigningPolicy\nmetadata: {}\nspec: {}\n",
+                      "apiVersion: signet.dev/v1alpha1\nkind: SigningPolicy\nmetadata: {name: release}\nspec:\n"
+                      "  key: {uri: 'pkcs11:object=release'}\n  algorithms: [ECDSAWithSHA256]\n",
+                      "apiVersion: signet.dev/v1alpha1\nkind: SigningPolicy\nmetadata: {name: x}\nspec:\n"
+                      "  key: {uri: 'pkcs11:object=x?pin-value=1'}\n  algorithms: [ECDSAWithSHA256]\n"));
+
+TEST_F(FolderPoliciesTest, IgnoresOtherKinds) {
+  folder_.Put("a.yaml", Policy("release") + "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n---\n" +
+                            "apiVersion: signet.dev/v1alpha1\nkind: SigningRequest\nmetadata: {name: x}\nspec: {}\n");
+  const auto policies = Open();
+  EXPECT_EQ(policies->All().size(), 1U);
+}
+
+TEST_F(FolderPoliciesTest, IgnoresAStatusThatWasExportedWithThePolicy) {
+  folder_.Put("a.yaml", Policy("release") + "status: {key: {keyID: 5}}\n");
+  EXPECT_NE(Open()->Find("release"), nullptr);
+}
+
+TEST_F(FolderPoliciesTest, StartsWithoutAnyPolicy) {
+  const auto policies = Open();
+  EXPECT_TRUE(policies->All().empty());
+  folder_.Put("a.yaml", Policy("release"));
+  Look();
+  EXPECT_EQ(policies->All().size(), 1U);
+}
+
+TEST_F(FolderPoliciesTest, SaysThatTheFolderIsNotThere) {
+  const auto opened = FolderPolicies::Open({.folder = "/no/such", .state_dir = {}}, reactor_, clock_, hsm_);
+  ASSERT_THAT(opened, IsErr(Code::kFailedPrecondition, "PoliciesNotFound"));
+  EXPECT_THAT(opened.error().message, HasSubstr("/no/such"));
+}
+
+TEST_F(FolderPoliciesTest, LeavesPoliciesUnconfirmedWhileTheFolderCannotBeRead) {
+  const TempFolder parent;
+  std::filesystem::create_directory(parent.path() / "p");
+  parent.Put("p/a.yaml", Policy("release"));
+  auto policies = FolderPolicies::Open({.folder = parent.path() / "p", .state_dir = {}}, reactor_, clock_, hsm_);
+  ASSERT_THAT(policies, IsOk());
+  reactor_.Advance(seconds(60));
+  EXPECT_LT(clock_.Steady() - (*policies)->Find("release")->confirmed_at, seconds(10));
+  std::filesystem::rename(parent.path() / "p", parent.path() / "q");
+  reactor_.Advance(seconds(120));
+  ASSERT_NE((*policies)->Find("release"), nullptr);
+  EXPECT_GT(clock_.Steady() - (*policies)->Find("release")->confirmed_at, seconds(110));
+  EXPECT_NE((*policies)->State().problem, "");
+  std::filesystem::rename(parent.path() / "q", parent.path() / "p");
+  reactor_.Advance(seconds(2));
+  EXPECT_LT(clock_.Steady() - (*policies)->Find("release")->confirmed_at, seconds(3));
+  EXPECT_EQ((*policies)->State().problem, "");
+}
+
+TEST_F(FolderPoliciesTest, WaitsForAKeyAndSaysWhoMakesIt) {
+  folder_.Put("a.yaml", Policy("nightly"));
+  folder_.Put("b.yaml", Policy("made").insert(Policy("made").find("'pkcs11:object=made'") + 20,
+                                              ", generate: {algorithm: ECDSA, size: 256}"));
+  const auto policies = Open();
+  EXPECT_FALSE(policies->Find("nightly")->key.has_value());
+  EXPECT_EQ(policies->Find("nightly")->not_ready_reason, "KeyNotFound");
+  EXPECT_THAT(policies->Find("nightly")->not_ready_message, ::testing::Not(HasSubstr("operator")));
+  EXPECT_THAT(policies->Find("made")->not_ready_message, HasSubstr("the operator generates keys"));
+  hsm_.Put("made", kPemB);
+  reactor_.Advance(seconds(11));
+  EXPECT_TRUE(policies->Find("made")->key.has_value());
+  EXPECT_EQ(policies->Find("made")->not_ready_reason, "");
+}
+
+TEST_F(FolderPoliciesTest, AsksForAMissingKeyLessAndLessOften) {
+  folder_.Put("a.yaml", Policy("nightly"));
+  const auto policies = Open();
+  reactor_.Advance(seconds(120));
+  EXPECT_GE(hsm_.finds, 10);
+  EXPECT_LE(hsm_.finds, 20);
+  const int before = hsm_.finds;
+  policies->RetryKeys();
+  EXPECT_EQ(hsm_.finds, before + 1);
+}
+
+TEST_F(FolderPoliciesTest, KeepsAKnownKeyWhileTheHsmIsAway) {
+  folder_.Put("a.yaml", Policy("release"));
+  const auto policies = Open();
+  hsm_.reachable = base::MakeError(Code::kUnavailable, "HSMUnavailable", "no worker");
+  reactor_.Advance(seconds(60));
+  EXPECT_TRUE(policies->Find("release")->key.has_value());
+}
+
+TEST_F(FolderPoliciesTest, RefusesAnotherKeyUntilThePolicyIsEdited) {
+  folder_.Put("a.yaml", Policy("release"));
+  const auto policies = Open();
+  hsm_.Put("release", kPemB);
+  reactor_.Advance(seconds(40));
+  EXPECT_FALSE(policies->Find("release")->key.has_value());
+  EXPECT_EQ(policies->Find("release")->not_ready_reason, "KeyChanged");
+  folder_.Put("a.yaml", "# only a comment\n" + Policy("release"));
+  reactor_.Advance(seconds(40));
+  EXPECT_EQ(policies->Find("release")->not_ready_reason, "KeyChanged");
+  folder_.Put("a.yaml", Policy("release", "  description: accepts the new key\n"));
+  Look();
+  ASSERT_TRUE(policies->Find("release")->key.has_value());
+  EXPECT_EQ(policies->Find("release")->key->public_key.keyID(), crypto::PublicKey::FromPem(kPemB)->keyID());
+}
+
+TEST_F(FolderPoliciesTest, CallsAPinnedKeyThatIsGoneLost) {
+  folder_.Put("a.yaml", Policy("release"));
+  const auto policies = Open();
+  hsm_.keys.clear();
+  reactor_.Advance(seconds(40));
+  EXPECT_FALSE(policies->Find("release")->key.has_value());
+  EXPECT_EQ(policies->Find("release")->not_ready_reason, "KeyLost");
+  hsm_.Put("release", kPemA);
+  reactor_.Advance(seconds(11));
+  EXPECT_TRUE(policies->Find("release")->key.has_value());
+}
+
+TEST_F(FolderPoliciesTest, RemembersPinsOverARestartWhereAStateFolderIsGiven) {
+  const TempFolder state;
+  state_ = state.path();
+  folder_.Put("a.yaml", Policy("release"));
+  auto policies = Open();
+  policies.reset();
+  hsm_.Put("release", kPemB);
+  policies = Open();
+  EXPECT_EQ(policies->Find("release")->not_ready_reason, "KeyChanged");
+  policies.reset();
+  state.Write("policy-keys.json", "{");
+  EXPECT_THAT(TryOpen(), IsErr(Code::kInvalidArgument, "StateInvalid"));
+}
+
+TEST_F(FolderPoliciesTest, DropsAnswersToPoliciesThatHaveChangedMeanwhile) {
+  folder_.Put("a.yaml", Policy("release"));
+  auto opened = TryOpen();  // the answer for "release" is still on its way
+  ASSERT_THAT(opened, IsOk());
+  opened->reset();
+  reactor_.RunReady();  // must not touch what is gone
+  SUCCEED();
+}
+
+}  // namespace
+}  // namespace signet::signing
