@@ -25,7 +25,7 @@ using encoding::HashAlgorithm;
 using encoding::KeyAlgorithm;
 using encoding::SignatureAlgorithm;
 
-inline constexpr std::string_view kGroup = "signet.dev";
+inline constexpr std::string_view kGroupName = "signet.dev";
 inline constexpr std::string_view kVersion = "v1alpha1";
 inline constexpr std::string_view kApiVersion = "signet.dev/v1alpha1";
 inline constexpr std::size_t kMaxMessageBytes = 64 * 1024;  ///< decoded
