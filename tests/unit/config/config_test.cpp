@@ -75,10 +75,8 @@ template <class Load>
 void ExpectComplete(const Load& load, const std::string& file, const std::vector<std::string>& sections) {
   const TempFolder folder;
   folder.Write("e.yaml", "");
-  const auto text = [&](const char* name) {
-    std::ifstream in(name);
-    return std::string(std::istreambuf_iterator<char>(in), {});
-  }(file.c_str());
+  std::ifstream in(file);
+  const std::string text(std::istreambuf_iterator<char>(in), {});
   const auto example = store::ParseYaml(text, file);
   ASSERT_THAT(example, IsOk());
   for (const std::string& section : sections) {

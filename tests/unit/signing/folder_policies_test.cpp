@@ -1,5 +1,6 @@
 #include "signing/folder_policies.hpp"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "fakes/fake_clock.hpp"

@@ -1,5 +1,6 @@
 #include "store/directory_store.hpp"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <condition_variable>
