@@ -1,7 +1,7 @@
 // api/types.hpp - the objects of signet.dev/v1alpha1 as C++ values.
 //
 // Field names and meaning are those of crds/*.yaml. Values here have passed
-// FromJson (types.cpp) and Validate (validate.hpp); nothing here does I/O.
+// FromJson (json.hpp) with its checks; nothing here does I/O.
 //
 // Thread-safety: values.
 #pragma once
