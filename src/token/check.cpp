@@ -1,0 +1,177 @@
+#include "token/check.hpp"
+
+#include <fmt/format.h>
+
+#include "token/pin_file.hpp"
+#include "token/token_session.hpp"
+
+namespace signet::token {
+namespace {
+
+constexpr int kAttempts = 14;
+
+class Checker {
+ public:
+  explicit Checker(const CheckOptions& options) : options_(options) {}
+
+  CheckReport Run() {
+    if (!CheckModule()) return std::move(report_);
+    for (const auto& token : options_.tokens) CheckToken(token);
+    for (const auto& key : options_.keys) CheckKey(key);
+    return std::move(report_);
+  }
+
+ private:
+  struct OpenToken {
+    pkcs11::TokenInfo info;
+    pkcs11::Session session;
+    bool logged_in;
+  };
+
+  void Add(bool ok, std::string what, std::string detail) {
+    report_.ok &= ok;
+    report_.lines.push_back({ok, std::move(what), std::move(detail)});
+  }
+
+  bool CheckModule() {
+    auto loaded = pkcs11::Module::Load(options_.module);
+    if (!loaded) {
+      Add(false, "module", loaded.error().message);
+      return false;
+    }
+    module_ = *std::move(loaded);
+    // Waiting for a token is part of initialising: see Module::AwaitTokens.
+    auto tokens = module_->AwaitTokens([](const pkcs11::TokenInfo&) { return true; }, kAttempts);
+    auto info = tokens ? module_->Info() : base::Result<pkcs11::ModuleInfo>(tokens.error());
+    if (!info) {
+      Add(false, "module", "cannot initialise " + options_.module + ": " + base::Describe(info.error()));
+      return false;
+    }
+    tokens_ = *std::move(tokens);
+    Add(true, "module",
+        fmt::format("{}: {} {}.{} by {}, PKCS#11 {}.{}", options_.module, info->description, info->library_major,
+                    info->library_minor, info->manufacturer, info->cryptoki_major, info->cryptoki_minor));
+    return true;
+  }
+
+  void CheckToken(const TokenOptions& wanted) {
+    const TokenChoice choice{wanted.uri, ""};
+    std::vector<pkcs11::TokenInfo> fitting;
+    for (const auto& token : tokens_) {
+      if (choice.Fits(token)) fitting.push_back(token);
+    }
+    if (fitting.size() != 1) {
+      std::string visible;
+      for (const auto& token : tokens_) visible += fmt::format(" '{}'", token.label);
+      Add(false, "token",
+          fmt::format("{} of the {} initialised tokens that the module shows fit{}{}: name one by its label",
+                      fitting.size(), tokens_.size(), visible.empty() ? "" : "; it shows", visible));
+      report_.fatal_configuration |= fitting.size() > 1 || !wanted.uri;
+      return;
+    }
+    const auto& token = fitting.front();
+    std::string flags;
+    if (token.pin_locked) flags += ", user PIN locked";
+    if (token.pin_final_try) flags += ", one last PIN attempt left";
+    if (!token.user_pin_initialised) flags += ", no user PIN set";
+    Add(!token.pin_locked && !token.pin_final_try && (token.user_pin_initialised || !token.login_required), "token",
+        fmt::format("'{}', serial {}, {} {}{}", token.label, token.serial, token.manufacturer, token.model, flags));
+    auto session = pkcs11::Session::Open(module_, token.slot, pkcs11::Session::Mode::kReadOnly);
+    if (!session) return Add(false, "token", "cannot open a session: " + base::Describe(session.error()));
+    open_.push_back({token, *std::move(session), !token.login_required});
+    if (options_.login && token.login_required) Login(open_.back(), wanted.pin_file);
+  }
+
+  void Login(OpenToken& token, const std::string& pin_file) {
+    if (token.info.pin_locked || token.info.pin_final_try || !token.info.user_pin_initialised) {
+      return Add(false, "login", "not tried: the token says that its PIN is locked, not set, or has one attempt left");
+    }
+    auto file = ReadPinFile(pin_file);
+    if (!file) return Add(false, "login", base::Describe(file.error()));
+    const auto login = token.session.Login(file->pin.Reveal());
+    token.logged_in = login.has_value();
+    Add(token.logged_in, "login",
+        login
+            ? fmt::format("the PIN in {} opens '{}'", pin_file, token.info.label)
+            : fmt::format("{}: put the right PIN into {} before another try", base::Describe(login.error()), pin_file));
+  }
+
+  void CheckKey(const encoding::Pkcs11Uri& uri) {
+    const std::string name = encoding::FormatPkcs11Uri(uri);
+    std::size_t found = 0;
+    for (const auto& token : open_) {
+      if (!uri.TokenMatches(token.info.label, token.info.serial, token.info.manufacturer, token.info.model)) continue;
+      auto key = token.session.FindKey({uri.object, uri.id});
+      if (key) {
+        ++found;
+        Describe(name, token, *key);
+      } else if (key.error().code != base::Code::kNotFound) {
+        ++found;
+        Add(false, "key", fmt::format("{}: {}", name, base::Describe(key.error())));
+      } else if (!token.logged_in && DescribePublicHalf(name, token, uri)) {
+        ++found;
+      }
+    }
+    if (found == 0) Add(false, "key", name + ": no key in the configured tokens fits" + Hint());
+    if (found > 1) Add(false, "key", name + ": fits keys in more than one token: name the token in the URI");
+  }
+
+  std::string Hint() const {
+    for (const auto& token : open_) {
+      if (!token.logged_in) return "; without --login private keys may be invisible";
+    }
+    return "";
+  }
+
+  bool DescribePublicHalf(const std::string& name, const OpenToken& token, const encoding::Pkcs11Uri& uri) {
+    const auto handles = token.session.FindPublicKeys({uri.object, uri.id}, 2);
+    if (!handles || handles->empty()) return false;
+    if (handles->size() > 1) {
+      Add(false, "key", name + ": more than one public key fits: name it by id as well");
+      return true;
+    }
+    const auto key = token.session.ReadPublicKey(handles->front());
+    if (!key) {
+      Add(false, "key", fmt::format("{}: {}", name, base::Describe(key.error())));
+      return true;
+    }
+    Add(true, "key",
+        fmt::format("{}: public half in '{}', {} {}, keyID {}; the private half is invisible without --login", name,
+                    token.info.label, encoding::Name(key->algorithm()), key->bits(), key->keyID()));
+    Mechanisms(name, module_->SignatureAlgorithms(token.info.slot, key->algorithm(), key->bits()));
+    return true;
+  }
+
+  void Describe(const std::string& name, const OpenToken& token, const pkcs11::KeyRecord& key) {
+    const bool usable = key.can_sign && !key.always_authenticate;
+    Add(usable, "key",
+        fmt::format("{}: in '{}', {} {}, keyID {}, {}, {}{}{}", name, token.info.label,
+                    encoding::Name(key.public_key.algorithm()), key.public_key.bits(), key.public_key.keyID(),
+                    key.sensitive ? "sensitive" : "NOT sensitive", key.extractable ? "EXTRACTABLE" : "not extractable",
+                    key.can_sign ? "" : ", may not sign",
+                    key.always_authenticate ? ", wants the PIN for every signature (not served)" : ""));
+    Mechanisms(name, key.algorithms);
+  }
+
+  void Mechanisms(const std::string& name, const std::vector<encoding::SignatureAlgorithm>& algorithms) {
+    std::string list;
+    for (const auto algorithm : algorithms) {
+      list += list.empty() ? "" : ", ";
+      list += encoding::Info(algorithm).name;
+    }
+    Add(!list.empty(), "mechanism",
+        name + ": " + (list.empty() ? "the token offers no mechanism for this key" : std::move(list)));
+  }
+
+  const CheckOptions& options_;
+  CheckReport report_;
+  std::shared_ptr<pkcs11::Module> module_;
+  std::vector<pkcs11::TokenInfo> tokens_;
+  std::vector<OpenToken> open_;
+};
+
+}  // namespace
+
+CheckReport Check(const CheckOptions& options) { return Checker(options).Run(); }
+
+}  // namespace signet::token

@@ -1,0 +1,204 @@
+#include "token/token_session.hpp"
+
+#include <algorithm>
+
+#include "crypto/digest.hpp"
+#include "obs/log.hpp"
+
+namespace signet::token {
+namespace {
+
+using pkcs11::Consequence;
+
+constexpr int kMaxStrikes = 3;
+constexpr KeyRef kMaxKeys = 1u << 20;
+constexpr std::size_t kIdSize = 16;
+
+pkcs11::KeyQuery QueryOf(const encoding::Pkcs11Uri& uri) { return {uri.object, uri.id}; }
+
+}  // namespace
+
+bool TokenChoice::Fits(const pkcs11::TokenInfo& token) const {
+  if (!serial.empty() && token.serial != serial) return false;
+  return !uri || uri->TokenMatches(token.label, token.serial, token.manufacturer, token.model);
+}
+
+base::Status TokenSession::Open(int attempts) {
+  Drop();
+  const auto open = [&]() -> base::Status {
+    if (!module_) {
+      TRY(module_, pkcs11::Module::Load(module_path_));
+    }
+    auto tokens = module_->AwaitTokens([&](const pkcs11::TokenInfo& token) { return choice_.Fits(token); }, attempts);
+    if (!tokens) return std::move(tokens).error();
+    if (tokens->empty()) {
+      return base::MakeError(base::Code::kUnavailable, "TokenNotFound",
+                             choice_.uri
+                                 ? "no initialised token fits " + encoding::FormatPkcs11Uri(*choice_.uri) +
+                                       ": check the token's label and the module's configuration"
+                                 : "the PKCS#11 module shows no initialised token: initialise one, or check the "
+                                   "module's configuration");
+    }
+    if (tokens->size() > 1) {
+      return base::MakeError(base::Code::kFailedPrecondition, "TokenAmbiguous",
+                             "the PKCS#11 module shows more than one token that fits: name one by label or serial");
+    }
+    token_ = tokens->front();
+    return OpenSessions();
+  };
+  auto opened = open();
+  if (!opened) {
+    trouble_ = opened.error();
+    const bool known = !choice_.serial.empty();  // seen before: the token is what is missing
+    if (trouble_.reason == "HSMUnavailable" || (trouble_.reason.empty() && known)) trouble_.reason = "TokenNotFound";
+    if (trouble_.reason.empty()) trouble_.reason = "ModuleFailed";
+    return trouble_;
+  }
+  choice_.serial = token_.serial;
+  return {};
+}
+
+base::Status TokenSession::OpenSessions() {
+  TRY(auto parent, pkcs11::Session::Open(module_, token_.slot, pkcs11::Session::Mode::kReadOnly));
+  TRY(auto session, pkcs11::Session::Open(module_, token_.slot, pkcs11::Session::Mode::kReadOnly));
+  parent_ = std::move(parent);
+  session_ = std::move(session);
+  const auto logged_in = session_->LoggedIn();
+  health_ = !token_.login_required || (logged_in && *logged_in) ? Health::kReady : Health::kWantsLogin;
+  return {};
+}
+
+void TokenSession::ForgetHandles(bool forget_history) noexcept {
+  for (auto& key : keys_) {
+    key.handle = 0;
+    if (forget_history) key.resolved_before = false;
+  }
+}
+
+void TokenSession::Drop() noexcept {
+  health_ = Health::kDown;
+  ForgetHandles(true);
+  session_.reset();
+  parent_.reset();
+  if (module_) module_->Finalise();
+}
+
+base::Status TokenSession::Login(base::ByteView pin) {
+  if (!parent_) return base::MakeError(base::Code::kUnavailable, "HSMUnavailable", "the token is not open");
+  TRY_VOID(parent_->Login(pin));
+  health_ = Health::kReady;
+  return {};
+}
+
+base::Result<pkcs11::TokenInfo> TokenSession::Refresh() {
+  if (!parent_) return base::MakeError(base::Code::kUnavailable, "HSMUnavailable", "the token is not open");
+  TRY(token_, module_->Token(token_.slot));
+  return token_;
+}
+
+bool TokenSession::Alive() const {
+  if (!session_ || !module_->Token(token_.slot)) return false;
+  if (!token_.login_required) return true;
+  const auto logged_in = session_->LoggedIn();
+  return logged_in && *logged_in;
+}
+
+TokenSession::Health TokenSession::Heal(Consequence consequence) {
+  if (consequence == Consequence::kFinal || consequence == Consequence::kBusy || consequence == Consequence::kPinStop) {
+    return health_;
+  }
+  const bool full = consequence == Consequence::kReinitialise || ++strikes_ > kMaxStrikes;
+  if (!full && consequence == Consequence::kSuspect && Alive()) return health_;
+  if (!full && consequence == Consequence::kReplay && module_->Token(token_.slot)) {
+    ForgetHandles(false);
+    // The new session comes before the old one goes: the login ends with the last session.
+    auto session = pkcs11::Session::Open(module_, token_.slot, pkcs11::Session::Mode::kReadOnly);
+    if (session) {
+      session_ = std::move(*session);
+      if (Alive()) return health_ = Health::kReady;
+      parent_.reset();
+      session_.reset();
+      if (OpenSessions()) return health_;
+    }
+  }
+  strikes_ = 0;
+  obs::Warn("the token is opened again", {{"token", token_.label}});
+  if (!Open(1)) return Health::kDown;
+  return health_;
+}
+
+void TokenSession::DefineKey(KeyRef ref, KeyIdentity identity) {
+  if (ref >= kMaxKeys) return;
+  if (keys_.size() <= ref) keys_.resize(ref + 1);
+  auto& key = keys_[ref];
+  key = {};
+  key.identity = std::move(identity);
+  key.defined = true;
+}
+
+base::Status TokenSession::Resolve(CachedKey& key) {
+  pkcs11::KeyQuery query;
+  if (!key.identity.id.empty()) query.id = key.identity.id;
+  query.label = key.identity.label;
+  TRY(const pkcs11::KeyRecord record, session_->FindKey(query));
+  if (record.public_key.der() != key.identity.spki) {
+    return base::MakeError(base::Code::kFailedPrecondition, "KeyChanged",
+                           "another key has taken the place of the key " + key.identity.label);
+  }
+  key.handle = record.handle;
+  key.bits = record.public_key.bits();
+  key.algorithm = record.public_key.algorithm();
+  key.resolved_before = true;
+  return {};
+}
+
+TokenSession::Outcome TokenSession::Sign(KeyRef ref, encoding::SignatureAlgorithm algorithm, base::ByteView input) {
+  if (!session_ || ref >= keys_.size() || !keys_[ref].defined) {
+    return {{base::MakeError(base::Code::kUnavailable, "HSMUnavailable", "the key is not known to the worker"), true}};
+  }
+  CachedKey& key = keys_[ref];
+  if (key.handle == 0) {
+    if (auto resolved = Resolve(key); !resolved) {
+      const bool lost = resolved.error().code == base::Code::kNotFound && key.resolved_before;
+      return {{std::move(resolved).error(), true}, lost};
+    }
+  }
+  if (encoding::Info(algorithm).key != key.algorithm) {
+    return {{base::MakeError(base::Code::kFailedPrecondition, "MechanismMissing",
+                             "the algorithm does not fit the kind of the key"),
+             true}};
+  }
+  Outcome outcome{session_->Sign(key.handle, algorithm, key.bits, input)};
+  if (outcome.sign.signature) strikes_ = 0;
+  return outcome;
+}
+
+base::Result<pkcs11::KeyRecord> TokenSession::Find(const encoding::Pkcs11Uri& uri) {
+  if (!session_) return base::MakeError(base::Code::kUnavailable, "HSMUnavailable", "the token is not open");
+  if (uri.type && *uri.type != "private") {
+    return base::MakeError(base::Code::kNotFound, "KeyNotFound", "the URI names no private key: leave its type out");
+  }
+  auto found = session_->FindKey(QueryOf(uri));
+  if (found) strikes_ = 0;
+  return found;
+}
+
+base::Result<pkcs11::KeyRecord> TokenSession::Generate(const encoding::Pkcs11Uri& uri, const GenerateSpec& spec) {
+  if (!uri.object || uri.object->empty()) {
+    return base::MakeError(base::Code::kInvalidArgument, "Malformed",
+                           "a key can be generated only under an object name");
+  }
+  if (!session_) return base::MakeError(base::Code::kUnavailable, "HSMUnavailable", "the token is not open");
+  TRY(const auto existing, session_->FindPrivateKeys(QueryOf(uri), 1));
+  if (!existing.empty()) {
+    return base::MakeError(base::Code::kAlreadyExists, "KeyExists", "a key with this name is in the token already");
+  }
+  const base::Bytes id = uri.id && !uri.id->empty() ? *uri.id : crypto::RandomBytes(kIdSize);
+  {
+    TRY(auto writer, pkcs11::Session::Open(module_, token_.slot, pkcs11::Session::Mode::kReadWrite));
+    TRY_VOID(writer.GenerateKeyPair(spec.algorithm, spec.bits, *uri.object, id));
+  }
+  return session_->FindKey({*uri.object, id});
+}
+
+}  // namespace signet::token

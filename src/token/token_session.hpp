@@ -1,0 +1,99 @@
+// token/token_session.hpp - one token inside a worker: module, login, key handles, and how they heal.
+//
+// Keeps one parent session for life (it carries the login) and one session for operations. Key
+// handles are kept per KeyRef: a search happens once per key and worker, and again after a loss; the
+// key found again must have the public key it had.
+//
+// Thread-safety: one thread.
+// Blocking:      every call, for as long as the HSM does.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "encoding/pkcs11_uri.hpp"
+#include "pkcs11/module.hpp"
+#include "pkcs11/rv.hpp"
+#include "pkcs11/session.hpp"
+#include "token/hsm.hpp"
+
+namespace signet::token {
+
+/// Which token; see TokenOptions. A serial learnt earlier narrows it.
+struct TokenChoice {
+  std::optional<encoding::Pkcs11Uri> uri;
+  std::string serial;
+  [[nodiscard]] bool Fits(const pkcs11::TokenInfo& token) const;
+};
+
+/// What a worker must know to find a key again.
+struct KeyIdentity {
+  std::string label;
+  base::Bytes id;
+  base::Bytes spki;
+};
+
+class TokenSession {
+ public:
+  enum class Health : std::uint8_t { kDown, kWantsLogin, kReady };
+
+  TokenSession(std::string module_path, TokenChoice choice)
+      : module_path_(std::move(module_path)), choice_(std::move(choice)) {}
+
+  /// Loads, initialises, finds the token and opens the sessions; anything older is dropped first.
+  /// @return kFailedPrecondition/ModuleFailed, kUnavailable/TokenNotFound, kFailedPrecondition/TokenAmbiguous.
+  base::Status Open(int attempts);
+  void Drop() noexcept;
+  base::Status Login(base::ByteView pin);
+  /// The token's flags as they are now.
+  [[nodiscard]] base::Result<pkcs11::TokenInfo> Refresh();
+
+  /// Whether token and login are still there, asked of the token.
+  [[nodiscard]] bool Alive() const;
+  /// Repairs what an error with this consequence has broken; never logs in.
+  Health Heal(pkcs11::Consequence consequence);
+  [[nodiscard]] Health health() const { return health_; }
+  [[nodiscard]] const pkcs11::TokenInfo& token() const { return token_; }
+  /// Why the last Open failed.
+  [[nodiscard]] const base::Error& trouble() const { return trouble_; }
+
+  void DefineKey(KeyRef ref, KeyIdentity identity);
+  /// Signs once; the caller decides about healing and repeating. `lost_key` in the outcome: the key was
+  /// there before and is not found now.
+  struct Outcome {
+    pkcs11::SignOutcome sign;
+    bool lost_key = false;
+  };
+  Outcome Sign(KeyRef ref, encoding::SignatureAlgorithm algorithm, base::ByteView input);
+  base::Result<pkcs11::KeyRecord> Find(const encoding::Pkcs11Uri& uri);
+  base::Result<pkcs11::KeyRecord> Generate(const encoding::Pkcs11Uri& uri, const GenerateSpec& spec);
+
+ private:
+  struct CachedKey {
+    KeyIdentity identity;
+    bool defined = false;
+    bool resolved_before = false;
+    pkcs11::ObjectHandle handle = 0;
+    int bits = 0;
+    encoding::KeyAlgorithm algorithm{};
+  };
+
+  base::Status OpenSessions();
+  base::Status Resolve(CachedKey& key);
+  void ForgetHandles(bool forget_history) noexcept;
+
+  std::string module_path_;
+  TokenChoice choice_;
+  std::shared_ptr<pkcs11::Module> module_;
+  pkcs11::TokenInfo token_;
+  std::optional<pkcs11::Session> parent_;
+  std::optional<pkcs11::Session> session_;
+  std::vector<CachedKey> keys_;  ///< by KeyRef
+  Health health_ = Health::kDown;
+  base::Error trouble_;
+  int strikes_ = 0;  ///< repairs since the last success
+};
+
+}  // namespace signet::token

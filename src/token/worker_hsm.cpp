@@ -1,0 +1,259 @@
+#include "token/worker_hsm.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <deque>
+#include <filesystem>
+
+#include "crypto/digest.hpp"
+#include "obs/log.hpp"
+#include "token/worker_pool.hpp"
+
+namespace signet::token {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::size_t kMaxInput = kMaxFrame - 1024;  // octets of a message to sign
+
+base::Error Bad(std::string message) { return base::MakeError(base::Code::kInvalidArgument, std::move(message)); }
+
+base::Status Validate(const WorkerHsmOptions& options) {
+  if (options.module.empty()) return Bad("no PKCS#11 module is configured: name its path");
+  if (options.tokens.empty()) return Bad("no token is configured: name a PIN file");
+  for (const auto& token : options.tokens) {
+    if (token.pin_file.empty()) return Bad("a token has no PIN file");
+  }
+  if (options.tokens.size() > 1 &&
+      std::any_of(options.tokens.begin(), options.tokens.end(), [](const auto& token) { return !token.uri; })) {
+    return Bad("with more than one token, each needs its URI");
+  }
+  if (options.workers_per_token < 1 || options.workers_per_token > 16) return Bad("workers per token must be 1 to 16");
+  if (options.sign_timeout < 50ms || options.sign_timeout > 10min) return Bad("sign timeout must be 50ms to 10m");
+  if (options.generate_timeout < options.sign_timeout) return Bad("generate timeout is below the sign timeout");
+  if (options.queue_limit < 1) return Bad("queue limit must be at least 1");
+  return {};
+}
+
+/// Which pools a key may be in, asked one by one and brought together.
+struct Search {
+  std::size_t open = 0;
+  std::vector<std::pair<std::size_t, pkcs11::KeyRecord>> found;
+  std::optional<base::Error> failure;  ///< anything but "not here"
+};
+
+class WorkerHsmImpl final : public WorkerHsm {
+ public:
+  WorkerHsmImpl(WorkerHsmOptions options, base::Reactor& reactor, const base::Clock& clock)
+      : options_(std::move(options)), reactor_(reactor), clock_(clock), reaper_(reactor) {}
+  ~WorkerHsmImpl() override { *alive_ = false; }
+
+  base::Status Start() {
+    for (std::size_t i = 0; i < options_.tokens.size(); ++i) {
+      const auto& token = options_.tokens[i];
+      PoolOptions pool;
+      pool.name = token.uri && token.uri->token ? *token.uri->token : fmt::format("#{}", i);
+      pool.module = options_.module;
+      pool.uri = token.uri;
+      pool.pin_file = token.pin_file;
+      pool.state_file = StateFile(token);
+      pool.workers = options_.workers_per_token;
+      pool.sign_timeout = options_.sign_timeout;
+      pool.generate_timeout = options_.generate_timeout;
+      pool.queue_limit = options_.queue_limit;
+      pool.executable = options_.executable;
+      pools_.push_back(
+          std::make_unique<WorkerPool>(std::move(pool), reactor_, clock_, reaper_, [this] { StateChanged(); }));
+      TRY_VOID(pools_.back()->Start());
+    }
+    return {};
+  }
+
+  void Find(const encoding::Pkcs11Uri& uri, Callback<KeyInfo> done) override {
+    std::vector<std::size_t> candidates = Candidates(uri);
+    if (candidates.empty()) return Later(std::move(done), NoToken());
+    auto search = std::make_shared<Search>();
+    search->open = candidates.size();
+    for (const std::size_t pool : candidates) {
+      pools_[pool]->Find(uri, [this, search, pool, done](base::Result<pkcs11::KeyRecord> record) {
+        if (record) {
+          search->found.emplace_back(pool, *std::move(record));
+        } else if (record.error().code != base::Code::kNotFound) {
+          search->failure = std::move(record).error();
+        }
+        if (--search->open == 0) done(Conclude(*search));
+      });
+    }
+  }
+
+  void Generate(const encoding::Pkcs11Uri& uri, const GenerateSpec& spec, Callback<KeyInfo> done) override {
+    std::vector<std::size_t> candidates = Candidates(uri);
+    if (candidates.empty()) return Later(std::move(done), NoToken());
+    if (candidates.size() > 1) {
+      return Later(std::move(done), base::MakeError(base::Code::kFailedPrecondition, "KeyAmbiguous",
+                                                    "the URI fits more than one token: name the token"));
+    }
+    if (!uri.object || uri.object->empty())
+      return Later(std::move(done), Bad("a key to generate needs an object name"));
+    if (!encoding::IsSupportedKeySize(spec.algorithm, spec.bits)) {
+      return Later(std::move(done), Bad("no such key algorithm and size"));
+    }
+    const std::size_t pool = candidates.front();
+    pools_[pool]->Generate(uri, spec, [this, pool, done = std::move(done)](base::Result<pkcs11::KeyRecord> record) {
+      if (!record) return done(std::move(record).error());
+      done(Register(pool, *std::move(record)));
+    });
+  }
+
+  void Sign(KeyRef key, encoding::SignatureAlgorithm algorithm, base::ByteView input,
+            Callback<base::Bytes> done) override {
+    if (key == 0 || key > keys_.size()) return Later(std::move(done), Bad("no such key"));
+    const auto& info = encoding::Info(algorithm);
+    if (info.hash ? input.size() != encoding::DigestSize(*info.hash) : input.size() > kMaxInput) {
+      return Later(std::move(done), Bad("the input's size does not fit the algorithm"));
+    }
+    const Key& entry = keys_[key - 1];
+    if (entry.algorithm != info.key) {
+      return Later(std::move(done), base::MakeError(base::Code::kFailedPrecondition, "MechanismMissing",
+                                                    "the algorithm does not fit the kind of the key"));
+    }
+    pools_[entry.pool]->Sign(key, entry.identity, algorithm, input, std::move(done));
+  }
+
+  [[nodiscard]] HsmState State() const override {
+    HsmState all;
+    all.ready = true;
+    for (const auto& pool : pools_) {
+      const HsmState& one = pool->state();
+      all.workers += one.workers;
+      all.workers_ready += one.workers_ready;
+      all.fatal_configuration |= one.fatal_configuration;
+      if (all.ready && !one.ready) {
+        all.ready = false;
+        all.reason = one.reason;
+        all.message = one.message;
+      }
+    }
+    return all;
+  }
+
+  void OnStateChange(std::function<void()> handler) override { handlers_.push_back(std::move(handler)); }
+
+  [[nodiscard]] std::vector<pid_t> WorkerPidsForTest() const override {
+    std::vector<pid_t> all;
+    for (const auto& pool : pools_) {
+      const auto pids = pool->Pids();
+      all.insert(all.end(), pids.begin(), pids.end());
+    }
+    return all;
+  }
+
+ private:
+  struct Key {
+    std::size_t pool;
+    KeyIdentity identity;
+    encoding::KeyAlgorithm algorithm;
+  };
+
+  static base::Error NoToken() {
+    return base::MakeError(base::Code::kNotFound, "KeyNotFound", "no configured token fits the key's URI");
+  }
+
+  template <class T>
+  void Later(Callback<T> done, base::Error error) {
+    reactor_.Post([done = std::move(done), error = std::move(error)] { done(error); });
+  }
+
+  std::string StateFile(const TokenOptions& token) const {
+    if (options_.state_dir.empty()) return {};
+    const std::string identity = options_.module + '\0' +
+                                 (token.uri ? encoding::FormatPkcs11Uri(*token.uri) : std::string()) + '\0' +
+                                 token.pin_file;
+    const std::string name = crypto::Sha256Hex(base::AsBytes(identity)).substr(0, 16);
+    return (std::filesystem::path(options_.state_dir) / ("pin-" + name + ".json")).string();
+  }
+
+  std::vector<std::size_t> Candidates(const encoding::Pkcs11Uri& uri) const {
+    std::vector<std::size_t> candidates;
+    for (std::size_t i = 0; i < pools_.size(); ++i) {
+      if (pools_[i]->MayHold(uri)) candidates.push_back(i);
+    }
+    return candidates;
+  }
+
+  base::Result<KeyInfo> Conclude(Search& search) {
+    // A token that could not be asked might hold a second key: no answer is better than a wrong one.
+    if (search.failure) return *search.failure;
+    if (search.found.empty()) {
+      return base::MakeError(base::Code::kNotFound, "KeyNotFound", "no private key in the HSM fits the key's URI");
+    }
+    if (search.found.size() > 1) {
+      return base::MakeError(base::Code::kFailedPrecondition, "KeyAmbiguous",
+                             "keys in more than one token fit the key's URI: name the token");
+    }
+    return Register(search.found.front().first, std::move(search.found.front().second));
+  }
+
+  KeyInfo Register(std::size_t pool, pkcs11::KeyRecord record) {
+    KeyInfo info;
+    info.public_key = record.public_key;
+    info.token_label = pools_[pool]->token_label();
+    info.sensitive = record.sensitive;
+    info.extractable = record.extractable;
+    info.never_extractable = record.never_extractable;
+    info.local = record.local;
+    info.can_sign = record.can_sign && !record.always_authenticate;
+    info.mechanisms = record.algorithms;
+    if (record.always_authenticate) {
+      obs::Warn("a key wants the PIN for every signature (CKA_ALWAYS_AUTHENTICATE), which Signet does not serve",
+                {{"key", record.label}});
+    }
+    for (std::size_t i = 0; i < keys_.size(); ++i) {
+      const Key& known = keys_[i];
+      if (known.pool != pool || known.identity.spki != info.public_key.der() || known.identity.id != record.id ||
+          known.identity.label != record.label) {
+        continue;
+      }
+      info.ref = static_cast<KeyRef>(i + 1);
+      return info;
+    }
+    keys_.push_back(
+        {pool, {std::move(record.label), std::move(record.id), info.public_key.der()}, info.public_key.algorithm()});
+    info.ref = static_cast<KeyRef>(keys_.size());
+    return info;
+  }
+
+  void StateChanged() {
+    reactor_.Post([this, alive = alive_] {
+      if (!*alive) return;
+      for (const auto& handler : handlers_) handler();
+    });
+  }
+
+  WorkerHsmOptions options_;
+  base::Reactor& reactor_;
+  const base::Clock& clock_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  std::vector<std::function<void()>> handlers_;
+  std::deque<Key> keys_;  ///< by KeyRef - 1; addresses stay
+  Reaper reaper_;         ///< outlives the pools, whose workers it collects
+  std::vector<std::unique_ptr<WorkerPool>> pools_;
+};
+
+}  // namespace
+
+base::Result<std::unique_ptr<WorkerHsm>> WorkerHsm::Create(WorkerHsmOptions options, base::Reactor& reactor,
+                                                           const base::Clock& clock) {
+  TRY_VOID(Validate(options));
+  if (!options.state_dir.empty()) {
+    std::error_code failed;
+    std::filesystem::create_directories(options.state_dir, failed);
+    if (failed) return Bad("the state folder " + options.state_dir + " cannot be made: " + failed.message());
+  }
+  auto hsm = std::make_unique<WorkerHsmImpl>(std::move(options), reactor, clock);
+  TRY_VOID(hsm->Start());
+  return std::unique_ptr<WorkerHsm>(std::move(hsm));
+}
+
+}  // namespace signet::token

@@ -1,0 +1,393 @@
+// The worker process: one thread, one token, one small frame in, one small frame out.
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+
+#include "base/clock.hpp"
+#include "base/secret.hpp"
+#include "obs/log.hpp"
+#include "token/pin_file.hpp"
+#include "token/worker_hsm.hpp"
+#include "token/worker_messages.hpp"
+
+namespace signet::token {
+namespace {
+
+using namespace std::chrono_literals;
+using Health = TokenSession::Health;
+using pkcs11::Consequence;
+
+constexpr auto kProbeInterval = 10s;  // ready and idle: is the token still there?
+constexpr auto kWaitInterval = 5s;    // waiting for a login
+constexpr auto kFirstRetry = 250ms;   // no token
+constexpr auto kLastRetry = 5000ms;
+constexpr int kFirstAttempts = 14;     // about a second: see Module::AwaitTokens
+constexpr int kRetriesPerProcess = 8;  // some modules do not initialise twice: then a new process must
+constexpr int kExitReplaceMe = 75;
+
+/// What a caller may hear: an answer that came after the signing call had begun is final.
+base::Error ForCaller(base::Error error, bool not_begun) {
+  if (error.code == base::Code::kPermissionDenied) error.code = base::Code::kFailedPrecondition;
+  if (error.code == base::Code::kUnavailable && !not_begun) {
+    error.code = base::Code::kInternal;
+    error.reason.clear();
+    error.message += "; whether it signed is unknown";
+  }
+  if (error.code == base::Code::kUnavailable) error.reason = "HSMUnavailable";
+  return error;
+}
+
+bool MayRepeat(Consequence consequence) {
+  return consequence == Consequence::kReplay || consequence == Consequence::kReinitialise ||
+         consequence == Consequence::kSuspect;
+}
+
+class Worker {
+ public:
+  int Run();
+
+ private:
+  void Handle(const FrameHeader& header, base::ByteView body);
+  void Configure(FrameReader reader);
+  void ReadPin();
+  void Login(FrameReader reader);
+  void RefusePin(const FrameHeader& header, FrameReader reader);
+  void Sign(const FrameHeader& header, base::ByteView input);
+  void FindOrGenerate(const FrameHeader& header, FrameReader reader);
+  void OnQuiet();
+  void TryOpen(int attempts);
+  void ReportIfChanged();
+  void SetTimeout(std::chrono::milliseconds timeout);
+
+  void Send(FrameType type, std::uint8_t detail, const FrameWriter& body);
+  void Done(const FrameHeader& request, Progress progress, base::SteadyPoint begun, base::ByteView body);
+  void DoneWithError(const FrameHeader& request, base::SteadyPoint begun, const base::Error& error);
+  void SendParts(const FrameHeader& header, base::ByteView body);
+
+  const base::Clock& clock_ = base::SystemClock();
+  std::optional<TokenSession> token_;
+  ConfigureMessage configuration_;
+  base::Secret pin_;          // between ReadPin and what the front decides
+  base::Secret refused_pin_;  // to compare with, after a refusal
+  int retries_ = 0;
+  std::chrono::milliseconds retry_{kFirstRetry};
+  base::SteadyPoint next_retry_{};
+  std::chrono::milliseconds timeout_{-1};
+  std::optional<Health> reported_;
+  std::string reported_reason_;
+  bool ended_ = false;
+};
+
+int Worker::Run() {
+  base::Bytes frame(kMaxFrame);
+  while (!ended_) {
+    const bool ready = token_ && token_->health() == Health::kReady;
+    if (ready) {
+      SetTimeout(kProbeInterval);
+    } else if (token_) {
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(next_retry_ - clock_.Steady());
+      SetTimeout(std::clamp<std::chrono::milliseconds>(left, 1ms, kWaitInterval));
+    }
+    const ssize_t size = ::recv(kWorkerSocket, frame.data(), frame.size(), 0);
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+      OnQuiet();
+    } else if (size <= 0) {
+      return 0;  // the front process is gone
+    } else {
+      FrameHeader header;
+      if (static_cast<std::size_t>(size) < sizeof(header)) return 1;
+      std::memcpy(&header, frame.data(), sizeof(header));
+      Handle(header, base::ByteView(frame).first(static_cast<std::size_t>(size)).subspan(sizeof(header)));
+      // Operations that bounce must not keep a token away from being looked for.
+      if (token_ && token_->health() == Health::kDown && clock_.Steady() >= next_retry_) OnQuiet();
+    }
+    ReportIfChanged();
+  }
+  return kExitReplaceMe;
+}
+
+void Worker::Handle(const FrameHeader& header, base::ByteView body) {
+  FrameReader reader(body);
+  switch (header.type) {
+    case FrameType::kSign:
+      return Sign(header, body);
+    case FrameType::kConfigure:
+      return Configure(reader);
+    case FrameType::kReadPin:
+      return ReadPin();
+    case FrameType::kLogin:
+      return Login(reader);
+    case FrameType::kRefusePin:
+      return RefusePin(header, reader);
+    case FrameType::kDefineKey: {
+      if (token_) token_->DefineKey(header.number, ReadKeyIdentity(reader));
+      return;
+    }
+    case FrameType::kFind:
+    case FrameType::kGenerate:
+      return FindOrGenerate(header, reader);
+    default:
+      ended_ = true;
+  }
+}
+
+void Worker::Configure(FrameReader reader) {
+  configuration_ = ReadConfigure(reader);
+  TokenChoice choice;
+  if (!configuration_.token_uri.empty()) {
+    auto uri = encoding::ParsePkcs11Uri(configuration_.token_uri);
+    if (!reader.ok() || !uri) {
+      ended_ = true;
+      return;
+    }
+    choice.uri = *std::move(uri);
+  }
+  choice.serial = configuration_.token_serial;
+  token_.emplace(configuration_.module, std::move(choice));
+  TryOpen(kFirstAttempts);
+}
+
+void Worker::TryOpen(int attempts) {
+  if (token_->Open(attempts)) {
+    retries_ = 0;
+    retry_ = kFirstRetry;
+    next_retry_ = clock_.Steady() + kWaitInterval;
+    return;
+  }
+  next_retry_ = clock_.Steady() + retry_;
+  retry_ = std::min<std::chrono::milliseconds>(retry_ * 2, kLastRetry);
+  if (++retries_ > kRetriesPerProcess) ended_ = true;
+}
+
+void Worker::OnQuiet() {
+  if (!token_) return;
+  switch (token_->health()) {
+    case Health::kReady:
+      if (!token_->Alive()) token_->Heal(Consequence::kReinitialise);
+      return;
+    case Health::kWantsLogin:
+      next_retry_ = clock_.Steady() + kWaitInterval;
+      if (!token_->Refresh()) token_->Heal(Consequence::kReinitialise);
+      return;
+    case Health::kDown:
+      return TryOpen(1);
+  }
+}
+
+void Worker::ReportIfChanged() {
+  if (!token_) return;
+  const Health health = token_->health();
+  const std::string reason = health == Health::kDown ? token_->trouble().reason : std::string();
+  if (reported_ == health && reported_reason_ == reason) return;
+  reported_ = health;
+  reported_reason_ = reason;
+  StatusMessage status;
+  if (health == Health::kDown) status.trouble = token_->trouble();
+  status.token = token_->token();
+  FrameWriter body;
+  Write(body, status);
+  Send(FrameType::kStatus, static_cast<std::uint8_t>(health), body);
+}
+
+void Worker::ReadPin() {
+  PinReadMessage message;
+  pin_.Wipe();
+  if (!token_ || token_->health() != Health::kWantsLogin) {
+    message.trouble = base::MakeError(base::Code::kUnavailable, "HSMUnavailable", "the token is not open");
+  } else if (auto token = token_->Refresh(); !token) {
+    message.trouble = token.error();
+    message.trouble.reason = "HSMUnavailable";
+    token_->Heal(Consequence::kReinitialise);
+  } else if (auto file = ReadPinFile(configuration_.pin_file); !file) {
+    message.trouble = file.error();
+    message.token = *token;
+  } else {
+    message.read = true;
+    message.token = *token;
+    message.file = file->identity;
+    message.equals_refused = !refused_pin_.empty() && refused_pin_.Equals(file->pin);
+    pin_ = std::move(file->pin);
+  }
+  FrameWriter body;
+  Write(body, message);
+  Send(FrameType::kPinRead, 0, body);
+}
+
+void Worker::RefusePin(const FrameHeader& header, FrameReader reader) {
+  if (header.detail == 0 && !pin_.empty()) refused_pin_ = std::move(pin_);
+  pin_.Wipe();
+  const std::string text = reader.Text();
+  if (configuration_.state_file.empty() || text.empty()) return;
+  if (auto written = ReplaceFile(configuration_.state_file, text); !written) {
+    obs::Warn("the PIN state file cannot be written", {{"error", base::Describe(written.error())}});
+  }
+}
+
+void Worker::Login(FrameReader reader) {
+  const LoginMessage order = ReadLogin(reader);
+  const bool remember = !configuration_.state_file.empty();
+  LoginResultMessage result;
+  if (!reader.ok() || pin_.empty() || !token_) {
+    result.trouble = base::MakeError(base::Code::kUnavailable, "HSMUnavailable", "the token is not open");
+  } else if (auto written = remember ? ReplaceFile(configuration_.state_file, order.trying) : base::Status();
+             !written) {
+    // Without the note, a restart could try a wrong PIN again: no note, no attempt.
+    result.trouble = written.error();
+  } else {
+    const base::Status login = token_->Login(pin_.Reveal());
+    result.tried = true;
+    result.outcome = ClassifyLogin(login, order.known_good);
+    if (!login) result.trouble = login.error();
+    const std::string& text = result.outcome == LoginOutcome::kAccepted  ? order.accepted
+                              : result.outcome == LoginOutcome::kRefused ? order.refused
+                                                                         : order.uncounted;
+    if (auto noted = remember ? ReplaceFile(configuration_.state_file, text) : base::Status(); !noted) {
+      obs::Warn("the PIN state file cannot be written", {{"error", base::Describe(noted.error())}});
+    }
+    if (result.outcome == LoginOutcome::kRefused) refused_pin_ = std::move(pin_);
+    if (result.outcome == LoginOutcome::kAccepted) refused_pin_.Wipe();
+    if (result.outcome == LoginOutcome::kUncounted) token_->Heal(pkcs11::ConsequenceOf(result.trouble));
+  }
+  pin_.Wipe();
+  FrameWriter body;
+  Write(body, result);
+  Send(FrameType::kLoginResult, 0, body);
+}
+
+void Worker::Sign(const FrameHeader& header, base::ByteView input) {
+  const auto begun = clock_.Steady();
+  if (!token_ || token_->health() != Health::kReady) return Done(header, Progress::kNotReady, begun, {});
+  if (header.detail >= encoding::Algorithms().size()) {
+    ended_ = true;
+    return;
+  }
+  for (int attempt = 0;; ++attempt) {
+    auto outcome = token_->Sign(header.number, static_cast<encoding::SignatureAlgorithm>(header.detail), input);
+    if (outcome.sign.signature) return Done(header, Progress::kOk, begun, *outcome.sign.signature);
+    base::Error& error = outcome.sign.signature.error();
+    const Consequence consequence = outcome.lost_key ? Consequence::kReinitialise : pkcs11::ConsequenceOf(error);
+    const bool healed = token_->Heal(consequence) == Health::kReady;
+    if (!outcome.sign.not_begun || !MayRepeat(consequence)) {
+      return DoneWithError(header, begun, ForCaller(std::move(error), outcome.sign.not_begun));
+    }
+    if (!healed || attempt > 0) {
+      FrameWriter body;
+      body.Err(ForCaller(std::move(error), true));
+      return Done(header, Progress::kLost, begun, body.bytes());
+    }
+  }
+}
+
+void Worker::FindOrGenerate(const FrameHeader& header, FrameReader reader) {
+  const auto begun = clock_.Steady();
+  if (!token_ || token_->health() != Health::kReady) return Done(header, Progress::kNotReady, begun, {});
+  auto uri = encoding::ParsePkcs11Uri(reader.Text());
+  GenerateSpec spec;
+  spec.algorithm = static_cast<encoding::KeyAlgorithm>(reader.U8() % 3);
+  spec.bits = static_cast<int>(reader.U32());
+  if (!uri || !reader.ok()) {
+    return DoneWithError(header, begun, base::MakeError(base::Code::kInvalidArgument, "Malformed", "bad key URI"));
+  }
+  const bool find = header.type == FrameType::kFind;
+  for (int attempt = 0;; ++attempt) {
+    auto found = find ? token_->Find(*uri) : token_->Generate(*uri, spec);
+    if (found) {
+      FrameWriter body;
+      Write(body, *found);
+      return Done(header, Progress::kOk, begun, body.bytes());
+    }
+    const Consequence consequence = pkcs11::ConsequenceOf(found.error());
+    const bool healed = token_->Heal(consequence) == Health::kReady;
+    // A key search can be repeated whatever happened; generating must not be done twice.
+    const bool repeat = MayRepeat(consequence) && (find || pkcs11::CertainlyNotBegun(found.error()));
+    if (!repeat) return DoneWithError(header, begun, ForCaller(std::move(found).error(), find));
+    if (!healed || attempt > 0) {
+      FrameWriter body;
+      body.Err(ForCaller(std::move(found).error(), true));
+      return Done(header, Progress::kLost, begun, body.bytes());
+    }
+  }
+}
+
+void Worker::DoneWithError(const FrameHeader& request, base::SteadyPoint begun, const base::Error& error) {
+  FrameWriter body;
+  body.Err(error);
+  Done(request, Progress::kError, begun, body.bytes());
+}
+
+void Worker::Done(const FrameHeader& request, Progress progress, base::SteadyPoint begun, base::ByteView body) {
+  FrameHeader header;
+  header.type = FrameType::kDone;
+  header.detail = static_cast<std::uint8_t>(progress);
+  header.id = request.id;
+  const auto spent = std::chrono::duration_cast<std::chrono::microseconds>(clock_.Steady() - begun).count();
+  header.number = static_cast<std::uint32_t>(std::clamp<std::int64_t>(spent, 0, UINT32_MAX));
+  SendParts(header, body);
+}
+
+void Worker::Send(FrameType type, std::uint8_t detail, const FrameWriter& body) {
+  FrameHeader header;
+  header.type = type;
+  header.detail = detail;
+  SendParts(header, body.bytes());
+}
+
+void Worker::SendParts(const FrameHeader& header, base::ByteView body) {
+  iovec parts[2] = {{const_cast<FrameHeader*>(&header), sizeof(header)},
+                    {const_cast<std::uint8_t*>(body.data()), body.size()}};
+  msghdr message{};
+  message.msg_iov = parts;
+  message.msg_iovlen = body.empty() ? 1 : 2;
+  ssize_t sent = 0;
+  do {
+    sent = ::sendmsg(kWorkerSocket, &message, MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  if (sent < 0) ended_ = true;
+}
+
+void Worker::SetTimeout(std::chrono::milliseconds timeout) {
+  if (timeout == timeout_) return;
+  timeout_ = timeout;
+  timeval value{};
+  value.tv_sec = timeout.count() / 1000;
+  value.tv_usec = timeout.count() % 1000 * 1000;
+  ::setsockopt(kWorkerSocket, SOL_SOCKET, SO_RCVTIMEO, &value, sizeof(value));
+}
+
+/// The PIN passes through this memory: no core file, no debugger of the same user.
+void Harden() {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  ::prctl(PR_SET_NAME, "hsm-worker");
+  const rlimit none{0, 0};
+  ::setrlimit(RLIMIT_CORE, &none);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  ::prctl(PR_SET_DUMPABLE, 0);  // leak checkers attach to their own process
+#endif
+}
+
+}  // namespace
+
+std::optional<int> MaybeRunWorker(int argc, char** argv) {
+  if (argc < 2 || kWorkerArgument != argv[1]) return std::nullopt;
+  int kind = 0;
+  socklen_t size = sizeof(kind);
+  if (argc != 2 || ::getsockopt(kWorkerSocket, SOL_SOCKET, SO_TYPE, &kind, &size) != 0 || kind != SOCK_SEQPACKET) {
+    std::fputs("signet: hsm-worker is started by signet itself, not by hand\n", stderr);
+    return 2;
+  }
+  Harden();
+  return Worker().Run();
+}
+
+}  // namespace signet::token

@@ -1,0 +1,283 @@
+#include "token/worker_pool.hpp"
+
+#include <algorithm>
+
+#include "base/check.hpp"
+#include "obs/log.hpp"
+
+namespace signet::token {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kStartTimeout = 60s;  // from the start of a process to its first word; vendor modules are slow
+constexpr int kLoginPatience = 3;    // times the time a signature may take
+constexpr auto kQuickRespawn = 20ms;
+constexpr auto kFirstRespawn = 100ms;
+constexpr auto kLastRespawn = 5000ms;
+constexpr auto kBusyTick = 100ms;
+constexpr int kFramesPerTurn = 64;  // then other descriptors get their turn
+
+}  // namespace
+
+WorkerPool::WorkerPool(PoolOptions options, base::Reactor& reactor, const base::Clock& clock, Reaper& reaper,
+                       std::function<void()> changed)
+    : options_(std::move(options)),
+      reactor_(reactor),
+      clock_(clock),
+      reaper_(reaper),
+      changed_(std::move(changed)),
+      workers_(options_.workers),
+      sign_seconds_(obs::GetHistogram("signet_hsm_operation_seconds", "Time an operation took in the HSM.",
+                                      {{"operation", "sign"}})),
+      other_seconds_(obs::GetHistogram("signet_hsm_operation_seconds", "Time an operation took in the HSM.",
+                                       {{"operation", "key"}})),
+      queue_seconds_(obs::GetHistogram("signet_hsm_queue_seconds", "Time an operation waited for an HSM worker.")),
+      ready_gauge_(
+          obs::GetGauge("signet_hsm_workers_ready", "HSM workers that are logged in.", {{"token", options_.name}})),
+      restarts_(obs::GetCounter("signet_hsm_worker_restarts_total", "HSM workers that ended and were replaced.",
+                                {{"token", options_.name}})),
+      logins_(
+          obs::GetCounter("signet_hsm_login_attempts_total", "Logins tried at the token.", {{"token", options_.name}})),
+      abandoned_(obs::GetCounter("signet_hsm_abandoned_total", "Operations given up at their deadline.",
+                                 {{"token", options_.name}})) {}
+
+WorkerPool::~WorkerPool() { reactor_.Cancel(tick_); }
+
+base::Status WorkerPool::Start() {
+  if (!options_.state_file.empty()) {
+    TRY(const std::string text, ReadSmallFile(options_.state_file));
+    if (!text.empty()) {
+      TRY(PinRecord record, ParsePinRecord(text));
+      guard_ = PinGuard(std::move(record));
+    }
+  }
+  state_ = ComputeState();
+  Spawn(0);
+  if (!workers_[0].process) return base::MakeError(base::Code::kInternal, "no worker process can be started");
+  return {};
+}
+
+void WorkerPool::Spawn(std::size_t index) {
+  Worker& worker = workers_[index];
+  auto started = WorkerProcess::Start(options_.executable, reactor_, reaper_, [this, index] { OnReadable(index); });
+  if (!started) {
+    obs::Err("an HSM worker cannot be started", {{"error", base::Describe(started.error())}});
+    worker.respawn_at = clock_.Steady() + kLastRespawn;
+    return ScheduleTick();
+  }
+  worker.process = *std::move(started);
+  worker.knows_key.clear();
+  worker.hung = false;
+  SetPhase(index, Phase::kStarting);
+  FrameHeader header;
+  header.type = FrameType::kConfigure;
+  FrameWriter body;
+  Write(body, ConfigureMessage{options_.module, options_.uri ? encoding::FormatPkcs11Uri(*options_.uri) : "",
+                               ever_ready_ ? token_.serial : "", options_.pin_file, options_.state_file});
+  worker.process->Send(header, body.bytes());
+  ScheduleTick();
+}
+
+void WorkerPool::SpawnIfDue() {
+  // One after another: several processes that initialise at once on one SoftHSM folder may see no token.
+  if (Count(Phase::kStarting) > 0) return;
+  const auto now = clock_.Steady();
+  for (std::size_t index = 0; index < workers_.size(); ++index) {
+    if (index > 0 && !ever_ready_) return;  // the canary goes alone
+    if (workers_[index].phase != Phase::kStopped || now < workers_[index].respawn_at) continue;
+    return Spawn(index);
+  }
+}
+
+std::uint32_t WorkerPool::Count(Phase phase) const {
+  return static_cast<std::uint32_t>(
+      std::count_if(workers_.begin(), workers_.end(), [&](const Worker& worker) { return worker.phase == phase; }));
+}
+
+void WorkerPool::SetPhase(std::size_t index, Phase phase) {
+  workers_[index].phase = phase;
+  workers_[index].since = clock_.Steady();
+}
+
+void WorkerPool::OnReadable(std::size_t index) {
+  for (int frames = 0; frames < kFramesPerTurn; ++frames) {
+    Worker& worker = workers_[index];
+    if (!worker.process) break;
+    FrameHeader header;
+    base::ByteView body;
+    const auto received = worker.process->Receive(header, body);
+    if (received == WorkerProcess::Received::kNothing) break;
+    if (received == WorkerProcess::Received::kEnd) {
+      OnEnd(index);
+      break;
+    }
+    switch (header.type) {
+      case FrameType::kDone:
+        OnDone(index, header, body);
+        break;
+      case FrameType::kStatus:
+        OnStatus(index, header, body);
+        break;
+      case FrameType::kPinRead:
+        OnPinRead(index, body);
+        break;
+      case FrameType::kLoginResult:
+        OnLoginResult(index, body);
+        break;
+      default:
+        ProtocolError(index, "unknown frame");
+    }
+    // Nothing more is owed: one call less than reading until there is nothing.
+    if (header.type == FrameType::kDone && worker.in_flight.empty()) break;
+  }
+  DispatchQueue();
+}
+
+void WorkerPool::ProtocolError(std::size_t index, const char* what) {
+  obs::Err("an HSM worker broke the protocol", {{"what", what}, {"worker", index}});
+  if (workers_[index].process) workers_[index].process->Kill();
+}
+
+void WorkerPool::OnStatus(std::size_t index, const FrameHeader& header, base::ByteView body) {
+  FrameReader reader(body);
+  const StatusMessage status = ReadStatus(reader);
+  if (!reader.ok()) return ProtocolError(index, "unreadable status");
+  const auto phase = static_cast<WorkerPhase>(header.detail);
+  if (phase == WorkerPhase::kDown) {
+    SetPhase(index, Phase::kDown);
+    trouble_ = status.trouble;
+    obs::Warn("an HSM worker has no token",
+              {{"token", options_.name}, {"worker", index}, {"error", base::Describe(status.trouble)}});
+  } else {
+    token_ = status.token;
+    trouble_ = {};
+    SetPhase(index, phase == WorkerPhase::kReady ? Phase::kReady : Phase::kWantsLogin);
+  }
+  if (phase == WorkerPhase::kReady) {
+    ever_ready_ = true;
+    obs::Info("an HSM worker is ready", {{"token", options_.name}, {"worker", index}});
+  }
+  SpawnIfDue();
+  MaybeLogin();
+  UpdateState();
+  ScheduleTick();
+}
+
+void WorkerPool::OnEnd(std::size_t index) {
+  Worker& worker = workers_[index];
+  const bool was_ready = worker.phase == Phase::kReady && clock_.Steady() - worker.since > 1s;
+  const bool hung = worker.hung;
+  obs::Warn("an HSM worker ended and is replaced",
+            {{"token", options_.name}, {"worker", index}, {"pid", worker.process->pid()}, {"hung", hung ? 1 : 0}});
+  restarts_.Add();
+  worker.process.reset();
+  SetPhase(index, Phase::kStopped);
+  worker.failures = was_ready ? 0 : worker.failures + 1;
+  const auto pause = std::min<Milliseconds>(kFirstRespawn * (1 << std::min(worker.failures, 6u)), kLastRespawn);
+  worker.respawn_at = clock_.Steady() + (was_ready ? Milliseconds(kQuickRespawn) : pause);
+  if (login_worker_ == index) EndLogin();  // its end is unknown: the guard keeps the attempt as unresolved
+  if (worker.failures >= 3 && trouble_.reason.empty()) {
+    trouble_ = base::MakeError(base::Code::kUnavailable, "WorkerFailed",
+                               "the HSM's workers end again and again: look at their output and at the PKCS#11 module");
+  }
+  ReturnOps(worker,
+            hung ? base::MakeError(base::Code::kDeadlineExceeded, "HSMUnavailable",
+                                   "the HSM did not answer in time; whether it signed is unknown")
+                 : base::MakeError(base::Code::kInternal, "",
+                                   "the PKCS#11 module crashed in this operation; whether it signed is unknown"));
+  SpawnIfDue();
+  MaybeLogin();
+  UpdateState();
+  ScheduleTick();
+}
+
+HsmState WorkerPool::ComputeState() const {
+  HsmState state;
+  state.workers = options_.workers;
+  state.workers_ready = Count(Phase::kReady);
+  state.ready = state.workers_ready > 0;
+  if (state.ready) return state;
+  if (block_ && !block_->reason.empty()) {
+    state.reason = block_->reason;
+    state.message = block_->message;
+  } else if (!trouble_.reason.empty()) {
+    state.reason = trouble_.reason;
+    state.message = base::Describe(trouble_);
+    const bool unnamed = state.reason == "TokenNotFound" && !options_.uri;
+    state.fatal_configuration = !ever_ready_ && (unnamed || state.reason == "TokenAmbiguous");
+  } else {
+    state.reason = "Starting";
+    state.message = "the HSM's workers are starting";
+  }
+  return state;
+}
+
+void WorkerPool::UpdateState() {
+  HsmState state = ComputeState();
+  const bool changed = state.ready != state_.ready || state.reason != state_.reason;
+  state_ = std::move(state);
+  ready_gauge_.Set(state_.workers_ready);
+  if (changed) changed_();
+}
+
+bool WorkerPool::MayHold(const encoding::Pkcs11Uri& uri) const {
+  if (!token_.serial.empty() || !token_.label.empty()) {
+    return uri.TokenMatches(token_.label, token_.serial, token_.manufacturer, token_.model);
+  }
+  const auto differs = [](const std::optional<std::string>& one, const std::optional<std::string>& other) {
+    return one && other && *one != *other;
+  };
+  return !options_.uri ||
+         !(differs(uri.token, options_.uri->token) || differs(uri.serial, options_.uri->serial) ||
+           differs(uri.manufacturer, options_.uri->manufacturer) || differs(uri.model, options_.uri->model));
+}
+
+std::vector<pid_t> WorkerPool::Pids() const {
+  std::vector<pid_t> pids;
+  for (const auto& worker : workers_) {
+    if (worker.process) pids.push_back(worker.process->pid());
+  }
+  return pids;
+}
+
+void WorkerPool::ScheduleTick() {
+  const auto now = clock_.Steady();
+  const bool settled = Count(Phase::kReady) == workers_.size();
+  if (settled && live_ops_ == 0) return;  // an idle service has no timers
+  base::SteadyPoint due = now + std::min<Milliseconds>(kBusyTick, options_.sign_timeout / 8);
+  for (const auto& worker : workers_) {
+    if (worker.phase == Phase::kStopped) due = std::min(due, worker.respawn_at);
+  }
+  due = std::max(due, now + 5ms);
+  if (tick_ != 0 && tick_at_ <= due) return;
+  reactor_.Cancel(tick_);
+  tick_at_ = due;
+  tick_ = reactor_.After(std::chrono::duration_cast<std::chrono::microseconds>(due - now), [this] {
+    tick_ = 0;
+    Tick();
+  });
+}
+
+void WorkerPool::Tick() {
+  const auto now = clock_.Steady();
+  for (std::size_t index = 0; index < workers_.size(); ++index) {
+    Worker& worker = workers_[index];
+    if (!worker.process) continue;
+    const bool silent_start = worker.phase == Phase::kStarting && now - worker.since > kStartTimeout;
+    const bool silent_login = login_worker_ == index && now - login_since_ > kLoginPatience * options_.sign_timeout;
+    const bool silent_op = !worker.in_flight.empty() && now - worker.head_since > worker.in_flight.front().limit;
+    if (worker.hung || !(silent_start || silent_login || silent_op)) continue;
+    worker.hung = true;
+    worker.process->Kill();  // its socket ends, and OnEnd follows
+  }
+  Expire(now);
+  SpawnIfDue();
+  WatchPin();
+  MaybeLogin();
+  UpdateState();
+  DispatchQueue();
+  ScheduleTick();
+}
+
+}  // namespace signet::token

@@ -1,0 +1,184 @@
+// token/worker_pool.hpp - one token's workers: keeps them alive, logs them in, hands them work.
+//
+// Supervision: workers start one after another; worker 0 is the canary. One login at a time, each
+// allowed by the PinGuard. Ended or hung workers are replaced after a growing pause.
+// Dispatch: the least loaded ready worker, a few frames in flight each, a bounded queue before them.
+// An operation that no worker can have begun is given to another one; one whose fate is unknown ends
+// with a final error.
+//
+// Thread-safety: the reactor's thread; callbacks run there, never inside the call that took them.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "base/reactor.hpp"
+#include "obs/metrics.hpp"
+#include "token/hsm.hpp"
+#include "token/pin_guard.hpp"
+#include "token/worker_messages.hpp"
+#include "token/worker_process.hpp"
+
+namespace signet::token {
+
+struct PoolOptions {
+  std::string name;  ///< for logs and metrics
+  std::string module;
+  std::optional<encoding::Pkcs11Uri> uri;
+  std::string pin_file;
+  std::string state_file;  ///< empty: none
+  std::uint32_t workers = 2;
+  std::chrono::milliseconds sign_timeout{10'000};
+  std::chrono::milliseconds generate_timeout{120'000};
+  std::size_t queue_limit = 1024;
+  std::string executable;
+};
+
+class WorkerPool {
+ public:
+  using SignCallback = Hsm::Callback<base::Bytes>;
+  using FindCallback = Hsm::Callback<pkcs11::KeyRecord>;
+
+  WorkerPool(PoolOptions options, base::Reactor& reactor, const base::Clock& clock, Reaper& reaper,
+             std::function<void()> changed);
+  WorkerPool(const WorkerPool&) = delete;
+  WorkerPool& operator=(const WorkerPool&) = delete;
+  ~WorkerPool();
+
+  base::Status Start();
+
+  void Sign(KeyRef key, const KeyIdentity& identity, encoding::SignatureAlgorithm algorithm, base::ByteView input,
+            SignCallback done);
+  void Find(const encoding::Pkcs11Uri& uri, FindCallback done);
+  void Generate(const encoding::Pkcs11Uri& uri, const GenerateSpec& spec, FindCallback done);
+
+  [[nodiscard]] const HsmState& state() const { return state_; }
+  /// False when a key with this URI cannot be in this token, as far as is known.
+  [[nodiscard]] bool MayHold(const encoding::Pkcs11Uri& uri) const;
+  /// The token's label, once it is known.
+  [[nodiscard]] const std::string& token_label() const { return token_.label; }
+  [[nodiscard]] std::vector<pid_t> Pids() const;
+
+ private:
+  using Milliseconds = std::chrono::milliseconds;
+  static constexpr std::size_t kMaxInFlight = 4;
+
+  enum class Phase : std::uint8_t { kStopped, kStarting, kDown, kWantsLogin, kReady };
+
+  /// An operation that a worker has; in the order in which the worker will answer.
+  struct InFlight {
+    std::uint64_t id;
+    Milliseconds limit;
+  };
+  struct Worker {
+    std::unique_ptr<WorkerProcess> process;
+    Phase phase = Phase::kStopped;
+    base::SteadyPoint since{};       ///< of the phase
+    base::SteadyPoint respawn_at{};  ///< kStopped
+    base::SteadyPoint head_since{};  ///< the oldest operation has the worker to itself since then
+    std::deque<InFlight> in_flight;
+    std::vector<bool> knows_key;
+    std::uint32_t failures = 0;
+    bool hung = false;  ///< killed by us for its silence
+  };
+  struct Op {
+    std::uint32_t generation = 1;
+    bool live = false;
+    bool queued = false;
+    bool lost = false;  ///< the HSM was asked once and did nothing
+    FrameHeader header;
+    base::Bytes body;
+    const KeyIdentity* identity = nullptr;  ///< Sign; owned by the Hsm's table
+    SignCallback sign;
+    FindCallback find;
+    Milliseconds limit{};
+    base::SteadyPoint submitted, deadline, sent;
+  };
+  /// Why nobody may log in for now.
+  struct Block {
+    std::string reason, message;
+    bool until_file_changes = false;
+    base::SteadyPoint retry_at{};
+  };
+
+  // Supervision (worker_pool.cpp)
+  void SpawnIfDue();
+  void Spawn(std::size_t index);
+  void OnReadable(std::size_t index);
+  void OnEnd(std::size_t index);
+  void OnStatus(std::size_t index, const FrameHeader& header, base::ByteView body);
+  void SetPhase(std::size_t index, Phase phase);
+  void ProtocolError(std::size_t index, const char* what);
+  void UpdateState();
+  HsmState ComputeState() const;
+  [[nodiscard]] std::uint32_t Count(Phase phase) const;
+  void ScheduleTick();
+  void Tick();
+
+  // Login (pool_login.cpp)
+  void MaybeLogin();
+  void OnPinRead(std::size_t index, base::ByteView body);
+  void OnLoginResult(std::size_t index, base::ByteView body);
+  void BlockLogin(std::string reason, std::string message, bool until_file_changes, Milliseconds retry);
+  void BlockRefused(std::size_t index, std::string message);
+  void WatchPin();
+  void EndLogin();
+
+  // Dispatch (pool_dispatch.cpp)
+  std::uint32_t NewOp(FrameType type, Milliseconds limit);
+  void Submit(std::uint32_t index);
+  bool TrySend(std::uint32_t index);
+  Worker* LeastLoaded();
+  void DispatchQueue();
+  void Requeue(std::uint64_t id);
+  void OnDone(std::size_t index, const FrameHeader& header, base::ByteView body);
+  void Finish(std::uint64_t id, const base::Error& error);
+  void FinishLater(std::uint32_t index, base::Error error);
+  Op* Live(std::uint64_t id);
+  void Release(Op& op);
+  void ReturnOps(Worker& worker, const base::Error& head_error);
+  void Expire(base::SteadyPoint now);
+  [[nodiscard]] base::Error Unavailable() const;
+
+  PoolOptions options_;
+  base::Reactor& reactor_;
+  const base::Clock& clock_;
+  Reaper& reaper_;
+  std::function<void()> changed_;
+  HsmState state_;
+
+  std::vector<Worker> workers_;
+  pkcs11::TokenInfo token_;
+  bool ever_ready_ = false;
+  base::Error trouble_;  ///< the last one a worker reported while none was better off; empty reason: none
+  base::Reactor::Id tick_ = 0;
+  base::SteadyPoint tick_at_{};
+
+  PinGuard guard_{std::nullopt};
+  std::optional<Block> block_;
+  std::optional<std::size_t> login_worker_;
+  std::optional<PinGuard::Attempt> attempt_;
+  base::SteadyPoint login_since_{}, login_not_before_{}, watched_at_{};
+  std::size_t refused_holder_ = 0;
+  std::optional<FileIdentity> seen_;  ///< the PIN file at the last look
+
+  std::vector<Op> ops_;
+  std::vector<std::uint32_t> free_ops_;
+  std::deque<std::uint64_t> queue_;
+  std::size_t live_ops_ = 0;
+
+  obs::Histogram& sign_seconds_;
+  obs::Histogram& other_seconds_;
+  obs::Histogram& queue_seconds_;
+  obs::Gauge& ready_gauge_;
+  obs::Counter& restarts_;
+  obs::Counter& logins_;
+  obs::Counter& abandoned_;
+};
+
+}  // namespace signet::token

@@ -1,0 +1,73 @@
+// token/worker_process.hpp - the front's handle on one worker process: its pid and its socket.
+//
+// Ownership:     owns socket and watch; the pid goes to the Reaper when the handle goes.
+// Thread-safety: the reactor's thread. Blocking: never.
+#pragma once
+
+#include <sys/types.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/reactor.hpp"
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
+#include "token/frame.hpp"
+
+namespace signet::token {
+
+/// Collects the exit states of workers, so that none stays behind as a zombie.
+class Reaper {
+ public:
+  explicit Reaper(base::Reactor& reactor) : reactor_(reactor) {}
+  Reaper(const Reaper&) = delete;
+  Reaper& operator=(const Reaper&) = delete;
+  ~Reaper();  ///< gives the workers a moment to end, then kills them
+
+  void Adopt(pid_t pid);
+
+ private:
+  void Collect();
+
+  base::Reactor& reactor_;
+  base::Reactor::Id timer_ = 0;
+  int rounds_ = 0;
+  std::vector<pid_t> pids_;
+};
+
+class WorkerProcess {
+ public:
+  /// Starts `executable` as a worker; `on_readable` runs whenever it has sent something or has ended.
+  static base::Result<std::unique_ptr<WorkerProcess>> Start(const std::string& executable, base::Reactor& reactor,
+                                                            Reaper& reaper, std::function<void()> on_readable);
+  WorkerProcess(const WorkerProcess&) = delete;
+  WorkerProcess& operator=(const WorkerProcess&) = delete;
+  ~WorkerProcess();
+
+  /// False: the socket is full, or the worker is gone (then it becomes readable).
+  bool Send(const FrameHeader& header, base::ByteView body);
+
+  enum class Received : std::uint8_t { kFrame, kNothing, kEnd };
+  /// The next frame; `body` is valid until the next call.
+  Received Receive(FrameHeader& header, base::ByteView& body);
+
+  void Kill();
+  [[nodiscard]] pid_t pid() const { return pid_; }
+
+ private:
+  WorkerProcess(base::Reactor& reactor, Reaper& reaper, pid_t pid, base::UniqueFd socket)
+      : reactor_(reactor), reaper_(reaper), pid_(pid), socket_(std::move(socket)), buffer_(kReplySize) {}
+
+  static constexpr std::size_t kReplySize = 32 * 1024;  // octets; signatures and keys are far below
+
+  base::Reactor& reactor_;
+  Reaper& reaper_;
+  pid_t pid_;
+  base::UniqueFd socket_;
+  base::Reactor::Id watch_ = 0;
+  base::Bytes buffer_;
+};
+
+}  // namespace signet::token
