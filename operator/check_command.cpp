@@ -46,7 +46,8 @@ Ending RunCheck(const CommandLine& command, const Environment& environment) {
   for (const auto& line : report.lines) {
     std::printf("%-5s %-9s %s\n", line.ok ? "ok" : "FAIL", line.what.c_str(), line.detail.c_str());
   }
-  if (report.fatal_configuration) return {ExitCode::kConfiguration, "the configuration names no usable token: see above"};
+  if (report.fatal_configuration)
+    return {ExitCode::kConfiguration, "the configuration names no usable token: see above"};
   if (!report.ok) return {ExitCode::kHsm, "the HSM cannot be used as configured: see above"};
   return {};
 }

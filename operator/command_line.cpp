@@ -15,7 +15,7 @@ struct Flags {
   std::optional<std::string> kubeconfig, context, store, module, pin_file, token, state_dir, audit, durability, metrics,
       lease_name, lease_namespace, log_level, log_format;
   std::optional<std::uint32_t> workers, parallelism;
-  std::optional<double> lease_duration;
+  std::optional<double> lease_duration, drain_timeout;
   std::optional<bool> leader_elect;
   bool once = false;
   bool trust = false;
@@ -51,6 +51,8 @@ void Declare(CLI::App& app, Flags& flags, CommandLine& out) {
   app.add_option("--lease-namespace", flags.lease_namespace, "namespace of the lease");
   app.add_option("--lease-duration", flags.lease_duration, "seconds until a dead leader is replaced")
       ->check(CLI::Range(1.0, 600.0));
+  app.add_option("--drain-timeout", flags.drain_timeout, "seconds that SIGTERM waits for work in hand")
+      ->check(CLI::Range(0.0, 600.0));
   app.add_option("--log-level", flags.log_level, "debug, info, warn or error")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
   app.add_option("--log-format", flags.log_format, "json or text")->check(CLI::IsMember({"json", "text"}));
@@ -80,6 +82,9 @@ void Merge(const Flags& flags, config::OperatorConfig& config) {
   if (flags.durability) config.audit.durability = *config::ParseDurability(*flags.durability);
   if (flags.log_level) obs::ParseLevel(*flags.log_level, config.log.level);
   if (flags.log_format) config.log.text = *flags.log_format == "text";
+  if (flags.drain_timeout) {
+    config.drain_timeout = milliseconds(static_cast<std::int64_t>(*flags.drain_timeout * 1000));
+  }
   if (flags.lease_duration) {
     // In the proportions of client-go's defaults: 15, 10 and 2 seconds.
     auto& lease = config.leader_election;

@@ -11,9 +11,9 @@ namespace signet::app {
 
 struct CommandLine {
   config::OperatorConfig config;
-  std::string health;   ///< HOST:PORT of /healthz and /readyz; empty: with the metrics
-  bool check = false;   ///< the check command
-  bool login = false;   ///< check --login
+  std::string health;  ///< HOST:PORT of /healthz and /readyz; empty: with the metrics
+  bool check = false;  ///< the check command
+  bool login = false;  ///< check --login
 };
 
 /// An Ending for --help, --version and everything that cannot be run.

@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <cstdlib>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <thread>
 #include <utility>
 
 #include "controller/controller.hpp"
@@ -55,10 +57,31 @@ class Finish {
   std::optional<Ending> ending_;  ///< guarded by mutex_
 };
 
+/// Ends the process when shutting down takes longer than `limit`. What is open then is settled by the
+/// next process, as after a crash.
+class DrainLimit {
+ public:
+  explicit DrainLimit(std::chrono::milliseconds limit) : thread_([this, limit] { Run(limit); }) {}
+  ~DrainLimit() {
+    drained_.Report({});
+    thread_.join();
+  }
+  DrainLimit(const DrainLimit&) = delete;
+  DrainLimit& operator=(const DrainLimit&) = delete;
+
+ private:
+  void Run(std::chrono::milliseconds limit) {
+    if (drained_.WaitFor(limit)) return;
+    obs::Err("work in hand did not end in time: leaving it to the next process");
+    std::_Exit(static_cast<int>(ExitCode::kOther));
+  }
+  Finish drained_;
+  std::thread thread_;
+};
+
 class Operator {
  public:
-  Operator(const CommandLine& command, const Environment& environment)
-      : command_(command), environment_(environment) {}
+  Operator(const CommandLine& command, const Environment& environment) : command_(command), environment_(environment) {}
 
   Ending Run();
 
@@ -110,8 +133,8 @@ std::optional<Ending> Operator::Open() {
   const auto& config = command_.config;
   kube::RestOptions rest;
   rest.max_in_flight = std::max<std::size_t>(rest.max_in_flight, config.request_workers + 8);
-  auto store = config.StoreFolder().empty() ? OpenCluster(config, environment_, rest, &lease_namespace_)
-                                            : OpenFolder(config);
+  auto store =
+      config.StoreFolder().empty() ? OpenCluster(config, environment_, rest, &lease_namespace_) : OpenFolder(config);
   if (!store) return Fail(ExitCode::kConfiguration, store.error());
   auto opened = Core::Open(config, std::move(*store),
                            environment_.host_name.empty() ? "signet-operator" : environment_.host_name, Hooks());
@@ -246,6 +269,7 @@ Ending Operator::Run() {
   core_->freshness->Start();
   auto ending = finish_.Wait();
   obs::Info("stopping");
+  const DrainLimit limit(command_.config.drain_timeout);
   manager_->Stop();
   namespaces_->Stop();
   core_->reactor->Post([this] { probes_.reset(); });

@@ -39,9 +39,9 @@ void Core::Wire(const config::OperatorConfig& config, std::string instance, Core
   labels = std::make_unique<reconcile::NamespaceLabels>(*reactor);
   signing::SigningService::Options service_options;
   service_options.policy_max_age = std::chrono::duration_cast<std::chrono::seconds>(config.policy_max_age);
-  service = signing::SigningService::Create(
-      service_options, {reactor.get(), &clock, hsm.get(), journal.get(), &policies, &quotas,
-                        [this](std::string_view ns) { return labels->Find(ns); }});
+  service = signing::SigningService::Create(service_options,
+                                            {reactor.get(), &clock, hsm.get(), journal.get(), &policies, &quotas,
+                                             [this](std::string_view ns) { return labels->Find(ns); }});
   if (store->TrustsRequesters()) {
     events = std::make_unique<reconcile::LogEventRecorder>();
   } else {
@@ -53,10 +53,9 @@ void Core::Wire(const config::OperatorConfig& config, std::string instance, Core
   reconcile::PolicyReconciler::Options policy_options;
   policy_options.trust_unstamped_requesters = config.trust_unstamped_requesters && !store->TrustsRequesters();
   policy_reconciler = std::make_unique<reconcile::PolicyReconciler>(
-      policy_options,
-      reconcile::PolicyReconciler::Dependencies{reactor.get(), &clock, store.get(), hsm.get(), journal.get(), &policies,
-                                                events.get(), hooks.policy, hooks.may_generate, hooks.enqueue_policy,
-                                                hooks.policy_published});
+      policy_options, reconcile::PolicyReconciler::Dependencies{
+                          reactor.get(), &clock, store.get(), hsm.get(), journal.get(), &policies, events.get(),
+                          hooks.policy, hooks.may_generate, hooks.enqueue_policy, hooks.policy_published});
 
   reconcile::PolicyFreshness::Options fresh;
   // A GET every `policy_refresh` at most, and one second for what follows it.
@@ -81,7 +80,8 @@ Core::~Core() { Close(); }
 
 void Core::Start() {
   reactor->Post([this] {
-    journal->Event("started", {{"program", "signet-operator"}, {"version", SIGNET_VERSION}}, [](const base::Status&) {});
+    journal->Event("started", {{"program", "signet-operator"}, {"version", SIGNET_VERSION}},
+                   [](const base::Status&) {});
   });
   loop_ = std::thread([this] { reactor->Run(); });
 }

@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <variant>
 
 #include "audit/journal.hpp"
 #include "base/clock.hpp"

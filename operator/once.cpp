@@ -22,8 +22,8 @@ namespace {
 using namespace std::chrono_literals;
 using reconcile::Outcome;
 
-constexpr auto kHsmPatience = 30s;   // several processes starting on one SoftHSM directory need some
-constexpr int kTries = 5;            // for what a moment later is different
+constexpr auto kHsmPatience = 30s;  // several processes starting on one SoftHSM directory need some
+constexpr int kTries = 5;           // for what a moment later is different
 constexpr auto kBetweenTries = 200ms;
 
 std::shared_ptr<const nlohmann::json> Read(kube::ObjectStore& store, const kube::Resource& resource,
@@ -132,8 +132,9 @@ Ending Handle(Core& core, const config::OperatorConfig& config) {
   }
   const auto problems = dynamic_cast<store::DirectoryStore&>(*core.store).Problems();
   if (!problems.empty()) {
-    return {ExitCode::kOther, fmt::format("{}{}", problems.front().message,
-                                          problems.size() > 1 ? fmt::format(" (and {} more)", problems.size() - 1) : "")};
+    return {ExitCode::kOther,
+            fmt::format("{}{}", problems.front().message,
+                        problems.size() > 1 ? fmt::format(" (and {} more)", problems.size() - 1) : "")};
   }
   if (tally.failed > 0) {
     return {ExitCode::kOther, fmt::format("{} objects could not be handled: see the log", tally.failed.load())};

@@ -17,10 +17,9 @@ constexpr std::string_view kDefaultLeaseNamespace = "signet-system";
 base::Result<std::unique_ptr<kube::ObjectStore>> OpenCluster(const config::OperatorConfig& config,
                                                              const Environment& environment, kube::RestOptions options,
                                                              std::string* ns) {
-  auto cluster = config.kubeconfig.empty()
-                     ? kube::InClusterConfig(kube::kServiceAccountFolder, environment.service_host,
-                                             environment.service_port)
-                     : config::LoadKubeconfig(config.kubeconfig, config.context);
+  auto cluster = config.kubeconfig.empty() ? kube::InClusterConfig(kube::kServiceAccountFolder,
+                                                                   environment.service_host, environment.service_port)
+                                           : config::LoadKubeconfig(config.kubeconfig, config.context);
   if (!cluster) {
     if (!config.kubeconfig.empty()) return cluster.error();
     return base::MakeError(base::Code::kFailedPrecondition, "ConfigInvalid",
@@ -46,8 +45,9 @@ Ending Run(const CommandLine& command, const Environment& environment) {
   config::Apply(command.config.log);
   const bool folder = !command.config.StoreFolder().empty();
   if (command.config.trust_unstamped_requesters && !folder) {
-    obs::Warn("spec.requester of every request is believed as written: whoever may create a SigningRequest can sign as "
-              "anybody (--trust-unstamped-requesters)");
+    obs::Warn(
+        "spec.requester of every request is believed as written: whoever may create a SigningRequest can sign as "
+        "anybody (--trust-unstamped-requesters)");
   }
   if (command.config.once) return RunOnce(command.config);
   return RunControllers(command, environment);

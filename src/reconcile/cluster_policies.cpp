@@ -64,8 +64,7 @@ bool ClusterPolicies::Publish(signing::ActivePolicy policy, Origin origin) {
   if (entry.policy != nullptr && IsOlder(policy, entry)) return false;
   // A cached copy of what is already in force proves nothing about the store as it is now.
   const bool known = entry.policy != nullptr && Meta(*entry.policy).uid == Meta(policy).uid &&
-                     entry.policy->hash == policy.hash &&
-                     Meta(*entry.policy).generation == Meta(policy).generation;
+                     entry.policy->hash == policy.hash && Meta(*entry.policy).generation == Meta(policy).generation;
   policy.confirmed_at = known && origin == Origin::kCache ? entry.policy->confirmed_at : clock_.Steady();
   entry.policy = std::make_shared<const signing::ActivePolicy>(std::move(policy));
   return true;

@@ -35,8 +35,8 @@ class ClusterPolicies : public signing::PolicySource {
   [[nodiscard]] std::shared_ptr<const signing::ActivePolicy> Peek(std::string_view name) const;
   /// Where the object was read: a cache may be behind what a live GET has already shown.
   enum class Origin : std::uint8_t { kCache, kLive };
-  /// Puts `policy` in force: confirmed now, unless it is a cached copy of what stands already. False: a newer revision is known, or a live GET has seen
-  /// this one gone; nothing changed.
+  /// Puts `policy` in force: confirmed now, unless it is a cached copy of what stands already. False: a newer revision
+  /// is known, or a live GET has seen this one gone; nothing changed.
   bool Publish(signing::ActivePolicy policy, Origin origin);
   /// Takes the policy away; only a live read can bring its uid back. An empty uid removes whatever
   /// stands under the name.
@@ -58,8 +58,8 @@ class ClusterPolicies : public signing::PolicySource {
 
   const base::Clock& clock_;
   mutable std::mutex mutex_;
-  std::map<std::string, Entry, std::less<>> entries_;                ///< guarded by mutex_
-  std::map<std::string, std::string, std::less<>> removed_uids_;     ///< name to uid; guarded by mutex_
+  std::map<std::string, Entry, std::less<>> entries_;             ///< guarded by mutex_
+  std::map<std::string, std::string, std::less<>> removed_uids_;  ///< name to uid; guarded by mutex_
 };
 
 }  // namespace signet::reconcile

@@ -57,9 +57,9 @@ class StoreEventRecorder : public EventRecorder {
   const Options options_;
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::deque<Pending> queue_;   ///< guarded by mutex_
-  std::uint64_t counter_ = 0;   ///< guarded by mutex_
-  bool stopping_ = false;       ///< guarded by mutex_
+  std::deque<Pending> queue_;  ///< guarded by mutex_
+  std::uint64_t counter_ = 0;  ///< guarded by mutex_
+  bool stopping_ = false;      ///< guarded by mutex_
   std::thread thread_;
 };
 

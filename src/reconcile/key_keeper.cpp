@@ -27,9 +27,8 @@ std::string Short(const std::string& key_id) { return key_id.substr(0, 16); }
 
 base::Result<token::KeyInfo> KeyKeeper::Find(const encoding::Pkcs11Uri& uri) {
   using Found = base::Result<token::KeyInfo>;
-  auto found = AskLoop<Found>(reactor_, [this, uri](std::function<void(Found)> answer) {
-    hsm_.Find(uri, std::move(answer));
-  });
+  auto found =
+      AskLoop<Found>(reactor_, [this, uri](std::function<void(Found)> answer) { hsm_.Find(uri, std::move(answer)); });
   if (!found) return NoAnswer();
   return std::move(*found);
 }
@@ -118,8 +117,9 @@ KeyAnswer KeyKeeper::Absent(const api::SigningPolicy& policy, const std::optiona
   }
   if (!may_generate) return No("KeyNotFound", "no key fits the URI yet; the leader will generate it");
   auto unpinned = confirm_unpinned();
-  if (!unpinned) return No("KeyNotFound", "no key fits the URI, and the policy could not be read again: " +
-                                              unpinned.error().message);
+  if (!unpinned)
+    return No("KeyNotFound",
+              "no key fits the URI, and the policy could not be read again: " + unpinned.error().message);
   if (!*unpinned) return No("KeyNotFound", "no key fits the URI, and the policy has just changed: looking again");
   return Generate(policy, pin);
 }
@@ -129,16 +129,15 @@ KeyAnswer KeyKeeper::Generate(const api::SigningPolicy& policy, const std::optio
   const auto& uri = policy.spec.key.uri;
   // Another policy may have made it while this one waited for the lock.
   if (auto found = Find(uri)) return Accept(policy, pin, std::move(*found));
-  auto can_record = AskLoop<bool>(
-      reactor_, [this](const std::function<void(bool)>& answer) { answer(journal_.available()); });
+  auto can_record =
+      AskLoop<bool>(reactor_, [this](const std::function<void(bool)>& answer) { answer(journal_.available()); });
   if (!can_record.value_or(false)) {
     return No("AuditUnavailable", "no key is generated while the audit record cannot be written");
   }
   using Made = base::Result<token::KeyInfo>;
   const token::GenerateSpec spec{policy.spec.key.generate->algorithm, policy.spec.key.generate->size};
-  auto made = AskLoop<Made>(reactor_, [this, uri, spec](std::function<void(Made)> answer) {
-    hsm_.Generate(uri, spec, std::move(answer));
-  });
+  auto made = AskLoop<Made>(
+      reactor_, [this, uri, spec](std::function<void(Made)> answer) { hsm_.Generate(uri, spec, std::move(answer)); });
   if (!made) return Refuse(NoAnswer());
   if (!*made && made->error().code != base::Code::kAlreadyExists) return Refuse(made->error());
 

@@ -33,10 +33,11 @@ struct KeyPin {
 
 struct KeyAnswer {
   std::optional<token::KeyInfo> key;  ///< usable; nothing: `reason` and `message` say why
-  std::string reason;   ///< KeyNotFound, KeyLost, KeyChanged, KeyAmbiguous, KeyNotUsable, HSMUnavailable, AuditUnavailable
+  std::string
+      reason;  ///< KeyNotFound, KeyLost, KeyChanged, KeyAmbiguous, KeyNotUsable, HSMUnavailable, AuditUnavailable
   std::string message;
-  bool generated = false;         ///< made by this call
-  std::string replaced_key_id;    ///< the pin that an edit of the policy has let go
+  bool generated = false;       ///< made by this call
+  std::string replaced_key_id;  ///< the pin that an edit of the policy has let go
 };
 
 class KeyKeeper {

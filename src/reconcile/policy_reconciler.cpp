@@ -35,17 +35,14 @@ bool IsSameRevision(const signing::ActivePolicy& known, const api::ObjectMeta& m
 }  // namespace
 
 PolicyReconciler::PolicyReconciler(Options options, Dependencies dependencies)
-    : options_(options),
-      deps_(std::move(dependencies)),
-      keeper_(*deps_.reactor, *deps_.hsm, *deps_.journal) {}
+    : options_(options), deps_(std::move(dependencies)), keeper_(*deps_.reactor, *deps_.hsm, *deps_.journal) {}
 
 void PolicyReconciler::Observe(const nlohmann::json& object, ClusterPolicies::Origin origin) {
   auto revision = Compile(object);
   std::string changed;
   {
     const std::lock_guard lock(observing_);
-    changed = revision ? ObserveValid(revision->compiled, revision->hash, origin)
-                       : ObserveInvalid(object, origin);
+    changed = revision ? ObserveValid(revision->compiled, revision->hash, origin) : ObserveInvalid(object, origin);
   }
   if (changed.empty()) return;
   if (origin == ClusterPolicies::Origin::kLive) deps_.enqueue(changed);
@@ -115,7 +112,8 @@ Outcome PolicyReconciler::Reconcile(const std::string& name) {
   if (!revision) return Invalid(*object, revision.error());
   const auto active = deps_.policies->Peek(name);
   // A live GET has shown a newer revision, or none: the informer will bring the same news.
-  if (active == nullptr || !IsSameRevision(*active, revision->compiled->policy().metadata, revision->hash)) return Outcome::After(std::chrono::seconds(1));
+  if (active == nullptr || !IsSameRevision(*active, revision->compiled->policy().metadata, revision->hash))
+    return Outcome::After(std::chrono::seconds(1));
   return ResolveKey(*object, *active);
 }
 
@@ -181,7 +179,7 @@ Outcome PolicyReconciler::ResolveKey(const nlohmann::json& object, const signing
     facts.key = keeper_.Resolve(parsed, pin, deps_.may_generate(), [&] { return IsUnpinned(parsed); });
   }
   const bool hsm_away = facts.key.reason == "HSMUnavailable";
-  const std::string key_id = facts.key.key ? facts.key.key->public_key.keyID()
+  const std::string key_id = facts.key.key            ? facts.key.key->public_key.keyID()
                              : hsm_away && active.key ? active.key->public_key.keyID()
                                                       : std::string();
   facts.shared_with = Share(name, key_id);

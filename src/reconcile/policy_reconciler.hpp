@@ -66,8 +66,8 @@ class PolicyReconciler {
 
  private:
   struct Memory {
-    std::string hash;     ///< last one written to the record
-    std::string key_id;   ///< in use
+    std::string hash;    ///< last one written to the record
+    std::string key_id;  ///< in use
     bool key_fresh = false;
     base::SteadyPoint key_checked_at{};
     std::string key_hash;  ///< spec that the key was resolved for
@@ -88,8 +88,8 @@ class PolicyReconciler {
   /// True: written, or nothing to write.
   base::Status Write(const nlohmann::json& object, const api::SigningPolicyStatus& before,
                      const api::SigningPolicyStatus& next);
-  void Tell(const nlohmann::json& object, const api::SigningPolicyStatus& before,
-            const api::SigningPolicyStatus& next, const KeyAnswer& key);
+  void Tell(const nlohmann::json& object, const api::SigningPolicyStatus& before, const api::SigningPolicyStatus& next,
+            const KeyAnswer& key);
   void Journal(const signing::ActivePolicy& active);
   /// Notes the key of a policy; returns the others on it and wakes those whose standing changed.
   std::vector<std::string> Share(const std::string& name, const std::string& key_id);

@@ -101,8 +101,8 @@ api::Condition ReadyOf(const PolicyFacts& facts) {
   const auto missing = Unavailable(*facts.spec, key);
   if (missing.size() == facts.spec->algorithms.size()) {
     ready.reason = "MechanismMissing";
-    ready.message = fmt::format("{}, which cannot do {}: change algorithms or name another key", KeyName(key),
-                                NamesOf(missing));
+    ready.message =
+        fmt::format("{}, which cannot do {}: change algorithms or name another key", KeyName(key), NamesOf(missing));
     return ready;
   }
   ready.message = KeyName(key);
@@ -155,7 +155,9 @@ api::SigningPolicyStatus NextPolicyStatus(const api::SigningPolicyStatus& before
   next.key = Describe(*facts.key.key);
   const auto exposure = Exposure(*facts.key.key);
   SetCondition(next.conditions,
-               {std::string(kKeyProtected), exposure.empty(), exposure.empty() ? "NeverExtractable" : "KeyExtractable",
+               {std::string(kKeyProtected),
+                exposure.empty(),
+                exposure.empty() ? "NeverExtractable" : "KeyExtractable",
                 exposure.empty() ? "the key is sensitive and never was extractable" : "the key " + exposure,
                 facts.generation,
                 {}},
@@ -163,12 +165,12 @@ api::SigningPolicyStatus NextPolicyStatus(const api::SigningPolicyStatus& before
   const bool known_shared = api::FindCondition(next.conditions, kKeyShared) != nullptr;
   if (!facts.shared_with.empty() || known_shared) {
     SetCondition(next.conditions,
-                 {std::string(kKeyShared), !facts.shared_with.empty(),
+                 {std::string(kKeyShared),
+                  !facts.shared_with.empty(),
                   facts.shared_with.empty() ? "OnePolicy" : "SeveralPolicies",
-                  facts.shared_with.empty()
-                      ? "no other policy names this key"
-                      : fmt::format("also named by {}: one policy can undo the limits of another",
-                                    fmt::join(facts.shared_with, ", ")),
+                  facts.shared_with.empty() ? "no other policy names this key"
+                                            : fmt::format("also named by {}: one policy can undo the limits of another",
+                                                          fmt::join(facts.shared_with, ", ")),
                   facts.generation,
                   {}},
                  now);

@@ -36,8 +36,7 @@ bool PassesByItself(std::string_view reason) {
 signing::Caller CallerOf(const api::Requester& requester) {
   signing::Caller caller;
   caller.door = signing::Door::kController;
-  caller.principal = {requester.username, requester.uid, requester.groups, requester.extra,
-                      identity::Proof::kAsserted};
+  caller.principal = {requester.username, requester.uid, requester.groups, requester.extra, identity::Proof::kAsserted};
   return caller;
 }
 
@@ -154,8 +153,8 @@ void RequestReconciler::Settle(const std::string& operation, bool released, std:
     obs::GetCounter("signet_signatures_discarded_total", "Signatures made and never released", {{"reason", reason}})
         .Add();
   }
-  deps_.reactor->Post([settle = deps_.settle, release = audit::Release{operation, released, std::move(reason)}] {
-    settle(release);
+  deps_.reactor->Post([service = deps_.service, release = audit::Release{operation, released, std::move(reason)}] {
+    service->Settle(release, {});
   });
 }
 
@@ -228,8 +227,7 @@ RequestReconciler::Delivery RequestReconciler::Redeliver(const RequestKey& key, 
   return Write(std::move(*live), *open.made, why);
 }
 
-RequestReconciler::Delivery RequestReconciler::Write(RequestView view, const signing::Signed& made,
-                                                     base::Error& why) {
+RequestReconciler::Delivery RequestReconciler::Write(RequestView view, const signing::Signed& made, base::Error& why) {
   const RequestKey key{view.meta.ns, view.meta.name};
   const std::string uid = view.meta.uid;
   for (int attempt = 0; attempt <= options_.conflicts; ++attempt) {
@@ -291,8 +289,8 @@ signing::SigningService::Answer RequestReconciler::Sign(const signing::Caller& c
       [service = deps_.service, caller, call](std::function<void(Answer)> done) {
         service->Sign(caller, call, std::move(done));
       },
-      [settle = deps_.settle](const Answer& late) {
-        if (late) settle({late->record, false, "Abandoned"});
+      [service = deps_.service](const Answer& late) {
+        if (late) service->Settle({late->record, false, "Abandoned"}, {});
       });
   if (answer) return std::move(*answer);
   return tl::make_unexpected(signing::Refused{
@@ -324,8 +322,9 @@ Outcome RequestReconciler::Decide(const RequestView& view, const api::SigningReq
   }
   const bool believed = deps_.store->TrustsRequesters() || options_.trust_unstamped_requesters;
   if (!believed || !spec.requester || spec.requester->username.empty()) {
-    const char* message = believed ? "spec.requester is missing: nobody to decide about"
-                                   : "spec.requester was not stamped by Signet's admission webhook, so nobody vouches for it";
+    const char* message =
+        believed ? "spec.requester is missing: nobody to decide about"
+                 : "spec.requester was not stamped by Signet's admission webhook, so nobody vouches for it";
     return Wait(view, spec, {Verdict::kWaiting, "RequesterUnknown", message}, kLongestWait, memory);
   }
   deps_.ensure_fresh(spec.policy_name);
@@ -362,8 +361,8 @@ std::optional<Outcome> RequestReconciler::Confirm(const RequestView& view, const
   auto decision = Explain(caller, call);
   if (!decision) return Outcome::Retry(decision.error());
   if (decision->allowed()) return std::nullopt;
-  base::Error refusal = base::MakeError(base::Code::kPermissionDenied, std::string(policy::Name(decision->reason)),
-                                        decision->message);
+  base::Error refusal =
+      base::MakeError(base::Code::kPermissionDenied, std::string(policy::Name(decision->reason)), decision->message);
   const auto why = Classify(refusal, spec);
   if (why.verdict == Verdict::kDenied) return Denied(view, why.reason, why.message, memory);
   return std::nullopt;  // would wait: let Sign say for how long
@@ -421,7 +420,8 @@ Outcome RequestReconciler::Denied(const RequestView& view, const std::string& re
                                   Memory& memory) {
   auto outcome = End(view, DeniedStatus(view, reason, message, deps_.clock->Now()), "denied", memory);
   if (memory.finished) {
-    deps_.events->Record(SigningRequests(), view.meta, EventRecorder::Type::kWarning, "Denied", reason + ": " + message);
+    deps_.events->Record(SigningRequests(), view.meta, EventRecorder::Type::kWarning, "Denied",
+                         reason + ": " + message);
   }
   return outcome;
 }
@@ -430,7 +430,8 @@ Outcome RequestReconciler::Failed(const RequestView& view, const std::string& re
                                   Memory& memory) {
   auto outcome = End(view, FailedStatus(view, reason, message, deps_.clock->Now()), "failed", memory);
   if (memory.finished) {
-    deps_.events->Record(SigningRequests(), view.meta, EventRecorder::Type::kWarning, "Failed", reason + ": " + message);
+    deps_.events->Record(SigningRequests(), view.meta, EventRecorder::Type::kWarning, "Failed",
+                         reason + ": " + message);
   }
   return outcome;
 }

@@ -56,12 +56,10 @@ class RequestReconciler {
     EventRecorder* events = nullptr;
     /// The informer's copy; nullptr: not there.
     std::function<std::shared_ptr<const nlohmann::json>(const RequestKey&)> cached;
-    std::function<void(const std::string& policy)> ensure_fresh;          ///< PolicyFreshness
+    std::function<void(const std::string& policy)> ensure_fresh;            ///< PolicyFreshness
     std::function<base::Status(const std::string& policy)> refresh_policy;  ///< PolicyReconciler::Refresh
     /// Reads one namespace's labels live into what SigningService sees; may be empty.
     std::function<base::Status(const std::string& ns)> refresh_namespace;
-    /// Appends the Release; reactor thread.
-    std::function<void(const audit::Release&)> settle;
   };
 
   /// `unsettled`: signatures of earlier processes whose delivery is not known (Journal::unsettled).

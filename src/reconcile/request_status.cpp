@@ -30,7 +30,8 @@ nlohmann::json Ended(const RequestView& view, std::string_view type, std::string
   auto status = Base(view);
   const auto generation = view.meta.generation;
   const std::string summary = reason + ": " + message;
-  SetCondition(status.conditions, {std::string(type), true, std::move(reason), std::move(message), generation, {}}, now);
+  SetCondition(status.conditions, {std::string(type), true, std::move(reason), std::move(message), generation, {}},
+               now);
   SetCondition(status.conditions, {"Ready", false, std::string(type), summary, generation, {}}, now);
   status.finished_at = base::FormatTimeSeconds(now);
   return api::StatusToJson(status);
@@ -48,8 +49,8 @@ base::Result<RequestView> ViewRequest(const nlohmann::json& object) {
   view.conditions = ReadConditions(object);
   const auto* ready = api::FindCondition(view.conditions, "Ready");
   if (ready != nullptr && !ready->status) view.waiting_reason = ready->reason;
-  view.decided = (ready != nullptr && ready->status) || IsTrue(view.conditions, "Denied") ||
-                 IsTrue(view.conditions, "Failed");
+  view.decided =
+      (ready != nullptr && ready->status) || IsTrue(view.conditions, "Denied") || IsTrue(view.conditions, "Failed");
   if (const auto status = object.find("status"); status != object.end() && status->is_object()) {
     view.record = Text(*status, "record");
     if (auto time = base::ParseTime(Text(*status, "finishedAt"))) view.finished_at = *time;
@@ -65,8 +66,8 @@ base::Result<RequestView> ViewRequest(const nlohmann::json& object) {
 
 nlohmann::json WaitingStatus(const RequestView& view, std::string reason, std::string message, base::TimePoint now) {
   auto status = Base(view);
-  SetCondition(status.conditions,
-               {"Ready", false, std::move(reason), std::move(message), view.meta.generation, {}}, now);
+  SetCondition(status.conditions, {"Ready", false, std::move(reason), std::move(message), view.meta.generation, {}},
+               now);
   return api::StatusToJson(status);
 }
 
@@ -82,8 +83,12 @@ nlohmann::json SignedStatus(const RequestView& view, const signing::Signed& made
   auto status = Base(view);
   const auto generation = view.meta.generation;
   SetCondition(status.conditions,
-               {"Approved", true, "PolicyAllows",
-                fmt::format("policy {} (generation {}) allows it", made.policy_name, made.policy_generation), generation, {}},
+               {"Approved",
+                true,
+                "PolicyAllows",
+                fmt::format("policy {} (generation {}) allows it", made.policy_name, made.policy_generation),
+                generation,
+                {}},
                now);
   SetCondition(status.conditions,
                {"Ready", true, "Signed", "signed and verified with status.publicKey", generation, {}}, now);
@@ -101,9 +106,10 @@ nlohmann::json SignedStatus(const RequestView& view, const signing::Signed& made
 }
 
 std::string NotAllowedMessage(const api::SigningRequestSpec& spec) {
-  return fmt::format("{} may not sign under a policy named {}: check policyRef.name, or ask the platform team to list you "
-                     "in its subjects",
-                     spec.requester ? spec.requester->username : "nobody", spec.policy_name);
+  return fmt::format(
+      "{} may not sign under a policy named {}: check policyRef.name, or ask the platform team to list you "
+      "in its subjects",
+      spec.requester ? spec.requester->username : "nobody", spec.policy_name);
 }
 
 Classified Classify(const base::Error& error, const api::SigningRequestSpec& spec) {

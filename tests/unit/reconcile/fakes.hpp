@@ -107,8 +107,8 @@ inline token::KeyInfo GoodKey(std::string_view pem, token::KeyRef ref = 1) {
 class KeyRing final : public token::Hsm {
  public:
   std::map<std::string, std::vector<token::KeyInfo>> keys;
-  base::Status reachable;       ///< an error is the answer to everything
-  base::Status generating;      ///< an error is the answer to Generate (which has then made nothing)
+  base::Status reachable;         ///< an error is the answer to everything
+  base::Status generating;        ///< an error is the answer to Generate (which has then made nothing)
   std::string_view next = kPemA;  ///< what Generate makes
   int finds = 0;
   int generated = 0;
@@ -182,7 +182,7 @@ class ScriptedService final : public signing::SigningService {
     base::Error error;
     std::optional<base::Duration> retry_after;
   };
-  std::deque<Step> script;                  ///< one per Sign; then `always`, then a signature
+  std::deque<Step> script;  ///< one per Sign; then `always`, then a signature
   std::optional<Step> always;
   std::optional<policy::Decision> explained;  ///< nothing: allowed
   std::vector<signing::SignCall> calls;
@@ -212,6 +212,13 @@ class ScriptedService final : public signing::SigningService {
     done(made);
   }
   void SignBatch(const signing::Caller&, std::vector<signing::SignCall>, BatchDone done) override { done({}); }
+  void Settle(const audit::Release& release, std::function<void()> done) override {
+    settled.push_back(release.operation + (release.released ? " released" : " discarded " + release.reason));
+    signed_when_settled.push_back(signatures);
+    if (done) done();
+  }
+  std::vector<std::string> settled;
+  std::vector<int> signed_when_settled;
   [[nodiscard]] policy::Decision Explain(const signing::Caller&, const signing::SignCall&) const override {
     if (explained) return *explained;
     policy::Decision allowed;

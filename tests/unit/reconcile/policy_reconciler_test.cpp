@@ -17,17 +17,17 @@ namespace {
 
 using base::Code;
 using nlohmann::json;
+using testing::ConditionOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
-using ::testing::IsEmpty;
-using ::testing::Not;
-using testing::ConditionOf;
 using testing::FakeClock;
 using testing::FakeStore;
 using testing::GoodKey;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using testing::kPemA;
 using testing::kPemB;
+using ::testing::Not;
 using Kind = Outcome::Kind;
 using namespace std::chrono_literals;
 

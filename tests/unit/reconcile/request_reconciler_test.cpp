@@ -17,14 +17,14 @@ namespace {
 
 using base::Code;
 using nlohmann::json;
+using testing::ConditionOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
+using testing::FakeClock;
+using testing::FakeStore;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
-using testing::ConditionOf;
-using testing::FakeClock;
-using testing::FakeStore;
 using Kind = Outcome::Kind;
 using namespace std::chrono_literals;
 
@@ -58,10 +58,6 @@ class RequestReconcilerTest : public ::testing::Test {
       ++refreshed_;
       if (on_refresh_) on_refresh_();
       return refresh_;
-    };
-    deps.settle = [this](const audit::Release& release) {
-      settled_.push_back(release.operation + (release.released ? " released" : " discarded " + release.reason));
-      order_.push_back("settle " + release.operation);
     };
     reconciler_ = std::make_unique<RequestReconciler>(options, std::move(deps), unsettled);
   }
@@ -122,8 +118,6 @@ class RequestReconcilerTest : public ::testing::Test {
   std::function<void()> on_refresh_;
   int ensured_ = 0;
   int refreshed_ = 0;
-  std::vector<std::string> settled_;
-  std::vector<std::string> order_;
   std::unique_ptr<RequestReconciler> reconciler_;
 };
 
@@ -158,7 +152,7 @@ TEST_F(RequestReconcilerTest, SignsWithOneWriteAndNoOtherCall) {
   EXPECT_EQ(status["signedAt"], "2026-11-23T09:00:00Z");
   EXPECT_EQ(status["finishedAt"], "2026-11-23T09:00:00Z");
   EXPECT_EQ(status["observedGeneration"], 1);
-  EXPECT_THAT(settled_, ElementsAre("OP1 released"));
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 released"));
   EXPECT_THAT(events_.Reasons(), IsEmpty());
 }
 
@@ -418,17 +412,16 @@ TEST_P(WaitingTest, IsShownOnceAndThenSigned) {
   EXPECT_EQ(Writes(), 2U);
   EXPECT_THAT(reconciler_->WaitingFor(""), IsEmpty());
 }
-INSTANTIATE_TEST_SUITE_P(
-    Reasons, WaitingTest,
-    ::testing::Values(Waiting{"QuotaExceeded", "QuotaExceeded", Code::kResourceExhausted},
-                      Waiting{"OutsideWindow", "OutsideWindow", Code::kPermissionDenied},
-                      Waiting{"KeyNotReady", "KeyNotReady", Code::kFailedPrecondition},
-                      Waiting{"HSMUnavailable", "HSMUnavailable", Code::kUnavailable},
-                      Waiting{"ApprovalRequired", "AwaitingApproval", Code::kPermissionDenied},
-                      Waiting{"PolicyStale", "PolicyStale", Code::kUnavailable},
-                      Waiting{"AuditUnavailable", "AuditUnavailable", Code::kUnavailable},
-                      Waiting{"Busy", "Busy", Code::kResourceExhausted}),
-    [](const auto& info) { return std::string(info.param.shown); });
+INSTANTIATE_TEST_SUITE_P(Reasons, WaitingTest,
+                         ::testing::Values(Waiting{"QuotaExceeded", "QuotaExceeded", Code::kResourceExhausted},
+                                           Waiting{"OutsideWindow", "OutsideWindow", Code::kPermissionDenied},
+                                           Waiting{"KeyNotReady", "KeyNotReady", Code::kFailedPrecondition},
+                                           Waiting{"HSMUnavailable", "HSMUnavailable", Code::kUnavailable},
+                                           Waiting{"ApprovalRequired", "AwaitingApproval", Code::kPermissionDenied},
+                                           Waiting{"PolicyStale", "PolicyStale", Code::kUnavailable},
+                                           Waiting{"AuditUnavailable", "AuditUnavailable", Code::kUnavailable},
+                                           Waiting{"Busy", "Busy", Code::kResourceExhausted}),
+                         [](const auto& info) { return std::string(info.param.shown); });
 
 TEST_F(RequestReconcilerTest, SpendsNoWriteOnAHiccup) {
   Start();
@@ -475,7 +468,7 @@ TEST_F(RequestReconcilerTest, WritesTheSameSignatureAfterAConflict) {
   EXPECT_EQ(service_.signatures, 1);
   EXPECT_EQ(Now()["status"]["record"], "OP1");
   EXPECT_EQ(Now()["metadata"]["labels"]["touched"], "once");
-  EXPECT_THAT(settled_, ElementsAre("OP1 released"));
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 released"));
 }
 
 TEST_F(RequestReconcilerTest, DiscardsWhenTheRequestWasDeleted) {
@@ -483,7 +476,7 @@ TEST_F(RequestReconcilerTest, DiscardsWhenTheRequestWasDeleted) {
   Apply();
   BeforeFirstPatch([this] { ASSERT_THAT(store_.Delete(SigningRequests(), "ci", "app", ""), testing::IsOk()); });
   Reconcile();
-  EXPECT_THAT(settled_, ElementsAre("OP1 discarded RequestGone"));
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 discarded RequestGone"));
 }
 
 TEST_F(RequestReconcilerTest, DiscardsWhenTheRequestWasReplaced) {
@@ -494,7 +487,7 @@ TEST_F(RequestReconcilerTest, DiscardsWhenTheRequestWasReplaced) {
     ASSERT_THAT(store_.Create(SigningRequests(), "ci", Request()), testing::IsOk());
   });
   Reconcile();
-  EXPECT_THAT(settled_, ElementsAre("OP1 discarded RequestReplaced"));
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 discarded RequestReplaced"));
   EXPECT_FALSE(Now().contains("status"));
   Sync();
   Reconcile();
@@ -510,7 +503,7 @@ TEST_F(RequestReconcilerTest, DiscardsWhenTheSpecWasChanged) {
     ASSERT_THAT(store_.Update(SigningRequests(), "ci", "app", object), testing::IsOk());
   });
   Reconcile();
-  EXPECT_THAT(settled_, ElementsAre("OP1 discarded SpecChanged"));
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 discarded SpecChanged"));
   Sync();
   Reconcile();
   EXPECT_EQ(Reason("Failed"), "SpecChanged");
@@ -530,7 +523,7 @@ TEST_F(RequestReconcilerTest, NeverChangesAStatusThatAnotherReplicaWrote) {
                 testing::IsOk());
   });
   Reconcile();
-  EXPECT_THAT(settled_, ElementsAre("OP1 discarded AlreadyDecided"));
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 discarded AlreadyDecided"));
   EXPECT_EQ(Now()["status"], theirs);
   Sync();
   Reconcile();
@@ -544,7 +537,7 @@ TEST_F(RequestReconcilerTest, GivesUpOnEndlessConflicts) {
   FailPatches(100, Code::kAborted, false);
   EXPECT_EQ(Reconcile().kind, Kind::kAfter);
   EXPECT_EQ(Writes(), 6U);
-  EXPECT_THAT(settled_, ElementsAre("OP1 discarded Conflict"));
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 discarded Conflict"));
 }
 
 // ---- answers that got lost -------------------------------------------------------------
@@ -554,10 +547,10 @@ TEST_F(RequestReconcilerTest, FindsOutThatALostWriteLanded) {
   Apply();
   FailPatches(1, Code::kDeadlineExceeded, true);
   EXPECT_EQ(Reconcile().kind, Kind::kRetry);
-  EXPECT_THAT(settled_, IsEmpty());
+  EXPECT_THAT(service_.settled, IsEmpty());
   const json landed = Now();
   EXPECT_EQ(Reconcile().kind, Kind::kDone);
-  EXPECT_THAT(settled_, ElementsAre("OP1 released"));
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 released"));
   EXPECT_EQ(Now(), landed);
   EXPECT_EQ(service_.signatures, 1);
   EXPECT_EQ(Writes(), 1U);
@@ -572,7 +565,7 @@ TEST_F(RequestReconcilerTest, WritesTheSameSignatureWhenTheWriteWasLost) {
   EXPECT_EQ(Reconcile().kind, Kind::kDone);
   EXPECT_EQ(Now()["status"]["record"], "OP1");
   EXPECT_EQ(service_.signatures, 1);
-  EXPECT_THAT(settled_, ElementsAre("OP1 released"));
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 released"));
 }
 
 TEST_F(RequestReconcilerTest, TakesALostSignatureBackWhenThePolicyWasStoppedMeanwhile) {
@@ -584,7 +577,7 @@ TEST_F(RequestReconcilerTest, TakesALostSignatureBackWhenThePolicyWasStoppedMean
   service_.explained->reason = policy::Reason::kSuspended;
   service_.always = Refuse(Code::kPermissionDenied, "Suspended");
   EXPECT_EQ(Reconcile().kind, Kind::kDone);
-  EXPECT_THAT(settled_, ElementsAre("OP1 discarded PolicyChanged"));
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 discarded PolicyChanged"));
   EXPECT_EQ(Reason("Denied"), "Suspended");
   EXPECT_FALSE(Now()["status"].contains("signature"));
 }
@@ -597,7 +590,7 @@ TEST_F(RequestReconcilerTest, DiscardsALostSignatureOfADeletedRequest) {
   ASSERT_THAT(store_.Delete(SigningRequests(), "ci", "app", ""), testing::IsOk());
   cache_ = nullptr;
   EXPECT_EQ(Reconcile().kind, Kind::kDone);
-  EXPECT_THAT(settled_, ElementsAre("OP1 discarded RequestGone"));
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 discarded RequestGone"));
 }
 
 // ---- what earlier processes left -------------------------------------------------------
@@ -606,14 +599,14 @@ TEST_F(RequestReconcilerTest, SettlesAsReleasedWhatTheStatusCarries) {
   Start();
   Apply();
   Reconcile();
-  settled_.clear();
+  service_.settled.clear();
   Sync();
-  audit::OpenOperation open{"OP1", "controller", "release", "ci", "app",
-                            Now()["metadata"]["uid"].get<std::string>(), "aa", true};
+  audit::OpenOperation open{"OP1", "controller", "release", "ci", "app", Now()["metadata"]["uid"].get<std::string>(),
+                            "aa",  true};
   Start({open});
   EXPECT_THAT(reconciler_->Unsettled(), ElementsAre(kKey));
   EXPECT_EQ(Reconcile().kind, Kind::kDone);
-  EXPECT_THAT(settled_, ElementsAre("OP1 released"));
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 released"));
   EXPECT_EQ(service_.signatures, 1);
   EXPECT_THAT(reconciler_->Unsettled(), IsEmpty());
 }
@@ -622,7 +615,8 @@ TEST_F(RequestReconcilerTest, DiscardsWhatDiedBeforeTheWriteAndSignsAnew) {
   Apply();
   Start({{"OLD", "controller", "release", "ci", "app", Now()["metadata"]["uid"].get<std::string>(), "aa", true}});
   EXPECT_EQ(Reconcile().kind, Kind::kDone);
-  EXPECT_THAT(settled_, ElementsAre("OLD discarded Interrupted", "OP1 released"));
+  EXPECT_THAT(service_.settled, ElementsAre("OLD discarded Interrupted", "OP1 released"));
+  EXPECT_THAT(service_.signed_when_settled, ElementsAre(0, 1));
   EXPECT_EQ(Now()["status"]["record"], "OP1");
 }
 
@@ -635,18 +629,18 @@ TEST_F(RequestReconcilerTest, DoesNotSignBeforeTheOldOperationIsSettled) {
   });
   EXPECT_EQ(Reconcile().kind, Kind::kRetry);
   EXPECT_THAT(service_.calls, IsEmpty());
-  EXPECT_THAT(settled_, IsEmpty());
+  EXPECT_THAT(service_.settled, IsEmpty());
   store_.set_fault({});
   Reconcile();
-  EXPECT_THAT(settled_, ElementsAre("OLD discarded Interrupted", "OP1 released"));
+  EXPECT_THAT(service_.settled, ElementsAre("OLD discarded Interrupted", "OP1 released"));
 }
 
 TEST_F(RequestReconcilerTest, DiscardsWhatBelongsToARequestThatIsGone) {
   Start({{"OLD", "controller", "release", "ci", "app", "uid-gone", "aa", true}});
   EXPECT_EQ(Reconcile().kind, Kind::kDone);
-  EXPECT_THAT(settled_, ElementsAre("OLD discarded RequestGone"));
+  EXPECT_THAT(service_.settled, ElementsAre("OLD discarded RequestGone"));
   EXPECT_EQ(Reconcile().kind, Kind::kDone);
-  EXPECT_EQ(settled_.size(), 1U);
+  EXPECT_EQ(service_.settled.size(), 1U);
 }
 
 // ---- ttl -------------------------------------------------------------------------------
