@@ -50,6 +50,7 @@ base::Result<std::unique_ptr<Probes>> Probes::Listen(base::Reactor& reactor, con
     if (address.empty()) continue;
     http::Server::Options options;
     options.tcp = address;
+    options.allow_remote = true;  // the kubelet and Prometheus ask from elsewhere; nothing here is secret
     options.limits.connections = 64;
     options.limits.body_bytes = 1024;
     TRY(auto server, http::Server::Listen(
