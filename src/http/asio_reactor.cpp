@@ -15,6 +15,9 @@
 #include <memory>
 #include <unordered_map>
 
+#include "base/check.hpp"
+#include "http/io_context.hpp"
+
 namespace signet::http {
 namespace {
 
@@ -66,6 +69,7 @@ class Loop final : public AsioReactor {
     }
   }
   void Stop() override { io_.stop(); }
+  asio::io_context& io() { return io_; }
 
   void OnTerminate(std::function<void()> handler) override {
     signals_.add(SIGTERM);
@@ -108,6 +112,12 @@ class Loop final : public AsioReactor {
 };
 
 }  // namespace
+
+boost::asio::io_context& IoContextOf(base::Reactor& reactor) {
+  auto* loop = dynamic_cast<Loop*>(&reactor);
+  CHECK(loop != nullptr, "http servers run on an AsioReactor");
+  return loop->io();
+}
 
 std::unique_ptr<AsioReactor> AsioReactor::Create() { return std::make_unique<Loop>(); }
 

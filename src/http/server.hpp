@@ -30,7 +30,7 @@ struct Request {
   std::string_view body;
   std::optional<identity::PeerInfo> peer;  ///< Unix sockets
   std::vector<std::pair<std::string_view, std::string_view>>
-      headers;  ///< the few that handlers asked for (Idempotency-Key)
+      headers;  ///< those of Options::wanted_headers that came, names in lower case
 };
 struct Response {
   int status = 200;
@@ -41,7 +41,9 @@ struct Response {
 using Responder = std::function<void(Response)>;
 /// All views of the request die when the handler returns.
 using Handler = std::function<void(const Request&, Responder)>;
-/// Makes the response for what the server itself refuses (400, 408, 413, 431, 503): problem+json.
+/// The value of a wanted header, or nothing. A header that came twice has its first value here.
+std::optional<std::string_view> FindHeader(const Request& request, std::string_view lower_case_name);
+/// Makes the response for what the server itself refuses (400, 403, 408, 413, 417, 431, 500, 503): problem+json.
 using Refuse = std::function<Response(int status, std::string_view code, std::string_view detail)>;
 
 struct Limits {
@@ -50,7 +52,8 @@ struct Limits {
   std::chrono::milliseconds header_time{10000};  ///< to receive a request once its first byte came
   std::chrono::milliseconds idle_time{300000};   ///< keep-alive without a request
   std::chrono::milliseconds write_time{10000};
-  std::size_t connections = 512;  ///< more are closed at accept
+  std::size_t connections = 512;                  ///< more are told 503 and closed at accept
+  std::size_t buffered_bytes = 16 * 1024 * 1024;  ///< all bodies being received, together; more: 503
 };
 
 class Server {
@@ -58,12 +61,14 @@ class Server {
   struct Options {
     std::string unix_path;  ///< one of unix_path and tcp; mode `unix_mode`
     std::uint32_t unix_mode = 0660;
-    std::vector<std::uint32_t> allowed_uids;  ///< empty: all
-    std::string tcp;                          ///< "127.0.0.1:PORT"; PORT 0 picks one (see port())
+    std::vector<std::uint32_t> allowed_uids;  ///< Unix sockets; empty: all; others are told 403 unheard, and closed
+    std::string tcp;                          ///< "127.0.0.1:PORT" or "[::1]:PORT"; PORT 0 picks one (see port())
+    bool allow_remote = false;                ///< tcp may name any address (probes and metrics of the operator)
     bool require_loopback_host = false;       ///< loopback port: Host must name loopback
+    std::vector<std::string> wanted_headers = {"accept", "idempotency-key"};  ///< lower case
     Limits limits;
   };
-  virtual ~Server() = default;  ///< closes; removes its Unix socket
+  virtual ~Server() = default;  ///< closes; removes its Unix socket if that is still its own
   /// A stale Unix socket (nobody answers) is replaced, a live one refused.
   /// @return kFailedPrecondition the address is in use; kInvalidArgument not loopback, path over 107 bytes
   static base::Result<std::unique_ptr<Server>> Listen(base::Reactor& reactor, Options options, Handler handler,

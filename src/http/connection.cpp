@@ -1,0 +1,308 @@
+#include "http/connection.hpp"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <boost/asio/buffer.hpp>
+#include <cerrno>
+#include <cstring>
+#include <exception>
+#include <utility>
+
+#include "http/render.hpp"
+#include "obs/log.hpp"
+
+namespace signet::http {
+namespace {
+
+using boost::system::error_code;
+
+constexpr std::size_t kSmallBuffer = 4 * 1024;   // what an idle connection keeps
+constexpr std::size_t kLargeBuffer = 64 * 1024;  // while a long body arrives
+constexpr std::size_t kMaxLingered = 16 * 1024 * 1024;
+constexpr std::chrono::milliseconds kLingerTime{2000};
+constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+
+}  // namespace
+
+/// The right to answer one request once. Lost unused, it answers 500, so that no client waits forever.
+class Connection::Ticket {
+ public:
+  Ticket(std::weak_ptr<Connection> connection, std::uint64_t number)
+      : connection_(std::move(connection)), number_(number) {}
+  Ticket(const Ticket&) = delete;
+  Ticket& operator=(const Ticket&) = delete;
+  ~Ticket() {
+    if (used_) return;
+    if (auto connection = connection_.lock()) {
+      base::Reactor& reactor = connection->hub_->reactor;
+      reactor.Post([connection = std::move(connection), number = number_] {
+        obs::Err("a request was dropped without an answer");
+        connection->Answer(number, connection->hub_->refuse(500, "Internal", "the request was dropped: see the log"));
+      });
+    }
+  }
+  void Answer(Response response) {
+    if (std::exchange(used_, true)) return;
+    if (auto connection = connection_.lock()) connection->Answer(number_, std::move(response));
+  }
+
+ private:
+  std::weak_ptr<Connection> connection_;
+  std::uint64_t number_;
+  bool used_ = false;
+};
+
+Connection::Connection(std::shared_ptr<Hub> hub, Socket socket, std::optional<identity::PeerInfo> peer)
+    : hub_(std::move(hub)),
+      socket_(std::move(socket)),
+      peer_(peer),
+      parser_({hub_->options.limits.header_bytes, hub_->options.limits.body_bytes}, hub_->options.wanted_headers) {}
+
+void Connection::Start() {
+  const auto& uids = hub_->options.allowed_uids;
+  if (!uids.empty() && (!peer_ || std::find(uids.begin(), uids.end(), peer_->uid) == uids.end())) {
+    obs::Warn("refused a connection: its user is not on the list",
+              {{"uid", peer_ ? peer_->uid : 0U}, {"pid", peer_ ? peer_->pid : 0}});
+    RefuseWith(403, "NotAllowed", "this user may not use the socket: run as one of the users it is configured for");
+    return;
+  }
+  Enter(Phase::kIdle);
+  Read();
+}
+
+void Connection::Close() {
+  if (phase_ == Phase::kClosed) return;
+  phase_ = Phase::kClosed;
+  deadline_ = base::SteadyPoint::max();
+  error_code ignored;
+  socket_.close(ignored);
+  hub_->buffered -= std::exchange(accounted_, 0);
+  hub_->Remove(*this);
+}
+
+void Connection::CloseIfIdle() {
+  if (phase_ == Phase::kLingering) return Close();
+  if (phase_ != Phase::kIdle) return;
+  // A request that has reached us in full or in part is served; only silence is cut off.
+  char octet = 0;
+  if (::recv(socket_.native_handle(), &octet, 1, MSG_PEEK | MSG_DONTWAIT) <= 0) Close();
+}
+
+void Connection::Enter(Phase phase) {
+  phase_ = phase;
+  const Limits& limits = hub_->options.limits;
+  std::chrono::milliseconds time{};
+  switch (phase) {
+    case Phase::kIdle:
+      time = limits.idle_time;
+      break;
+    case Phase::kReceiving:
+      time = limits.header_time;
+      break;
+    case Phase::kWriting:
+      time = limits.write_time;
+      break;
+    case Phase::kLingering:
+      time = kLingerTime;
+      break;
+    case Phase::kWorking:
+    case Phase::kClosed:
+      deadline_ = base::SteadyPoint::max();
+      return;
+  }
+  deadline_ = base::SystemClock().Steady() + time;
+  hub_->WakeAt(deadline_);
+}
+
+void Connection::OnDeadline() {
+  if (phase_ == Phase::kReceiving) {
+    RefuseWith(408, "Timeout", "the request took too long to arrive: send it whole");
+  } else {
+    Close();
+  }
+}
+
+void Connection::Read() {
+  if (reading_ || phase_ == Phase::kClosed) return;
+  reading_ = true;
+  if (in_.empty()) in_.resize(kSmallBuffer);
+  socket_.async_read_some(
+      boost::asio::buffer(in_.data() + end_, in_.size() - end_),
+      [self = shared_from_this()](const error_code& error, std::size_t size) { self->OnRead(error, size); });
+}
+
+void Connection::OnRead(const error_code& error, std::size_t size) {
+  reading_ = false;
+  if (phase_ == Phase::kClosed) return;
+  if (phase_ == Phase::kIdle || phase_ == Phase::kReceiving) {
+    if (error) return Close();
+    end_ += size;
+    return Process();
+  }
+  if (phase_ != Phase::kLingering) return;  // a refusal is being written: what came is not of interest
+  lingered_ += size;
+  if (error || lingered_ > kMaxLingered) return Close();
+  Read();
+}
+
+void Connection::Process() {
+  if (processing_) return;
+  processing_ = true;
+  while (Advance()) {
+  }
+  processing_ = false;
+}
+
+/// One step of parsing. True: there may be more to do without reading.
+bool Connection::Advance() {
+  if (phase_ != Phase::kIdle && phase_ != Phase::kReceiving) return false;
+  if (!parser_.started()) {
+    while (pending().starts_with("\r\n")) begin_ += 2;  // RFC 9112 section 2.2
+  }
+  const std::size_t consumed = parser_.Feed(pending());
+  begin_ += consumed;
+  Account();
+  if (phase_ == Phase::kClosed || phase_ == Phase::kLingering || phase_ == Phase::kWriting) return false;
+  switch (parser_.state()) {
+    case RequestParser::State::kComplete:
+      Dispatch();
+      return true;
+    case RequestParser::State::kRefused: {
+      const auto& why = parser_.refusal();
+      RefuseWith(why.status, why.code, why.detail);
+      return false;
+    }
+    case RequestParser::State::kBody:
+      if (consumed > 0 && begin_ < end_) return true;
+      if (parser_.expects_continue() && !std::exchange(continued_, true) && !SendContinue()) return false;
+      break;
+    case RequestParser::State::kHeader:
+      break;
+  }
+  if (!MakeRoom()) {
+    RefuseWith(431, "HeaderTooLarge", "a header or trailer is too large: send fewer or shorter fields");
+    return false;
+  }
+  if (phase_ == Phase::kIdle && (parser_.started() || begin_ < end_)) Enter(Phase::kReceiving);
+  Read();
+  return false;
+}
+
+/// Space for at least one octet behind end_; false when the unparsed rest has reached its limit.
+bool Connection::MakeRoom() {
+  if (begin_ == end_) {
+    const bool filled = end_ == in_.size() && !in_.empty();
+    begin_ = end_ = 0;
+    if (parser_.state() == RequestParser::State::kBody && filled && in_.size() < kLargeBuffer) {
+      in_.resize(kLargeBuffer);
+    } else if (!parser_.started() && in_.size() > kSmallBuffer) {
+      in_ = std::vector<char>(kSmallBuffer);
+    }
+    return true;
+  }
+  if (end_ < in_.size()) return true;
+  if (begin_ > 0) {
+    std::memmove(in_.data(), in_.data() + begin_, end_ - begin_);
+    end_ -= begin_;
+    begin_ = 0;
+    return true;
+  }
+  const std::size_t most = hub_->options.limits.header_bytes + kSmallBuffer;
+  if (in_.size() >= most) return false;
+  in_.resize(std::min(std::max(in_.size() * 2, kSmallBuffer), most));
+  return true;
+}
+
+/// Keeps the sum of all bodies under its limit, whatever the number of connections.
+void Connection::Account() {
+  const std::size_t held = parser_.body_capacity();
+  if (held == accounted_) return;
+  hub_->buffered += held - accounted_;
+  accounted_ = held;
+  if (hub_->buffered > hub_->options.limits.buffered_bytes && parser_.state() == RequestParser::State::kBody) {
+    RefuseWith(503, "Busy", "too many large requests at once: try again in a second");
+  }
+}
+
+bool Connection::SendContinue() {
+  const ssize_t sent = ::send(socket_.native_handle(), kContinue.data(), kContinue.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (sent == static_cast<ssize_t>(kContinue.size())) return true;
+  Close();  // nothing of ours is queued: only a broken connection takes less than this
+  return false;
+}
+
+void Connection::Dispatch() {
+  if (hub_->options.require_loopback_host && !NamesLoopback(parser_.host())) {
+    return RefuseWith(400, "Malformed", "Host does not name this machine: send the request to 127.0.0.1 or localhost");
+  }
+  Enter(Phase::kWorking);
+  Request request;
+  parser_.Fill(request);
+  request.peer = peer_;
+  auto ticket = std::make_shared<Ticket>(weak_from_this(), ++request_);
+  try {
+    hub_->handler(request, [ticket](Response response) { ticket->Answer(std::move(response)); });
+  } catch (const std::exception& error) {
+    obs::Err("a request handler threw", {{"error", error.what()}});
+    ticket->Answer(hub_->refuse(500, "Internal", "the request could not be handled: see the log"));
+  }
+}
+
+void Connection::Answer(std::uint64_t number, Response response) {
+  if (phase_ != Phase::kWorking || number != request_) return;
+  const bool keep = parser_.keep_alive() && !hub_->draining;
+  Send(response, keep, parser_.head());
+}
+
+void Connection::RefuseWith(int status, std::string_view code, std::string_view detail) {
+  linger_after_ = true;
+  Send(hub_->refuse(status, code, detail), false, false);
+}
+
+void Connection::Send(const Response& response, bool keep, bool head) {
+  close_after_ = !keep;
+  out_.clear();
+  RenderResponse(response, {keep, parser_.http10(), head, hub_->DateLine()}, out_);
+  written_ = 0;
+  Write();
+}
+
+void Connection::Write() {
+  if (phase_ == Phase::kClosed) return;
+  while (written_ < out_.size()) {
+    const ssize_t sent =
+        ::send(socket_.native_handle(), out_.data() + written_, out_.size() - written_, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent >= 0) {
+      written_ += static_cast<std::size_t>(sent);
+      continue;
+    }
+    if (errno == EINTR) continue;
+    if (errno != EAGAIN && errno != EWOULDBLOCK) return Close();
+    if (phase_ != Phase::kWriting) Enter(Phase::kWriting);
+    socket_.async_wait(Socket::wait_write, [self = shared_from_this()](const error_code& error) {
+      if (!error) self->Write();
+    });
+    return;
+  }
+  AfterWrite();
+}
+
+void Connection::AfterWrite() {
+  if (close_after_) return linger_after_ && !hub_->draining ? Linger() : Close();
+  parser_.Reset();
+  continued_ = false;
+  Account();
+  if (out_.capacity() > kLargeBuffer) out_ = std::string();
+  Enter(Phase::kIdle);
+  Process();
+}
+
+void Connection::Linger() {
+  ::shutdown(socket_.native_handle(), SHUT_WR);
+  Enter(Phase::kLingering);
+  begin_ = end_ = 0;
+  Read();
+}
+
+}  // namespace signet::http

@@ -1,0 +1,111 @@
+// http/connection.hpp - for this module's own .cpp files: one client, and what all clients of a server share.
+//
+// A connection is a small state machine: idle -> receiving -> working -> (writing) -> idle ... and at
+// its end perhaps lingering: after a refusal the rest of the input is read and thrown away for a
+// moment, since closing with unread octets would take the answer from the client.
+//
+// Ownership:     the Hub owns its connections; handlers of the loop keep both alive while they wait.
+// Thread-safety: the loop's thread.
+#pragma once
+
+#include <boost/asio/generic/stream_protocol.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+
+#include "base/clock.hpp"
+#include "http/request_parser.hpp"
+#include "http/server.hpp"
+
+namespace signet::http {
+
+class Connection;
+
+/// What the connections of one server have in common.
+class Hub : public std::enable_shared_from_this<Hub> {
+ public:
+  Hub(base::Reactor& reactor, Server::Options options, Handler handler, Refuse refuse);
+
+  void Add(int fd);
+  void Remove(Connection& connection);
+  /// Closes what is idle; `drained` runs when nothing is left.
+  void Drain(std::function<void()> drained);
+  void CloseAll();
+  /// Makes sure that the connection is looked at when `deadline` has come.
+  void WakeAt(base::SteadyPoint deadline);
+  /// "Date: ..." line, made once a second.
+  const std::string& DateLine();
+
+  base::Reactor& reactor;
+  const Server::Options options;
+  const Handler handler;
+  const Refuse refuse;
+  std::unordered_map<Connection*, std::shared_ptr<Connection>> connections;
+  std::size_t buffered = 0;  ///< octets held for bodies
+  bool draining = false;
+
+ private:
+  void Sweep();
+  std::function<void()> drained_;
+  base::Reactor::Id timer_ = 0;
+  base::SteadyPoint wake_at_ = base::SteadyPoint::max();
+  std::string date_line_;
+  std::int64_t date_second_ = -1;
+};
+
+class Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  using Socket = boost::asio::generic::stream_protocol::socket;
+  Connection(std::shared_ptr<Hub> hub, Socket socket, std::optional<identity::PeerInfo> peer);
+
+  void Start();
+  void Close();
+  /// The deadline of the present phase.
+  [[nodiscard]] base::SteadyPoint deadline() const { return deadline_; }
+  void OnDeadline();
+  /// Closes now unless a request is on its way or in work.
+  void CloseIfIdle();
+
+ private:
+  enum class Phase : std::uint8_t { kIdle, kReceiving, kWorking, kWriting, kLingering, kClosed };
+  class Ticket;
+
+  [[nodiscard]] std::string_view pending() const { return {in_.data() + begin_, end_ - begin_}; }
+  void Enter(Phase phase);
+  void Read();
+  void OnRead(const boost::system::error_code& error, std::size_t size);
+  void Process();
+  bool Advance();
+  bool MakeRoom();
+  void Account();
+  bool SendContinue();
+  void Dispatch();
+  void Answer(std::uint64_t number, Response response);
+  void RefuseWith(int status, std::string_view code, std::string_view detail);
+  void Send(const Response& response, bool keep, bool head);
+  void Write();
+  void AfterWrite();
+  void Linger();
+
+  std::shared_ptr<Hub> hub_;
+  Socket socket_;
+  std::optional<identity::PeerInfo> peer_;
+  RequestParser parser_;
+  Phase phase_ = Phase::kIdle;
+  base::SteadyPoint deadline_ = base::SteadyPoint::max();
+  std::vector<char> in_;
+  std::size_t begin_ = 0, end_ = 0;  ///< received and not yet parsed
+  std::string out_;
+  std::size_t written_ = 0;
+  std::size_t accounted_ = 0;  ///< of Hub::buffered
+  std::size_t lingered_ = 0;   ///< octets thrown away
+  std::uint64_t request_ = 0;  ///< number of the request in work
+  bool reading_ = false;       ///< a read is under way
+  bool processing_ = false;    ///< Process is on the stack
+  bool close_after_ = false;   ///< no keep-alive after this response
+  bool linger_after_ = false;  ///< input may be left after this response
+  bool continued_ = false;     ///< "100 Continue" has been sent
+};
+
+}  // namespace signet::http
