@@ -209,9 +209,13 @@ base::Error ErrorOf(const std::exception_ptr& failure) {
     if (error.error_code() == std::errc::timed_out) {
       return base::MakeError(Code::kDeadlineExceeded, "Timeout", "the connection was silent for too long");
     }
+    std::string why = error.what();
+    if (why.find("SSL") != std::string::npos) {
+      why += " (is the CA the one of this server, and the host in its certificate?)";
+    }
     return {Code::kUnavailable,
             "NoConnection",
-            std::string("no connection to the API server: ") + error.what(),
+            "no connection to the API server: " + why,
             {"cpprest", error.error_code().value()}};
   } catch (const std::exception& error) {
     return base::MakeError(Code::kUnavailable, "NoConnection",
@@ -295,7 +299,8 @@ class CpprestTransport final : public Transport {
     if (call->too_large) {
       return base::MakeError(Code::kInternal, "AnswerTooLarge", "the answer is larger than allowed");
     }
-    if (!in_time && !call->done) {
+    // Whatever the cancelled exchange says of itself by now.
+    if (!in_time && (!call->done || call->error)) {
       return base::MakeError(Code::kDeadlineExceeded, "Timeout", "the API server did not answer in time");
     }
     if (!call->error) return std::move(call->response);

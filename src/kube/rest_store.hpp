@@ -32,10 +32,10 @@ struct RestOptions {
   std::size_t max_body = 64U << 20;                     ///< octets of one response
   std::size_t max_line = 8U << 20;                      ///< octets of one watch event
   std::chrono::milliseconds bookmark_interval{60'000};  ///< the server sends one about this often
-  std::chrono::milliseconds watch_grace{90'000};        ///< bookmark_interval + this without a word: dead
+  std::chrono::milliseconds watch_grace{90'000};        ///< bookmark_interval + this without a word: ended
   std::chrono::seconds watch_min{300};                  ///< timeoutSeconds is drawn from [watch_min, watch_max]
   std::chrono::seconds watch_max{600};
-  std::chrono::milliseconds watch_overrun{15'000};  ///< longer than timeoutSeconds + this: dead
+  std::chrono::milliseconds watch_overrun{15'000};  ///< longer than timeoutSeconds + this: ended
   std::string field_manager = "signet";
 };
 

@@ -8,6 +8,7 @@
 
 #include "encoding/json.hpp"
 #include "kube/answer.hpp"
+#include "obs/log.hpp"
 
 namespace signet::kube {
 namespace {
@@ -89,9 +90,14 @@ std::optional<base::SteadyPoint> WatchState::CheckDeadlines(base::SteadyPoint no
     const auto silent = status_ == 0 ? started_ + limits_.first_byte : last_word_ + limits_.silence;
     const auto due = std::min<base::SteadyPoint>(silent, started_ + limits_.total);
     if (now < due) return due;
-    EndLocked(base::MakeError(Code::kDeadlineExceeded, "WatchStalled",
-                              fmt::format("{}: no word from the API server for {} s", what_,
-                                          std::chrono::duration_cast<std::chrono::seconds>(now - last_word_).count())));
+    if (status_ == 0) {
+      EndLocked(base::MakeError(Code::kDeadlineExceeded, "Timeout", what_ + ": the API server did not answer in time"));
+    } else {
+      // Not an error: servers up to 1.20 send no bookmarks for a kind that does not change. Going on from the last
+      // version costs one request, and if the server does hang, that request says so.
+      obs::Info("silent watch is started again", {{"watch", what_}});
+      EndLocked({});
+    }
   }
   CancelStream();
   return std::nullopt;

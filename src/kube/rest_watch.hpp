@@ -1,7 +1,8 @@
 // kube/rest_watch.hpp - one watch on an API server, and the watchdog over all of them.
 //
-// The HTTP library never notices a server that hangs, so each watch has three deadlines of its own:
-// to the first byte, between two words (events or bookmarks), and in all.
+// The HTTP library never notices a server that hangs, so each watch has three deadlines of its own: to
+// the first byte (kDeadlineExceeded), between two words (events or bookmarks) and in all (a regular
+// end: the next watch finds out whether the server answers).
 //
 // Ownership:     a WatchState lives as long as its stream's callbacks; the watchdog holds it weakly.
 // Thread-safety: any thread. The sink is called under the state's gate: one callback at a time, none

@@ -1,0 +1,132 @@
+#include <csignal>
+
+#include "apiserver/cluster.hpp"
+#include "controller/informer.hpp"
+#include "support/matchers.hpp"
+
+namespace signet::testing {
+namespace {
+
+using base::Code;
+
+/// A script of tests/cluster on our own cluster.
+void Script(const std::string& script) {
+  const std::string line = std::string(SIGNET_SOURCE_DIR) + "/tests/cluster/" + script + " --dir " +
+                           Environment("SIGNET_CLUSTER_DIR") + " >/dev/null 2>&1";
+  ASSERT_EQ(std::system(line.c_str()), 0) << line;  // NOLINT(concurrency-mt-unsafe)
+}
+void Control(const std::string& command) { Script("ctl.sh " + command); }
+
+class OutageTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (IsForeignCluster()) GTEST_SKIP() << "the cluster of KUBECONFIG is not ours to stop";
+    InstallWidgets(*store_);
+  }
+  void TearDown() override {
+    if (!IsForeignCluster()) Script("up.sh");  // resumes and starts what is not running
+  }
+  static kube::RestOptions Impatient() {
+    kube::RestOptions options;
+    options.deadlines = {1s, 3s};
+    options.bookmark_interval = 500ms;
+    options.watch_grace = 1500ms;
+    return options;
+  }
+
+  std::unique_ptr<kube::RestStore> store_ = OpenStore(Impatient());
+};
+
+TEST_F(OutageTest, NoticesAServerThatHangs) {
+  const auto list = store_->ListAll(kWidgets);
+  ASSERT_THAT(list, IsOk());
+  Recorder recorder;
+  const auto watch = store_->StartWatch(kWidgets, list->resource_version, recorder.Sink());
+  // Writes keep the watch alive well past its limit of silence: it is the server's silence that ends it.
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_THAT(store_->Create(kWidgets, "default", Widget(UniqueName("pulse"))), IsOk());
+    ASSERT_TRUE(recorder.WaitForEvents(static_cast<std::size_t>(i) + 1));
+    EXPECT_FALSE(recorder.WaitForEnd(300ms).has_value());
+  }
+  Control("pause");
+  const auto paused = std::chrono::steady_clock::now();
+  EXPECT_THAT(store_->ListAll(kWidgets), IsErr(Code::kDeadlineExceeded));
+  EXPECT_LT(std::chrono::steady_clock::now() - paused, 2s);
+  const auto end = recorder.WaitForEnd(10s);
+  ASSERT_TRUE(end.has_value());
+  EXPECT_THAT(*end, IsOk());  // start again; the new watch then
+  EXPECT_LT(std::chrono::steady_clock::now() - paused, 4s);
+  // gets no first byte.
+  Recorder late;
+  const auto second = store_->StartWatch(kWidgets, list->resource_version, late.Sink());
+  const auto late_end = late.WaitForEnd(5s);
+  ASSERT_TRUE(late_end.has_value());
+  EXPECT_THAT(*late_end, IsErr(Code::kDeadlineExceeded, "Timeout"));
+  Control("resume");
+  EXPECT_TRUE(Eventually([&] { return store_->ListAll(kWidgets).has_value(); }));
+}
+
+TEST_F(OutageTest, SeesAKilledServerAtOnceAndHealsWhenItIsBack) {
+  controller::Informer informer(*store_, kWidgets, {}, base::SystemClock());
+  informer.Start();
+  ASSERT_TRUE(informer.WaitForSync(10s));
+  const auto list = store_->ListAll(kWidgets);
+  Recorder recorder;
+  const auto watch = store_->StartWatch(kWidgets, list->resource_version, recorder.Sink());
+  auto before = store_->Create(kWidgets, "default", Widget(UniqueName("before")));
+  ASSERT_THAT(before, IsOk());
+  ASSERT_TRUE(recorder.WaitForEvents(1));
+  // Pooled connections that the kill will make stale.
+  InParallel(8, 16, [&](int) { EXPECT_THAT(store_->ListAll(kConfigMaps), IsOk()); });
+
+  Control("stop-apiserver --signal KILL");
+  const auto killed = std::chrono::steady_clock::now();
+  const auto end = recorder.WaitForEnd(5s);
+  ASSERT_TRUE(end.has_value());
+  EXPECT_THAT(*end, IsErr(Code::kUnavailable));
+  EXPECT_LT(std::chrono::steady_clock::now() - killed, 1s);
+  EXPECT_THAT(store_->Get(kWidgets, "default", Meta(*before, "name")), IsErr(Code::kUnavailable, "NoConnection"));
+  EXPECT_NE(informer.Get({"default", Meta(*before, "name")}), nullptr);  // the copy stays
+
+  Control("start-apiserver");
+  auto patched = store_->PatchStatus(kWidgets, "default", Meta(*before, "name"), Meta(*before, "uid"),
+                                     Meta(*before, "resourceVersion"), {{"phase", "after"}});
+  EXPECT_THAT(patched, IsOk());  // the first request after the restart does not meet a stale connection
+  const auto after = store_->Create(kWidgets, "default", Widget(UniqueName("after")));
+  ASSERT_THAT(after, IsOk());
+  EXPECT_TRUE(Eventually([&] { return informer.Get({"default", Meta(*after, "name")}) != nullptr; }, 15s));
+  EXPECT_TRUE(Eventually(
+      [&] {
+        const auto copy = informer.Get({"default", Meta(*before, "name")});
+        return copy != nullptr && copy->contains("status");
+      },
+      15s));
+  informer.Stop();
+
+  // The restarted server does not know the events from before: 410, not silence.
+  Recorder old;
+  const auto late_watch = store_->StartWatch(kWidgets, list->resource_version, old.Sink());
+  const auto too_old = old.WaitForEnd();
+  ASSERT_TRUE(too_old.has_value());
+  EXPECT_THAT(*too_old, IsErr(Code::kAborted));
+  EXPECT_EQ(too_old->error().native.number, 410);
+}
+
+TEST_F(OutageTest, KeepsAnInformerCurrentThroughAHang) {
+  controller::Informer informer(*store_, kWidgets, {}, base::SystemClock());
+  informer.Start();
+  ASSERT_TRUE(informer.WaitForSync(10s));
+  Control("pause");
+  // Nothing is confirmed while the server hangs; what readers of freshness see is the time of the last word.
+  const auto confirmed = informer.LastConfirmed();
+  EXPECT_THAT(store_->ListAll(kWidgets), IsErr(Code::kDeadlineExceeded));
+  EXPECT_EQ(informer.LastConfirmed(), confirmed);
+  Control("resume");
+  const auto made = store_->Create(kWidgets, "default", Widget(UniqueName("resumed")));
+  ASSERT_THAT(made, IsOk());
+  EXPECT_TRUE(Eventually([&] { return informer.Get({"default", Meta(*made, "name")}) != nullptr; }, 20s));
+  informer.Stop();
+}
+
+}  // namespace
+}  // namespace signet::testing
