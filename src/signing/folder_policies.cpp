@@ -73,6 +73,7 @@ class FolderPoliciesImpl final : public FolderPolicies {
   std::map<std::string, Entry, std::less<>> entries_;
   std::set<std::string> shared_keys_;             ///< keyIDs that were warned of
   std::optional<store::FolderListing> seen_;      ///< the listing that was loaded or refused
+  base::Status verdict_;                          ///< of that listing
   std::optional<store::FolderListing> previous_;  ///< of the last look
   int unsettled_ = 0;
   std::uint64_t revisions_ = 0;
@@ -117,8 +118,8 @@ base::Result<bool> FolderPoliciesImpl::TryLoad() {
   TRY(store::FolderListing listing, store::ListFolder(options_.folder, kPolicyFolderLimits));
   if (seen_ && *seen_ == listing) {
     Confirm();
-    if (problem_.empty()) return true;
-    return MakeError(Code::kInvalidArgument, "PoliciesInvalid", problem_);
+    TRY_VOID(verdict_);
+    return true;
   }
   const bool settled = store::IsSettled(listing, previous_ ? &*previous_ : nullptr, clock_.Now());
   previous_ = listing;
@@ -129,11 +130,11 @@ base::Result<bool> FolderPoliciesImpl::TryLoad() {
   if (!loaded && loaded.error().code != Code::kInvalidArgument) return loaded.error();
   seen_ = std::move(listing);
   Confirm();
-  base::Status installed = loaded ? Install(std::move(*loaded)) : base::Status(loaded.error());
+  verdict_ = loaded ? Install(std::move(*loaded)) : base::Status(loaded.error());
   obs::GetCounter("signet_policy_reloads_total", "Changed policy folders, by what became of them.",
-                  {{"result", installed ? "accepted" : "refused"}})
+                  {{"result", verdict_ ? "accepted" : "refused"}})
       .Add();
-  if (!installed) return installed.error();
+  TRY_VOID(verdict_);
   return true;
 }
 

@@ -59,7 +59,7 @@ TEST(KubeconfigTest, TakesFilesRelativeToItself) {
 
 TEST(KubeconfigTest, PrefersDataOverFilesAndTheTokenFileOverTheToken) {
   const auto both =
-      Load(File(std::string(kCa) + "\n    certificate-authority: /ca.crt", "{token: inline, tokenFile: /t}"));
+      Load(File(fmt::format("{}\n    certificate-authority: /ca.crt", kCa), "{token: inline, tokenFile: /t}"));
   ASSERT_THAT(both, IsOk());
   EXPECT_EQ(both->ca_data, "CA");
   EXPECT_TRUE(both->ca_file.empty());
@@ -77,9 +77,9 @@ TEST(KubeconfigTest, RefusesPluginsAndWhatIsNotSafe) {
   EXPECT_THAT(Problem(Load(File(kCa, "{as: admin, token: t}"))), HasSubstr("as is not supported"));
   EXPECT_THAT(Problem(Load(File("insecure-skip-tls-verify: true", "{token: t}"))),
               HasSubstr("insecure-skip-tls-verify"));
-  EXPECT_THAT(Problem(Load(File(std::string(kCa) + "\n    proxy-url: http://x", "{token: t}"))),
+  EXPECT_THAT(Problem(Load(File(fmt::format("{}\n    proxy-url: http://x", kCa), "{token: t}"))),
               HasSubstr("proxy-url"));
-  EXPECT_THAT(Load(File(std::string(kCa) + "\n    insecure-skip-tls-verify: false", "{token: t}")), IsOk());
+  EXPECT_THAT(Load(File(fmt::format("{}\n    insecure-skip-tls-verify: false", kCa), "{token: t}")), IsOk());
 }
 
 TEST(KubeconfigTest, SaysWhatIsMissing) {

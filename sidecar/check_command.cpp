@@ -1,0 +1,52 @@
+#include "sidecar/check_command.hpp"
+
+#include <cstdio>
+
+#include "signing/policy_set.hpp"
+#include "token/check.hpp"
+
+namespace signet::app {
+namespace {
+
+void Print(const char* verdict, const std::string& what, const std::string& detail) {
+  std::printf("%-5s %-9s %s\n", verdict, what.c_str(), detail.c_str());
+}
+
+/// The keys that the policies name.
+base::Result<std::vector<encoding::Pkcs11Uri>> KeysOf(const std::string& folder) {
+  std::vector<encoding::Pkcs11Uri> keys;
+  TRY(const auto listing, store::ListFolder(folder, signing::kPolicyFolderLimits));
+  TRY(const auto policies, signing::LoadPolicySet(folder, listing));
+  for (const auto& [name, loaded] : policies) {
+    Print("ok", "policy", name);
+    keys.push_back(loaded.policy.spec.key.uri);
+  }
+  return keys;
+}
+
+}  // namespace
+
+Ending RunCheck(const CommandLine& command) {
+  auto options = config::ToWorkerHsmOptions(command.config.hsm);
+  if (!options) return Fail(ExitCode::kConfiguration, options.error());
+  token::CheckOptions check;
+  check.module = options->module;
+  check.tokens = options->tokens;
+  check.login = command.login;
+  if (!command.config.policies.empty()) {
+    auto keys = KeysOf(command.config.policies);
+    if (!keys) {
+      Print("FAIL", "policies", base::Describe(keys.error()));
+      return {ExitCode::kConfiguration, "the policies are not valid: see above"};
+    }
+    check.keys = std::move(*keys);
+  }
+  const auto report = token::Check(check);
+  for (const auto& line : report.lines) Print(line.ok ? "ok" : "FAIL", line.what, line.detail);
+  if (report.fatal_configuration)
+    return {ExitCode::kConfiguration, "the configuration names no usable token: see above"};
+  if (!report.ok) return {ExitCode::kHsm, "the HSM cannot be used as configured: see above"};
+  return {};
+}
+
+}  // namespace signet::app

@@ -1,0 +1,32 @@
+// signet-sidecar: signatures for the containers of a pod, on a socket. docs/protocol.md.
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <variant>
+
+#include "base/kill_point.hpp"
+#include "sidecar/check_command.hpp"
+#include "sidecar/command_line.hpp"
+#include "sidecar/wiring.hpp"
+#include "token/worker_hsm.hpp"
+
+namespace {
+
+int End(const signet::app::Ending& ending) {
+  if (!ending.line.empty()) std::fprintf(stderr, "signet-sidecar: %s\n", ending.line.c_str());
+  return static_cast<int>(ending.code);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using namespace signet;
+  if (auto worker = token::MaybeRunWorker(argc, argv)) return *worker;
+  std::signal(SIGPIPE, SIG_IGN);  // NOLINT(cert-err33-c)
+  auto parsed = app::ParseCommandLine(argc, argv);
+  if (const auto* ending = std::get_if<app::Ending>(&parsed)) return End(*ending);
+  const auto& command = std::get<app::CommandLine>(parsed);
+  const char* kill_point = std::getenv("SIGNET_KILL_POINT");  // NOLINT(concurrency-mt-unsafe): before any thread
+  base::ArmKillPoint(kill_point == nullptr ? "" : kill_point);
+  return End(command.check ? app::RunCheck(command) : app::Run(command.config));
+}
