@@ -23,7 +23,7 @@ namespace signet::policy {
 
 enum class Reason : std::uint8_t {
   kAllowed,
-  kNotAllowed,           ///< no subject matches: indistinguishable from an unknown policy outside
+  kNotAllowed,  ///< no subject matches: indistinguishable from an unknown policy outside
   kSuspended,
   kAlgorithmNotAllowed,
   kArtifactNotAllowed,
@@ -48,7 +48,7 @@ struct Facts {
 struct Decision {
   Reason reason = Reason::kNotAllowed;
   encoding::SignatureAlgorithm algorithm = encoding::SignatureAlgorithm::kEcdsaWithSha256;  ///< when allowed
-  std::string message;  ///< what to do next; safe for a caller whose subject matched
+  std::string message;                      ///< what to do next; safe for a caller whose subject matched
   std::optional<base::TimePoint> retry_at;  ///< kOutsideWindow: the next opening
   [[nodiscard]] bool allowed() const { return reason == Reason::kAllowed; }
 };
@@ -66,7 +66,9 @@ class CompiledPolicy {
 
  private:
   explicit CompiledPolicy(api::SigningPolicy policy) : policy_(std::move(policy)) {}
+  struct Prepared;  ///< globs and time zones (decide.cpp)
   api::SigningPolicy policy_;
+  std::shared_ptr<const Prepared> prepared_;
 };
 
 }  // namespace signet::policy

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -23,7 +24,8 @@ class QuotaLedger {
   explicit QuotaLedger(const base::Clock& clock) : clock_(clock) {}
 
   /// Takes one signature of the budget of (policy, principal). Nothing: taken. A duration: refused; ask again after it.
-  std::optional<base::Duration> Reserve(std::string_view policy_name, const api::Quota& quota, std::string_view principal);
+  std::optional<base::Duration> Reserve(std::string_view policy_name, const api::Quota& quota,
+                                        std::string_view principal);
   /// What earlier processes used today; both scopes are counted.
   void Restore(std::string_view policy_name, std::string_view principal, std::uint64_t count_today);
 
@@ -33,9 +35,25 @@ class QuotaLedger {
     std::int64_t in_second = 0;
     std::int64_t day = 0;
     std::int64_t in_day = 0;
+    void MoveTo(std::int64_t this_second, std::int64_t today);
   };
+  struct TextHash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
+  };
+  template <class Value>
+  using ByText = std::unordered_map<std::string, Value, TextHash, std::equal_to<>>;
+  /// Both scopes are always counted, so that a policy may change its scope in the middle of a day.
+  struct Book {
+    std::int64_t day = 0;
+    Account total;
+    ByText<Account> by_subject;
+  };
+  Book& Open(std::string_view policy_name, std::int64_t today);
+  static Account& Of(Book& book, std::string_view principal);
+
   const base::Clock& clock_;
-  std::unordered_map<std::string, Account> accounts_;
+  ByText<Book> books_;
 };
 
 }  // namespace signet::policy

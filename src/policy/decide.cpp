@@ -1,0 +1,173 @@
+#include "policy/decide.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+#include <vector>
+
+#include "policy/glob.hpp"
+#include "policy/schedule.hpp"
+
+namespace signet::policy {
+namespace {
+
+using Labels = std::map<std::string, std::string>;
+using Operator = api::LabelSelectorRequirement::Operator;
+
+bool Meets(const api::LabelSelectorRequirement& requirement, const Labels& labels) {
+  const auto label = labels.find(requirement.key);
+  const bool present = label != labels.end();
+  const auto listed = [&] {
+    const auto& values = requirement.values;
+    return std::find(values.begin(), values.end(), label->second) != values.end();
+  };
+  switch (requirement.op) {
+    case Operator::kIn:
+      return present && listed();
+    case Operator::kNotIn:
+      return !present || !listed();
+    case Operator::kExists:
+      return present;
+    case Operator::kDoesNotExist:
+      return !present;
+  }
+  return false;
+}
+
+bool Selects(const api::LabelSelector& selector, const Labels& labels) {
+  if (selector.match_labels.empty() && selector.match_expressions.empty()) return false;
+  for (const auto& [key, value] : selector.match_labels) {
+    const auto label = labels.find(key);
+    if (label == labels.end() || label->second != value) return false;
+  }
+  return std::all_of(selector.match_expressions.begin(), selector.match_expressions.end(),
+                     [&](const auto& requirement) { return Meets(requirement, labels); });
+}
+
+bool IsInNamespace(const api::Subject& subject, std::string_view ns, const Facts& facts) {
+  if (!subject.namespace_selector) return !subject.ns.empty() && subject.ns == ns;
+  if (facts.namespace_labels == nullptr || !*facts.namespace_labels) return false;
+  const Labels* labels = (*facts.namespace_labels)(ns);
+  return labels != nullptr && Selects(*subject.namespace_selector, *labels);
+}
+
+Decision Refused(Reason reason, std::string message) {
+  Decision decision;
+  decision.reason = reason;
+  decision.message = std::move(message);
+  return decision;
+}
+
+std::string AlgorithmAdvice(const api::SigningPolicySpec& spec) {
+  std::string names;
+  for (const auto algorithm : spec.algorithms) {
+    names += names.empty() ? "the policy allows " : ", ";
+    names += encoding::Info(algorithm).name;
+  }
+  return names.empty() ? "the policy allows no algorithm" : names;
+}
+
+}  // namespace
+
+std::string_view Name(Reason reason) {
+  static constexpr std::array<std::string_view, 8> kNames = {
+      "Allowed",       "NotAllowed",       "Suspended",    "AlgorithmNotAllowed", "ArtifactNotAllowed",
+      "OutsideWindow", "AwaitingApproval", "QuotaExceeded"};
+  return kNames.at(static_cast<std::size_t>(reason));
+}
+
+struct CompiledPolicy::Prepared {
+  struct ArtifactRule {
+    Glob name;
+    std::vector<Glob> media_types;
+  };
+  std::vector<Glob> subjects;  ///< names, in the order of spec.subjects
+  std::vector<ArtifactRule> artifacts;
+  Schedule schedule;
+
+  [[nodiscard]] bool Covers(const api::Artifact* artifact) const {
+    if (artifacts.empty()) return true;
+    if (artifact == nullptr) return false;
+    return std::any_of(artifacts.begin(), artifacts.end(), [&](const ArtifactRule& rule) {
+      if (!rule.name.Matches(artifact->name)) return false;
+      if (rule.media_types.empty()) return true;
+      return std::any_of(rule.media_types.begin(), rule.media_types.end(),
+                         [&](const Glob& glob) { return glob.Matches(artifact->media_type); });
+    });
+  }
+};
+
+base::Result<std::shared_ptr<const CompiledPolicy>> CompiledPolicy::Compile(api::SigningPolicy policy) {
+  auto prepared = std::make_shared<Prepared>();
+  for (const auto& subject : policy.spec.subjects) prepared->subjects.emplace_back(subject.name);
+  for (const auto& rule : policy.spec.artifacts) {
+    prepared->artifacts.push_back({Glob(rule.name), {rule.media_types.begin(), rule.media_types.end()}});
+  }
+  TRY(prepared->schedule, Schedule::Compile(policy.spec.windows));
+  auto compiled = std::shared_ptr<CompiledPolicy>(new CompiledPolicy(std::move(policy)));
+  compiled->prepared_ = std::move(prepared);
+  return std::shared_ptr<const CompiledPolicy>(std::move(compiled));
+}
+
+bool CompiledPolicy::IsSubject(const Facts& facts) const {
+  if (facts.principal == nullptr || facts.principal->username.empty()) return false;
+  const auto& principal = *facts.principal;
+  const auto account = identity::ParseServiceAccount(principal.username);
+  const bool is_system = principal.username.starts_with("system:");
+  const auto& subjects = policy_.spec.subjects;
+  for (std::size_t i = 0; i < subjects.size(); ++i) {
+    const Glob& name = prepared_->subjects[i];
+    switch (subjects[i].kind) {
+      case api::Subject::Kind::kServiceAccount:
+        if (account && name.Matches(account->name) && IsInNamespace(subjects[i], account->ns, facts)) return true;
+        break;
+      case api::Subject::Kind::kUser:
+        if (!is_system && name.Matches(principal.username)) return true;
+        break;
+      case api::Subject::Kind::kGroup:
+        if (facts.match_groups && std::any_of(principal.groups.begin(), principal.groups.end(),
+                                              [&](const auto& group) { return name.Matches(group); })) {
+          return true;
+        }
+        break;
+    }
+  }
+  return false;
+}
+
+Decision CompiledPolicy::Decide(const Facts& facts) const {
+  const auto& spec = policy_.spec;
+  if (!IsSubject(facts)) return Refused(Reason::kNotAllowed, "this caller may not sign with this policy");
+  if (spec.suspend) {
+    return Refused(Reason::kSuspended, "the policy is suspended (spec.suspend): ask the platform team");
+  }
+  const auto& algorithms = spec.algorithms;
+  const auto wanted =
+      facts.algorithm ? std::find(algorithms.begin(), algorithms.end(), *facts.algorithm) : algorithms.begin();
+  if (wanted == algorithms.end()) return Refused(Reason::kAlgorithmNotAllowed, AlgorithmAdvice(spec));
+  if (!prepared_->Covers(facts.artifact)) {
+    return Refused(Reason::kArtifactNotAllowed,
+                   facts.artifact == nullptr ? "the policy lists artifacts: say which artifact you sign"
+                                             : "no entry of the policy's artifacts covers this name and media type");
+  }
+  if (!prepared_->schedule.IsOpen(facts.now)) {
+    Decision decision = Refused(Reason::kOutsideWindow, "outside the policy's time windows");
+    decision.retry_at = prepared_->schedule.NextOpening(facts.now);
+    if (decision.retry_at) {
+      decision.message += ": the next one opens at " + base::FormatTimeSeconds(*decision.retry_at);
+    }
+    return decision;
+  }
+  if (spec.approvals && facts.approvals < spec.approvals->required) {
+    return Refused(Reason::kAwaitingApproval, fmt::format("the policy requires {} approval(s), {} given",
+                                                          spec.approvals->required, std::max(facts.approvals, 0)));
+  }
+  Decision decision;
+  decision.reason = Reason::kAllowed;
+  decision.algorithm = *wanted;
+  return decision;
+}
+
+}  // namespace signet::policy
