@@ -28,6 +28,8 @@
 
 namespace signet::audit {
 
+class FileSystem;
+
 enum class Durability : std::uint8_t { kProcess, kFsync };
 
 /// What is about to be signed, for whom: written before the HSM is asked.
@@ -35,7 +37,7 @@ struct Intent {
   std::string operation;  ///< operation id, 26 characters (ULID), shared by intent and outcome
   std::string door;       ///< "socket", "controller", "gateway"
   std::string principal;
-  std::string identity;   ///< "asserted", "admission", "tokenReview"
+  std::string identity;  ///< "asserted", "admission", "tokenReview"
   std::optional<std::uint32_t> peer_uid;
   std::optional<std::uint32_t> peer_gid;
   std::optional<std::int32_t> peer_pid;
@@ -88,19 +90,20 @@ class Journal {
     std::filesystem::path file;
     Durability durability = Durability::kProcess;
     std::uint64_t segment_bytes = 64ULL << 20;  ///< rotate above this size; [4096, 2^40]
+    FileSystem* file_system = nullptr;          ///< nothing: the operating system's; tests inject faults
   };
   /// Reads the existing segments: checks the tail, closes a torn last line with a `recovered`
   /// record, gives every intent without outcome the outcome `unknown`.
   /// @return kFailedPrecondition reason AuditLocked: another process holds the file (exit 3)
   ///         kInvalidArgument    reason AuditCorrupt: the file is not a record of ours
   ///         kUnavailable        reason AuditUnavailable: cannot be written
-  static base::Result<std::unique_ptr<Journal>> Open(Options options, base::Reactor& reactor,
-                                                     const base::Clock& clock);
-  virtual ~Journal() = default;  ///< writes what is queued, then closes
+  static base::Result<std::unique_ptr<Journal>> Open(Options options, base::Reactor& reactor, const base::Clock& clock);
+  virtual ~Journal() = default;  ///< writes what is queued, then closes; callbacks still waiting are dropped
 
   using Done = std::function<void(base::Status)>;
   /// Each appends one line; `done` runs when it is as durable as configured. Lines appended in one
-  /// turn of the loop share one write.
+  /// turn of the loop share one write. On an error the line is not in the record.
+  /// kFailedPrecondition: an outcome for an operation that is not open, or a release of one that does not wait for it.
   virtual void Append(const Intent& record, Done done) = 0;
   virtual void Append(const Outcome& record, Done done) = 0;
   virtual void Append(const Release& record, Done done) = 0;
@@ -114,7 +117,8 @@ class Journal {
   [[nodiscard]] virtual std::uint64_t sequence() const = 0;  ///< its seq
   /// Operations of the controller door that are signed and not yet settled, found at Open.
   [[nodiscard]] virtual const std::vector<OpenOperation>& unsettled() const = 0;
-  /// Signatures intended per policy (and per policy and principal) on the UTC day of `now`, as found at Open: for perDay quotas.
+  /// Signatures intended per policy (and per policy and principal) on the UTC day of `now`, as found at Open: for
+  /// perDay quotas.
   struct DayCount {
     std::string policy, principal;
     std::uint64_t count = 0;
