@@ -1,0 +1,148 @@
+#include "controller/informer.hpp"
+
+#include <string>
+#include <vector>
+
+#include "fakes/fake_clock.hpp"
+#include "fakes/fake_store.hpp"
+#include "support/matchers.hpp"
+#include "unit/controller/waiting.hpp"
+
+namespace signet::controller {
+namespace {
+
+using nlohmann::json;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using testing::FakeClock;
+using testing::FakeStore;
+using testing::Watched;
+
+const kube::Resource kWidgets{"test.signet.dev", "v1", "widgets", "Widget", true};
+
+class InformerTest : public ::testing::Test {
+ protected:
+  InformerTest() {
+    informer_.AddHandler([this](const Key& key, const Informer::Object& before, const Informer::Object& after) {
+      const char* what = before == nullptr ? "+" : after == nullptr ? "-" : "~";
+      seen_.Update([&](auto& seen) { seen.push_back(what + key.name); });
+    });
+  }
+  json Make(const std::string& name) {
+    auto made = store_.Create(kWidgets, "ns", {{"metadata", {{"name", name}}}, {"spec", {{"size", 1}}}});
+    EXPECT_TRUE(made.has_value());
+    return *made;
+  }
+  void Remove(const std::string& name) { EXPECT_TRUE(store_.Delete(kWidgets, "ns", name, "").has_value()); }
+  bool WaitForSeen(const std::vector<std::string>& expected) {
+    return seen_.WaitUntil([&](const auto& seen) { return seen == expected; });
+  }
+  /// The store has no signal for calls: look again each millisecond.
+  bool WaitForCalls(const char* verb, std::size_t count) {
+    const auto called = [&](const auto&) { return store_.CountCalls(verb) >= count; };
+    for (int i = 0; i < 10000 && store_.CountCalls(verb) < count; ++i) seen_.WaitUntil(called, milliseconds(1));
+    return store_.CountCalls(verb) >= count;
+  }
+  bool WaitForWatch(std::size_t count) { return WaitForCalls("StartWatch", count); }
+
+  FakeClock clock_;
+  FakeStore store_{clock_};
+  Watched<std::vector<std::string>> seen_;
+  Informer informer_{store_, kWidgets, {milliseconds(1), milliseconds(5)}, clock_};
+};
+
+TEST_F(InformerTest, ListsThenFollowsEvents) {
+  Make("a");
+  EXPECT_FALSE(informer_.HasSynced());
+  informer_.Start();
+  ASSERT_TRUE(informer_.WaitForSync(seconds(10)));
+  EXPECT_NE(informer_.Get({"ns", "a"}), nullptr);
+  Make("b");
+  ASSERT_TRUE(WaitForSeen({"+a", "+b"}));
+  Remove("a");
+  ASSERT_TRUE(WaitForSeen({"+a", "+b", "-a"}));
+  EXPECT_EQ(informer_.Get({"ns", "a"}), nullptr);
+  EXPECT_EQ(informer_.Keys(), (std::vector<Key>{{"ns", "b"}}));
+}
+
+TEST_F(InformerTest, GoesOnFromTheLastVersionAfterARegularEnd) {
+  informer_.Start();
+  ASSERT_TRUE(informer_.WaitForSync(seconds(10)));
+  Make("a");
+  ASSERT_TRUE(WaitForSeen({"+a"}));
+  store_.BreakWatches({});
+  Make("b");
+  ASSERT_TRUE(WaitForSeen({"+a", "+b"}));
+  EXPECT_EQ(store_.CountCalls("ListAll"), 1U);
+  EXPECT_GE(store_.CountCalls("StartWatch"), 2U);
+}
+
+TEST_F(InformerTest, ListsAgainWhenTheVersionIsTooOld) {
+  Make("a");
+  Make("b");
+  informer_.Start();
+  ASSERT_TRUE(WaitForSeen({"+a", "+b"}));
+  // While no watch runs: one object goes, one comes, and the events are forgotten.
+  store_.HoldEvents(true);
+  Remove("a");
+  Make("c");
+  store_.Compact();
+  store_.BreakWatches(base::MakeError(base::Code::kAborted, "Expired", "too old resource version"));
+  // What was held is of the old watch; the informer has it or lists it, and each change is seen once.
+  store_.HoldEvents(false);
+  ASSERT_TRUE(seen_.WaitUntil([](const auto& seen) { return seen.size() == 4; }));
+  EXPECT_THAT(seen_.Get(), ::testing::UnorderedElementsAre("+a", "+b", "-a", "+c"));
+  ASSERT_TRUE(WaitForWatch(2));
+  EXPECT_EQ(store_.CountCalls("ListAll"), 2U);
+}
+
+TEST_F(InformerTest, FindsWhatHappenedWhileItWasBlind) {
+  Make("a");
+  informer_.Start();
+  ASSERT_TRUE(WaitForSeen({"+a"}));
+  testing::Watched<bool> down;
+  down.Update([](bool& d) { d = true; });
+  store_.set_fault([&](const FakeStore::Call& call) -> std::optional<FakeStore::Fault> {
+    if (down.Get() && (call.verb == "ListAll" || call.verb == "StartWatch")) {
+      return FakeStore::Fault{base::MakeError(base::Code::kUnavailable, "the server is down")};
+    }
+    return std::nullopt;
+  });
+  store_.BreakWatches(base::MakeError(base::Code::kUnavailable, "the connection broke"));
+  store_.Flush();
+  Remove("a");
+  Make("b");
+  down.Update([](bool& d) { d = false; });
+  ASSERT_TRUE(seen_.WaitUntil([](const auto& seen) { return seen.size() == 3; }));
+  EXPECT_THAT(seen_.Get(), ::testing::UnorderedElementsAre("+a", "-a", "+b"));
+  EXPECT_EQ(informer_.Keys(), (std::vector<Key>{{"ns", "b"}}));
+}
+
+TEST_F(InformerTest, SaysWhenTheStoreLastProvedItCurrent) {
+  Watched<int> confirmations;
+  informer_.OnConfirmed([&] { confirmations.Update([](int& count) { ++count; }); });
+  EXPECT_EQ(informer_.LastConfirmed(), std::nullopt);
+  informer_.Start();
+  ASSERT_TRUE(confirmations.WaitUntil([](int count) { return count == 1; }));
+  EXPECT_EQ(informer_.LastConfirmed(), clock_.Steady());
+  clock_.Advance(seconds(60));
+  EXPECT_EQ(informer_.LastConfirmed(), clock_.Steady() - seconds(60));
+  ASSERT_TRUE(WaitForWatch(1));
+  store_.SendBookmarks();
+  ASSERT_TRUE(confirmations.WaitUntil([](int count) { return count == 2; }));
+  EXPECT_EQ(informer_.LastConfirmed(), clock_.Steady());
+  EXPECT_TRUE(seen_.Get().empty());
+}
+
+TEST_F(InformerTest, StopsWhileTheStoreFails) {
+  store_.set_fault([](const FakeStore::Call&) {
+    return FakeStore::Fault{base::MakeError(base::Code::kPermissionDenied, "forbidden")};
+  });
+  informer_.Start();
+  ASSERT_TRUE(WaitForCalls("ListAll", 3));
+  informer_.Stop();
+  EXPECT_FALSE(informer_.HasSynced());
+}
+
+}  // namespace
+}  // namespace signet::controller
