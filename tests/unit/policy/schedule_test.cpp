@@ -1,0 +1,201 @@
+#include "policy/schedule.hpp"
+
+#include <date/date.h>
+#include <date/tz.h>
+
+#include <random>
+
+#include "support/matchers.hpp"
+
+namespace signet::policy {
+namespace {
+
+using base::TimePoint;
+using testing::IsErr;
+using testing::IsOk;
+
+TimePoint At(std::string_view text) { return *base::ParseTime(text); }
+
+/// days as 0 = Sunday; times as minutes.
+api::Window Window(std::vector<int> days, int from_hour, int from_minute, int to_hour, int to_minute,
+                   std::string zone = "Europe/Berlin") {
+  return {std::move(days), {from_hour * 60 + from_minute}, {to_hour * 60 + to_minute}, std::move(zone)};
+}
+Schedule Make(std::vector<api::Window> windows) {
+  auto schedule = Schedule::Compile(windows);
+  EXPECT_THAT(schedule, IsOk());
+  return schedule ? std::move(*schedule) : Schedule();
+}
+
+struct Case {
+  const char* what;
+  api::Window window;
+  const char* opens;   ///< the first open instant
+  const char* closes;  ///< the first closed instant after it; nullptr: the window is empty on that day
+};
+void PrintTo(const Case& c, std::ostream* out) { *out << c.what; }
+
+class ScheduleTest : public ::testing::TestWithParam<Case> {};
+
+TEST_P(ScheduleTest, OpensAndClosesOnTheInstant) {
+  const Case& c = GetParam();
+  const Schedule schedule = Make({c.window});
+  const auto tick = std::chrono::microseconds(1);
+  const auto opens = At(c.opens);
+  EXPECT_FALSE(schedule.IsOpen(opens - tick));
+  if (c.closes == nullptr) {
+    EXPECT_FALSE(schedule.IsOpen(opens));
+    EXPECT_FALSE(schedule.IsOpen(opens + tick));
+    return;
+  }
+  const auto closes = At(c.closes);
+  EXPECT_TRUE(schedule.IsOpen(opens));
+  EXPECT_TRUE(schedule.IsOpen(opens + (closes - opens) / 2));
+  EXPECT_TRUE(schedule.IsOpen(closes - tick));
+  EXPECT_FALSE(schedule.IsOpen(closes));
+  EXPECT_FALSE(schedule.IsOpen(closes + std::chrono::minutes(29)));
+  EXPECT_EQ(schedule.NextOpening(opens - tick), opens);
+}
+
+constexpr int kSun = 0, kMon = 1, kFri = 5, kSat = 6;
+
+INSTANTIATE_TEST_SUITE_P(
+    OrdinaryDays, ScheduleTest,
+    ::testing::Values(
+        Case{"winter", Window({kMon}, 9, 0, 17, 0), "2026-11-23T08:00:00Z", "2026-11-23T16:00:00Z"},
+        Case{"summer", Window({kMon}, 9, 0, 17, 0), "2026-07-20T07:00:00Z", "2026-07-20T15:00:00Z"},
+        Case{"utc by default", Window({kMon}, 9, 0, 17, 0, ""), "2026-11-23T09:00:00Z", "2026-11-23T17:00:00Z"},
+        Case{"until midnight", Window({kMon}, 18, 0, 24, 0), "2026-11-23T17:00:00Z", "2026-11-23T23:00:00Z"},
+        Case{"overnight belongs to its start day", Window({kFri}, 22, 0, 6, 0), "2026-11-27T21:00:00Z",
+             "2026-11-28T05:00:00Z"},
+        Case{"midnight to midnight", Window({kMon}, 0, 0, 0, 0), "2026-11-22T23:00:00Z", "2026-11-23T23:00:00Z"},
+        Case{"24 hours from noon", Window({kMon}, 12, 0, 12, 0), "2026-11-23T11:00:00Z", "2026-11-24T11:00:00Z"},
+        Case{"saturday into sunday", Window({kSat}, 23, 30, 0, 30), "2026-11-28T22:30:00Z", "2026-11-28T23:30:00Z"},
+        Case{"quarter-hour offset", Window({kMon}, 9, 0, 17, 0, "Asia/Kathmandu"), "2026-11-23T03:15:00Z",
+             "2026-11-23T11:15:00Z"},
+        Case{"west of Greenwich", Window({kSun}, 22, 0, 23, 0, "America/Los_Angeles"), "2026-11-23T06:00:00Z",
+             "2026-11-23T07:00:00Z"},
+        Case{"far east", Window({kMon}, 0, 0, 1, 0, "Pacific/Kiritimati"), "2026-11-22T10:00:00Z",
+             "2026-11-22T11:00:00Z"}));
+
+// Sunday 2026-03-29, Berlin: 02:00 CET becomes 03:00 CEST at 01:00Z; 02:00-02:59 do not exist.
+INSTANTIATE_TEST_SUITE_P(
+    ClocksGoForward, ScheduleTest,
+    ::testing::Values(
+        Case{"around the gap", Window({kSun}, 1, 0, 4, 0), "2026-03-29T00:00:00Z", "2026-03-29T02:00:00Z"},
+        Case{"start in the gap", Window({kSun}, 2, 30, 4, 0), "2026-03-29T01:00:00Z", "2026-03-29T02:00:00Z"},
+        Case{"end in the gap", Window({kSun}, 1, 0, 2, 30), "2026-03-29T00:00:00Z", "2026-03-29T01:00:00Z"},
+        Case{"from the change on", Window({kSun}, 3, 0, 4, 0), "2026-03-29T01:00:00Z", "2026-03-29T02:00:00Z"},
+        Case{"until the change", Window({kSun}, 1, 0, 2, 0), "2026-03-29T00:00:00Z", "2026-03-29T01:00:00Z"},
+        Case{"all in the gap", Window({kSun}, 2, 15, 2, 45), "2026-03-29T01:00:00Z", nullptr},
+        Case{"exactly the gap", Window({kSun}, 2, 0, 3, 0), "2026-03-29T01:00:00Z", nullptr},
+        Case{"overnight, an hour shorter", Window({kSat}, 22, 0, 6, 0), "2026-03-28T21:00:00Z", "2026-03-29T04:00:00Z"},
+        Case{"overnight, ends in the gap", Window({kSat}, 22, 0, 2, 30), "2026-03-28T21:00:00Z",
+             "2026-03-29T01:00:00Z"},
+        Case{"a day of 23 hours", Window({kSun}, 0, 0, 24, 0), "2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z"},
+        Case{"gap at midnight", Window({kSun}, 0, 0, 2, 0, "America/Havana"), "2026-03-08T05:00:00Z",
+             "2026-03-08T06:00:00Z"}));
+
+// Sunday 2026-10-25, Berlin: 03:00 CEST becomes 02:00 CET at 01:00Z; 02:00-02:59 come twice, at 00:00Z and 01:00Z.
+INSTANTIATE_TEST_SUITE_P(
+    ClocksGoBack, ScheduleTest,
+    ::testing::Values(
+        Case{"around the change", Window({kSun}, 1, 0, 4, 0), "2026-10-24T23:00:00Z", "2026-10-25T03:00:00Z"},
+        Case{"starts the first time", Window({kSun}, 2, 30, 4, 0), "2026-10-25T00:30:00Z", "2026-10-25T03:00:00Z"},
+        Case{"ends the first time", Window({kSun}, 1, 0, 2, 30), "2026-10-24T23:00:00Z", "2026-10-25T00:30:00Z"},
+        Case{"within the hour: once", Window({kSun}, 2, 15, 2, 45), "2026-10-25T00:15:00Z", "2026-10-25T00:45:00Z"},
+        Case{"the whole hour: both times", Window({kSun}, 2, 0, 3, 0), "2026-10-25T00:00:00Z", "2026-10-25T02:00:00Z"},
+        Case{"overnight, an hour longer", Window({kSat}, 22, 0, 6, 0), "2026-10-24T20:00:00Z", "2026-10-25T05:00:00Z"},
+        Case{"overnight, ends the first time", Window({kSat}, 22, 0, 2, 30), "2026-10-24T20:00:00Z",
+             "2026-10-25T00:30:00Z"},
+        Case{"a day of 25 hours", Window({kSun}, 0, 0, 24, 0), "2026-10-24T22:00:00Z", "2026-10-25T23:00:00Z"},
+        Case{"half an hour back", Window({kSun}, 1, 30, 2, 0, "Australia/Lord_Howe"), "2026-04-04T14:30:00Z",
+             "2026-04-04T15:30:00Z"}));
+
+TEST(ScheduleCompileTest, StaysClosedInTheMorningBeforeItsStartDay) {
+  const Schedule schedule = Make({Window({kFri}, 22, 0, 6, 0)});
+  EXPECT_FALSE(schedule.IsOpen(At("2026-11-27T04:00:00Z"))) << "Friday 05:00 belongs to Thursday's night";
+  EXPECT_TRUE(schedule.IsOpen(At("2026-11-28T04:00:00Z")));
+}
+
+TEST(ScheduleCompileTest, IsAlwaysOpenWithoutWindows) { EXPECT_TRUE(Make({}).IsOpen(At("2026-11-23T09:00:00Z"))); }
+
+TEST(ScheduleCompileTest, IsOpenWhenOneWindowIs) {
+  const Schedule schedule = Make({Window({kMon}, 9, 0, 10, 0), Window({}, 12, 0, 13, 0, "America/New_York")});
+  EXPECT_TRUE(schedule.IsOpen(At("2026-11-23T08:30:00Z")));
+  EXPECT_FALSE(schedule.IsOpen(At("2026-11-24T08:30:00Z")));
+  EXPECT_TRUE(schedule.IsOpen(At("2026-11-24T17:30:00Z")));
+}
+
+TEST(ScheduleCompileTest, RefusesZonesThatTheSystemDoesNotKnow) {
+  for (const char* zone : {"Europe/Atlantis", "CEST/CET", "right/Europe/Berlin", "tzdata", "europe/berlin"}) {
+    const auto schedule = Schedule::Compile({Window({}, 0, 0, 1, 0), Window({}, 0, 0, 1, 0, zone)});
+    ASSERT_THAT(schedule, IsErr(base::Code::kInvalidArgument, "Invalid")) << zone;
+    EXPECT_THAT(schedule.error().message, ::testing::HasSubstr("spec.windows[1].timeZone")) << zone;
+  }
+}
+
+TEST(ScheduleNextOpeningTest, NamesTheNearestStart) {
+  const Schedule schedule = Make({Window({kMon}, 9, 0, 17, 0), Window({kFri}, 22, 0, 6, 0)});
+  EXPECT_EQ(schedule.NextOpening(At("2026-11-23T16:00:00Z")), At("2026-11-27T21:00:00Z"));
+  EXPECT_EQ(schedule.NextOpening(At("2026-11-28T05:00:00Z")), At("2026-11-30T08:00:00Z"));
+  EXPECT_EQ(schedule.NextOpening(At("2026-11-23T07:59:59Z")), At("2026-11-23T08:00:00Z"));
+}
+
+TEST(ScheduleNextOpeningTest, PassesOverAnEmptyWindow) {
+  const Schedule schedule = Make({Window({kSun}, 2, 15, 2, 45)});
+  EXPECT_EQ(schedule.NextOpening(At("2026-03-28T12:00:00Z")), At("2026-04-05T00:15:00Z"));
+}
+
+TEST(ScheduleNextOpeningTest, CountsInTheTimeOfThatDay) {
+  const Schedule schedule = Make({Window({kMon}, 9, 0, 17, 0)});
+  EXPECT_EQ(schedule.NextOpening(At("2026-03-27T12:00:00Z")), At("2026-03-30T07:00:00Z")) << "CEST from Sunday on";
+  EXPECT_EQ(schedule.NextOpening(At("2026-10-23T12:00:00Z")), At("2026-10-26T08:00:00Z")) << "CET again";
+}
+
+/// The rule as it is written in the header, without any shortcut.
+bool IsOpenByTheBook(const api::Window& window, TimePoint now) {
+  const auto* zone = date::locate_zone(window.time_zone);
+  const auto local = zone->to_local(date::floor<std::chrono::seconds>(now));
+  const auto today = date::floor<date::days>(local);
+  for (auto day = today - date::days(3); day <= today + date::days(3); day += date::days(1)) {
+    const int weekday = static_cast<int>(date::weekday(day).c_encoding());
+    const bool starts =
+        window.days.empty() || std::find(window.days.begin(), window.days.end(), weekday) != window.days.end();
+    if (!starts) continue;
+    const auto last = window.to.minutes <= window.from.minutes ? day + date::days(1) : day;
+    const auto begin = zone->to_sys(day + std::chrono::minutes(window.from.minutes), date::choose::earliest);
+    const auto end = zone->to_sys(last + std::chrono::minutes(window.to.minutes), date::choose::earliest);
+    if (begin <= now && now < end) return true;
+  }
+  return false;
+}
+
+TEST(SchedulePropertyTest, AgreesWithTheBookAroundClockChanges) {
+  std::mt19937 random(20261025);
+  const std::vector<std::string> zones = {"Europe/Berlin",       "America/New_York",  "America/Havana",
+                                          "Australia/Lord_Howe", "America/St_Johns",  "Asia/Kolkata",
+                                          "Africa/Casablanca",   "America/Sao_Paulo", "Pacific/Apia"};
+  const std::vector<TimePoint> near = {At("2026-03-29T01:00:00Z"), At("2026-10-25T01:00:00Z"),
+                                       At("2026-03-08T06:00:00Z"), At("2026-11-01T05:00:00Z"),
+                                       At("2006-10-29T02:31:00Z"), At("2011-12-30T10:00:00Z")};
+  int open = 0;
+  for (int i = 0; i < 20000; ++i) {
+    api::Window window;
+    window.time_zone = zones[random() % zones.size()];
+    window.from.minutes = static_cast<int>(random() % 1440);
+    window.to.minutes = static_cast<int>(random() % 1441);
+    for (int day = 0; day < 7; ++day) {
+      if (random() % 2 == 0) window.days.push_back(day);
+    }
+    const auto now = near[random() % near.size()] + std::chrono::seconds(static_cast<int>(random() % 400000) - 200000);
+    const bool expected = IsOpenByTheBook(window, now);
+    open += expected ? 1 : 0;
+    ASSERT_EQ(Make({window}).IsOpen(now), expected) << window.time_zone << " " << window.from.minutes << "-"
+                                                    << window.to.minutes << " at " << base::FormatTime(now);
+  }
+  EXPECT_GT(open, 2000);
+}
+
+}  // namespace
+}  // namespace signet::policy
