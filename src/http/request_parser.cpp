@@ -35,7 +35,7 @@ constexpr Refusal kHeaderTooLarge{431, "HeaderTooLarge", "the header is too larg
 constexpr Refusal kBodyTooLarge{413, "TooLarge", "the body is too large: sign a digest, or send smaller batches"};
 constexpr Refusal kBadLength{400, "Malformed", "the body's length is ambiguous: send one Content-Length or chunked"};
 constexpr Refusal kBadHost{400, "Malformed", "HTTP/1.1 needs exactly one Host field: send one"};
-constexpr Refusal kBadExpect{417, "Malformed", "the only expectation served is 100-continue: leave Expect out"};
+constexpr Refusal kBadExpect{417, "ExpectationFailed", "the only expectation served is 100-continue: leave Expect out"};
 
 }  // namespace
 

@@ -1,0 +1,72 @@
+// frontend/idempotency.hpp - one request, one signature, however often the client has to send it.
+//
+// An Idempotency-Key belongs to (principal, policy, key) and is bound to the hash of the body. The same
+// key with the same body gets the same answer: at once when it is known, together with the first when
+// that is still in work. With another body it is a conflict. Only successes are kept: what was refused
+// may be asked again.
+//
+// Limits:        `entries` answers for `time`; the oldest goes first. Requests in work are never
+//                dropped (the service bounds them); waiters of one key are bounded too.
+// Thread-safety: reactor thread.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "http/server.hpp"
+
+namespace signet::frontend {
+
+class IdempotencyCache {
+ public:
+  struct Options {
+    std::size_t entries = 10'000;
+    std::chrono::seconds time{600};
+    std::size_t waiters = 64;  ///< of one key
+  };
+  using BodyHash = std::array<std::uint8_t, 32>;
+  enum class Verdict : std::uint8_t {
+    kFirst,     ///< do the work, then call Finish with the same key
+    kAnswered,  ///< `respond` has been or will be called with the first one's answer
+    kConflict,  ///< another body
+    kTooMany,   ///< waiters
+  };
+
+  IdempotencyCache(Options options, const base::Clock& clock) : options_(options), clock_(clock) {}
+
+  /// The name of an entry.
+  static std::string Key(std::string_view principal, std::string_view policy, std::string_view key);
+
+  /// `respond` is taken only for kAnswered.
+  Verdict Begin(const std::string& key, const BodyHash& body, http::Responder& respond);
+  /// Gives `response` to those who waited, and keeps it when its status is 200.
+  void Finish(const std::string& key, const http::Response& response);
+  [[nodiscard]] std::size_t size() const { return entries_.size(); }
+
+ private:
+  struct Entry {
+    BodyHash body{};
+    bool done = false;
+    base::SteadyPoint expires{};
+    http::Response response;
+    std::vector<http::Responder> waiting;
+    std::list<std::string>::iterator order;  ///< of done_, when done
+  };
+  void Expire();
+
+  Options options_;
+  const base::Clock& clock_;
+  std::unordered_map<std::string, Entry> entries_;
+  std::list<std::string> done_;  ///< keys of finished entries, oldest first
+};
+
+}  // namespace signet::frontend

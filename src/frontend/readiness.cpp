@@ -1,0 +1,91 @@
+#include "frontend/readiness.hpp"
+
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
+#include "encoding/text.hpp"
+#include "frontend/problem.hpp"
+
+namespace signet::frontend {
+namespace {
+
+Check CheckHsm(const token::Hsm& hsm) {
+  const auto state = hsm.State();
+  return {"hsm", state.ready, state.ready ? "" : state.reason, state.ready ? "" : state.message};
+}
+
+Check CheckJournal(const audit::Journal& journal) {
+  if (journal.available()) return {"audit", true, {}, {}};
+  return {"audit", false, "AuditUnavailable", "the audit record cannot be written: see to its disk and folder"};
+}
+
+Check CheckPolicies(const ReadinessSources& sources) {
+  const auto all = sources.policies->All();
+  if (all.empty()) return {"policies", false, "NoPolicies", "no policy is loaded: add a SigningPolicy"};
+  const auto oldest = sources.clock->Steady() - sources.policy_max_age;
+  for (const auto& policy : all) {
+    if (policy->confirmed_at < oldest) {
+      return {"policies", false, "PolicyStale", "policies could not be confirmed lately: see to their source"};
+    }
+  }
+  return {"policies", true, {}, {}};
+}
+
+Check CheckKeys(const ReadinessSources& sources) {
+  const auto all = sources.policies->All();
+  const auto pending = [](const auto& policy) {
+    const std::string_view reason = policy->not_ready_reason;
+    return !policy->key && (reason.empty() || reason == "KeyNotReady" || reason == "HSMUnavailable");
+  };
+  if (std::any_of(all.begin(), all.end(), pending)) {
+    return {"keys", false, "KeyNotReady", "keys are being looked for in the HSM"};
+  }
+  if (std::none_of(all.begin(), all.end(), [](const auto& policy) { return policy->key.has_value(); })) {
+    return {"keys", false, "KeyNotFound", "no policy has a key that can be used: GET /v1/keys says why"};
+  }
+  return {"keys", true, {}, {}};
+}
+
+void AppendChecks(const std::vector<Check>& checks, std::string& out) {
+  out += R"("checks":[)";
+  for (std::size_t i = 0; i < checks.size(); ++i) {
+    const Check& check = checks[i];
+    if (i > 0) out += ',';
+    out += R"({"name":)";
+    encoding::AppendJsonString(out, check.name);
+    out += check.ok ? R"(,"ok":true)" : R"(,"ok":false)";
+    if (!check.ok) {
+      out += R"(,"reason":)";
+      encoding::AppendJsonString(out, check.reason);
+      out += R"(,"message":)";
+      encoding::AppendJsonString(out, check.message);
+    }
+    out += '}';
+  }
+  out += ']';
+}
+
+}  // namespace
+
+Readiness StandardReadiness(ReadinessSources sources) {
+  return [sources]() -> std::vector<Check> {
+    return {CheckHsm(*sources.hsm), CheckJournal(*sources.journal), CheckPolicies(sources), CheckKeys(sources)};
+  };
+}
+
+http::Response ReadinessResponse(const std::vector<Check>& checks) {
+  const auto failed = std::find_if(checks.begin(), checks.end(), [](const Check& check) { return !check.ok; });
+  http::Response response;
+  if (failed == checks.end()) {
+    response.body = R"({"status":"ready",)";
+  } else {
+    response = ToResponse(MakeProblem("NotReady", failed->name + ": " + failed->message));
+    response.body.back() = ',';  // a problem may carry members of its own (RFC 9457 section 3.2)
+  }
+  AppendChecks(checks, response.body);
+  response.body += '}';
+  return response;
+}
+
+}  // namespace signet::frontend

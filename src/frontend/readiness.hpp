@@ -1,0 +1,41 @@
+// frontend/readiness.hpp - can a request be served now? The checks behind /readyz.
+//
+// Thread-safety: reactor thread.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "audit/journal.hpp"
+#include "base/clock.hpp"
+#include "http/server.hpp"
+#include "signing/service.hpp"
+#include "token/hsm.hpp"
+
+namespace signet::frontend {
+
+struct Check {
+  std::string name;  ///< "hsm", "audit", "policies", "keys"
+  bool ok = false;
+  std::string reason;   ///< CamelCase when not ok
+  std::string message;  ///< what to do
+};
+using Readiness = std::function<std::vector<Check>()>;
+
+struct ReadinessSources {
+  const token::Hsm* hsm = nullptr;
+  const audit::Journal* journal = nullptr;
+  const signing::PolicySource* policies = nullptr;
+  const base::Clock* clock = nullptr;
+  std::chrono::seconds policy_max_age{120};
+};
+/// HSM ready; record writable; policies loaded and fresh; every key looked for and at least one found. A policy
+/// whose key is missing for good does not hold up the others: GET /v1/keys tells.
+Readiness StandardReadiness(ReadinessSources sources);
+
+/// 200 {"status":"ready","checks":[...]}, or a 503 problem NotReady with the checks.
+http::Response ReadinessResponse(const std::vector<Check>& checks);
+
+}  // namespace signet::frontend

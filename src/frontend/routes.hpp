@@ -1,0 +1,64 @@
+// frontend/routes.hpp - the signing API over HTTP: the same paths on the socket and on the gateway.
+//
+// docs/openapi.yaml is the contract, docs/protocol.md explains it; tests hold both to this code.
+//
+// Ownership:     borrows service and clock; they must outlive the SigningApi and every request given to it.
+// Thread-safety: reactor thread.
+// Blocking:      never.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "base/result.hpp"
+#include "frontend/readiness.hpp"
+#include "http/server.hpp"
+#include "signing/service.hpp"
+
+namespace signet::frontend {
+
+/// Who is calling, as this door establishes it. kUnauthenticated or kPermissionDenied otherwise.
+using Authenticate = std::function<base::Result<signing::Caller>(const http::Request&)>;
+
+struct Route {
+  std::string_view method;
+  std::string_view path;  ///< as OpenAPI writes it: "/v1/keys/{policy}"
+};
+/// Everything that is served; HEAD goes where GET goes.
+std::span<const Route> Routes();
+
+class SigningApi {
+ public:
+  struct Options {
+    std::size_t sign_body_bytes = 256 * 1024;    ///< a 64 KiB message in base64 and every annotation
+    std::size_t batch_body_bytes = 1024 * 1024;  ///< set http::Limits::body_bytes to the larger
+    std::size_t idempotency_entries = 10'000;
+    std::chrono::seconds idempotency_time{600};
+  };
+  struct Dependencies {
+    signing::SigningService* service = nullptr;
+    const base::Clock* clock = nullptr;
+    Authenticate authenticate;
+    Readiness readiness;
+  };
+
+  SigningApi(Options options, Dependencies dependencies);
+  ~SigningApi();
+  SigningApi(const SigningApi&) = delete;
+  SigningApi& operator=(const SigningApi&) = delete;
+
+  void Handle(const http::Request& request, http::Responder respond);
+  /// Handle as a handler for http::Server::Listen; may outlive this object.
+  [[nodiscard]] http::Handler handler() const;
+
+ private:
+  class Impl;
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace signet::frontend
