@@ -17,6 +17,7 @@
 #include "crypto/digest.hpp"
 #include "encoding/text.hpp"
 #include "obs/log.hpp"
+#include "obs/metrics.hpp"
 #include "operator/core.hpp"
 #include "operator/probes.hpp"
 #include "reconcile/outcome.hpp"
@@ -93,7 +94,8 @@ class Operator {
   void OnHsmChange();
   void TellUnsettled();
   void EnqueueWaiting(const std::string& policy);
-  [[nodiscard]] base::Status Ready() const;
+  [[nodiscard]] std::vector<frontend::Check> Checks() const;
+  void SetGauges() const;
 
   const CommandLine& command_;
   const Environment& environment_;
@@ -241,19 +243,33 @@ void Operator::TellUnsettled() {
   if (!open.empty()) core_->reactor->After(kUnsettledTick, [this] { TellUnsettled(); });
 }
 
-base::Status Operator::Ready() const {
-  TRY_VOID(core_->CanSign());
-  if (!policies_->HasSynced() || !requests_->HasSynced()) {
-    return base::MakeError(base::Code::kUnavailable, "NotSynced",
-                           "the API server has not been listed yet: is it reachable, and are the CRDs applied?");
-  }
-  return {};
+/// Loop thread.
+std::vector<frontend::Check> Operator::Checks() const {
+  const auto state = core_->hsm->State();
+  std::vector<frontend::Check> checks;
+  checks.push_back({"hsm", state.ready, state.ready ? "" : state.reason, state.ready ? "" : state.message});
+  const bool record = core_->journal->available();
+  checks.push_back({"audit", record, record ? "" : "AuditUnavailable",
+                    record ? "" : "the audit record cannot be written: see to its disk and folder"});
+  const bool synced = policies_->HasSynced() && requests_->HasSynced();
+  checks.push_back({"objects", synced, synced ? "" : "NotSynced",
+                    synced ? ""
+                           : "policies and requests have not been listed yet: is the API server reachable, are "
+                             "the CRDs applied, may this account list them?"});
+  return checks;
+}
+
+void Operator::SetGauges() const {
+  static auto& leader = obs::GetGauge("signet_leader", "1 while this replica works on objects");
+  leader.Set(manager_->IsLeader() ? 1 : 0);
 }
 
 Ending Operator::Run() {
   if (auto ending = Open()) return *ending;
   core_->reactor->OnTerminate([this] { finish_.Report({}); });
-  auto probes = Probes::Listen(*core_->reactor, command_.config.metrics, command_.health, [this] { return Ready(); });
+  auto probes = Probes::Listen(
+      *core_->reactor, {command_.config.metrics, command_.health}, [this] { return Checks(); },
+      [this] { SetGauges(); });
   if (!probes) return Fail(ExitCode::kConfiguration, probes.error());
   probes_ = std::move(*probes);
   core_->reactor->Post([this] { TellUnsettled(); });

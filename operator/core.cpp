@@ -109,15 +109,6 @@ token::HsmState Core::HsmState() {
   return state.value_or(token::HsmState{});
 }
 
-base::Status Core::CanSign() const {
-  const auto state = hsm->State();
-  if (!state.ready) return base::MakeError(base::Code::kUnavailable, state.reason, state.message);
-  if (!journal->available()) {
-    return base::MakeError(base::Code::kUnavailable, "AuditUnavailable", "the audit record cannot be written");
-  }
-  return {};
-}
-
 base::Status Core::RefreshNamespace(const std::string& name) {
   auto live = store->Get(reconcile::Namespaces(), "", name);
   if (live) {

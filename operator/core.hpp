@@ -59,9 +59,6 @@ class Core {
   void Close();
 
   [[nodiscard]] token::HsmState HsmState();
-  /// Why the process could not sign now; ok when it could. Loop thread.
-  [[nodiscard]] base::Status CanSign() const;
-  [[nodiscard]] std::thread::id loop_id() const { return loop_.get_id(); }
 
   const base::Clock& clock = base::SystemClock();
   std::unique_ptr<http::AsioReactor> reactor;

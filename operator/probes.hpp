@@ -1,4 +1,4 @@
-// operator/probes.hpp - /healthz, /readyz and /metrics over HTTP.
+// operator/probes.hpp - the listeners of /healthz, /readyz and /metrics.
 //
 // Ownership:     owns its listeners. Borrows the reactor.
 // Thread-safety: create before the loop runs or on its thread; destroy there.
@@ -11,16 +11,17 @@
 
 #include "base/reactor.hpp"
 #include "base/result.hpp"
+#include "frontend/readiness.hpp"
 #include "http/server.hpp"
 
 namespace signet::app {
 
 class Probes {
  public:
-  /// `metrics` serves all three paths, `health` the first two; empty: no such listener.
-  static base::Result<std::unique_ptr<Probes>> Listen(base::Reactor& reactor, const std::string& metrics,
-                                                      const std::string& health,
-                                                      const std::function<base::Status()>& ready);
+  /// One listener per address that is not empty. `before_scrape` sets the gauges that are cheaper to read than to keep.
+  static base::Result<std::unique_ptr<Probes>> Listen(base::Reactor& reactor, const std::vector<std::string>& addresses,
+                                                      const frontend::Readiness& readiness,
+                                                      const std::function<void()>& before_scrape);
 
  private:
   std::vector<std::unique_ptr<http::Server>> servers_;
