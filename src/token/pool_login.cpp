@@ -89,7 +89,8 @@ void WorkerPool::OnPinRead(std::size_t index, base::ByteView body) {
         index, fmt::format("{}: put the right PIN into {}; it is not tried again until the file changes",
                            unknown_end ? "a login with this PIN ended without an answer" : "the token refused this PIN",
                            options_.pin_file));
-    forget(kKeepAsRefused, guard_.record() ? FormatPinRecord(*guard_.record()) : "");
+    // A PIN whose fate is unknown may be the right one: writing it to the file again is leave to try it.
+    forget(unknown_end ? kForget : kKeepAsRefused, guard_.record() ? FormatPinRecord(*guard_.record()) : "");
     return UpdateState();
   } else {
     attempt_ = guard_.Begin(read.file, read.token.serial);
@@ -141,7 +142,7 @@ void WorkerPool::OnLoginResult(std::size_t index, base::ByteView body) {
       }
       break;
   }
-  MaybeLogin();
+  // Its status follows in a frame of its own; the next login waits for that.
   UpdateState();
 }
 

@@ -1,0 +1,347 @@
+// Real worker processes with a module that misbehaves.
+#include "token/worker_hsm.hpp"
+
+#include <gmock/gmock.h>
+#include <signal.h>
+
+#include "crypto/digest.hpp"
+#include "support/fake_p11.hpp"
+#include "support/loop.hpp"
+#include "support/matchers.hpp"
+
+namespace signet::token {
+namespace {
+
+using namespace std::chrono_literals;
+using base::Code;
+using encoding::SignatureAlgorithm;
+using testing::IsErr;
+using testing::IsOk;
+
+const base::Bytes kDigest = crypto::Hash(encoding::HashAlgorithm::kSha256, base::AsBytes("to be signed"));
+
+class WorkerHsmTest : public ::testing::Test {
+ protected:
+  WorkerHsmOptions Options(std::uint32_t workers = 1) {
+    WorkerHsmOptions options;
+    options.module = FAKE_P11_MODULE;
+    options.tokens = {{std::nullopt, fake_.pin_file()}};
+    options.workers_per_token = workers;
+    options.sign_timeout = 1000ms;
+    options.generate_timeout = 2000ms;
+    options.state_dir = fake_.state_dir();
+    return options;
+  }
+
+  void Start(WorkerHsmOptions options) {
+    hsm_.reset();
+    auto created = WorkerHsm::Create(std::move(options), loop_.reactor());
+    ASSERT_THAT(created, IsOk());
+    hsm_ = *std::move(created);
+  }
+  void StartReady(WorkerHsmOptions options) {
+    const std::uint32_t workers = options.workers_per_token;
+    Start(std::move(options));
+    ASSERT_TRUE(Ready(workers)) << hsm_->State().reason << ": " << hsm_->State().message;
+  }
+  bool Ready(std::uint32_t workers) {
+    return loop_.Until([&] { return hsm_->State().workers_ready == workers; });
+  }
+  bool Reason(const std::string& reason) {
+    return loop_.Until([&] { return hsm_->State().reason == reason; });
+  }
+
+  base::Result<KeyInfo> Find(const std::string& uri = "pkcs11:object=key") {
+    return loop_.Await<KeyInfo>([&](auto done) { hsm_->Find(*encoding::ParsePkcs11Uri(uri), done); });
+  }
+  base::Result<base::Bytes> Sign(KeyRef key) {
+    return loop_.Await<base::Bytes>(
+        [&](auto done) { hsm_->Sign(key, SignatureAlgorithm::kEcdsaWithSha256, kDigest, done); });
+  }
+  /// Starts `count` signatures at once and waits for all of them.
+  std::vector<base::Result<base::Bytes>> SignMany(KeyRef key, std::size_t count) {
+    std::vector<base::Result<base::Bytes>> results;
+    for (std::size_t i = 0; i < count; ++i) {
+      hsm_->Sign(key, SignatureAlgorithm::kEcdsaWithSha256, kDigest,
+                 [&results](base::Result<base::Bytes> result) { results.push_back(std::move(result)); });
+    }
+    EXPECT_TRUE(loop_.Until([&] { return results.size() == count; }));
+    return results;
+  }
+  base::Status Verify(const KeyInfo& key, const base::Bytes& signature) {
+    return key.public_key.Verify(SignatureAlgorithm::kEcdsaWithSha256, kDigest, signature);
+  }
+
+  testing::FakeP11 fake_;
+  testing::Loop loop_;
+  std::unique_ptr<WorkerHsm> hsm_;
+};
+
+TEST_F(WorkerHsmTest, SignsWithoutASearchOrASessionPerSignature) {
+  StartReady(Options());
+  const auto key = Find();
+  ASSERT_THAT(key, IsOk());
+  const auto first = Sign(key->ref);
+  ASSERT_THAT(first, IsOk());
+  EXPECT_THAT(Verify(*key, *first), IsOk());
+  const int searches = fake_.Calls("C_FindObjectsInit");
+  const int sessions = fake_.Calls("C_OpenSession");
+  for (const auto& result : SignMany(key->ref, 50)) EXPECT_THAT(result, IsOk());
+  EXPECT_EQ(fake_.Calls("C_FindObjectsInit"), searches);
+  EXPECT_EQ(fake_.Calls("C_OpenSession"), sessions);
+  EXPECT_EQ(fake_.Calls("C_Login"), 1);
+}
+
+TEST_F(WorkerHsmTest, GivesTheSameRefForTheSameKey) {
+  StartReady(Options());
+  EXPECT_EQ(Find()->ref, Find("pkcs11:token=fake1;object=key;type=private")->ref);
+  EXPECT_THAT(Find("pkcs11:object=other"), IsErr(Code::kNotFound, "KeyNotFound"));
+  EXPECT_THAT(Find("pkcs11:token=elsewhere;object=key"), IsErr(Code::kNotFound, "KeyNotFound"));
+}
+
+TEST_F(WorkerHsmTest, RefusesAnAmbiguousKey) {
+  fake_.Set("keys", "2");
+  StartReady(Options());
+  EXPECT_THAT(Find(), IsErr(Code::kFailedPrecondition, "KeyAmbiguous"));
+}
+
+TEST_F(WorkerHsmTest, CallsAnUnnamedTokenAmongSeveralAConfigurationError) {
+  fake_.Set("tokens", "2");
+  Start(Options());
+  ASSERT_TRUE(Reason("TokenAmbiguous"));
+  EXPECT_TRUE(hsm_->State().fatal_configuration);
+  EXPECT_EQ(fake_.Calls("C_Login"), 0);
+
+  auto named = Options();
+  named.tokens[0].uri = *encoding::ParsePkcs11Uri("pkcs11:token=fake2");
+  StartReady(named);
+  EXPECT_EQ(Find()->token_label, "fake2");
+}
+
+TEST_F(WorkerHsmTest, CallsNoTokenAtAllAConfigurationErrorUnlessOneIsNamed) {
+  fake_.Set("absent", "1");
+  Start(Options());
+  ASSERT_TRUE(Reason("TokenNotFound"));
+  EXPECT_TRUE(hsm_->State().fatal_configuration);
+
+  auto named = Options();
+  named.tokens[0].uri = *encoding::ParsePkcs11Uri("pkcs11:token=fake1");
+  Start(named);
+  ASSERT_TRUE(Reason("TokenNotFound"));
+  EXPECT_FALSE(hsm_->State().fatal_configuration);
+  fake_.Set("absent", "");
+  EXPECT_TRUE(Ready(1));
+}
+
+TEST_F(WorkerHsmTest, FailsFastWhenTheModuleCannotBeLoaded) {
+  auto options = Options();
+  options.module = "/nonexistent/module.so";
+  Start(options);
+  EXPECT_TRUE(Reason("ModuleFailed"));
+  EXPECT_THAT(Find(), IsErr(Code::kUnavailable, "HSMUnavailable"));
+}
+
+TEST_F(WorkerHsmTest, TellsAMissingMechanism) {
+  StartReady(Options());
+  const auto key = Find();
+  ASSERT_THAT(key, IsOk());
+  EXPECT_FALSE(key->mechanisms.empty());
+  fake_.Set("no_ecdsa", "1");
+  EXPECT_TRUE(Find()->mechanisms.empty());
+  EXPECT_THAT(Sign(key->ref), IsErr(Code::kFailedPrecondition, "MechanismMissing"));
+}
+
+TEST_F(WorkerHsmTest, HandsOnAWrongSignature) {  // the floor above verifies
+  StartReady(Options());
+  const auto key = Find();
+  fake_.Set("sign", "*:flip");
+  const auto signature = Sign(key->ref);
+  ASSERT_THAT(signature, IsOk());
+  EXPECT_THAT(Verify(*key, *signature), IsErr(Code::kFailedPrecondition));
+}
+
+// What the HSM certainly did not begin is done again without anybody noticing.
+struct Loss {
+  const char* name;
+  const char* setting;
+  const char* value;
+  int logins;
+};
+class WorkerHsmLossTest : public WorkerHsmTest, public ::testing::WithParamInterface<Loss> {};
+
+TEST_P(WorkerHsmLossTest, HealsAndReplaysOnce) {
+  StartReady(Options());
+  const auto key = Find();
+  ASSERT_THAT(Sign(key->ref), IsOk());
+  fake_.Set(GetParam().setting, GetParam().value);
+  const auto signature = Sign(key->ref);
+  ASSERT_THAT(signature, IsOk());
+  EXPECT_THAT(Verify(*key, *signature), IsOk());
+  EXPECT_EQ(fake_.Calls("C_Login"), GetParam().logins);
+  EXPECT_EQ(fake_.Pids("C_Sign").count(*fake_.Pids("C_Login").begin()), fake_.Pids("C_Sign").size());
+}
+INSTANTIATE_TEST_SUITE_P(All, WorkerHsmLossTest,
+                         ::testing::Values(Loss{"SessionsLost", "sessions_lost", "1", 2},
+                                           Loss{"LoggedOut", "logged_out", "1", 2},
+                                           Loss{"HandlesChanged", "handles", "7", 1},
+                                           Loss{"NotInitialised", "uninitialised", "1", 2},
+                                           Loss{"SessionHandleInvalid", "signinit_rv", "2:0xb3", 1},
+                                           Loss{"UserNotLoggedIn", "signinit_rv", "2:0x101", 1},
+                                           Loss{"KeyHandleInvalid", "signinit_rv", "2:0x60", 1},
+                                           Loss{"TokenNotPresent", "signinit_rv", "2:0xe0", 2},
+                                           Loss{"GeneralErrorBeforeSigning", "signinit_rv", "2:0x5", 1},
+                                           Loss{"SignSessionHandleInvalid", "sign_rv", "2:0xb3", 1}),
+                         [](const auto& row) { return row.param.name; });
+
+// Everything else is final: nobody knows whether a signature was made, or asking again changes nothing.
+struct Final {
+  const char* name;
+  const char* rv;
+  Code code;
+};
+class WorkerHsmFinalTest : public WorkerHsmTest, public ::testing::WithParamInterface<Final> {};
+
+TEST_P(WorkerHsmFinalTest, IsNotTriedAgain) {
+  StartReady(Options());
+  const auto key = Find();
+  ASSERT_THAT(Sign(key->ref), IsOk());
+  fake_.Set("sign_rv", std::string("2:") + GetParam().rv);
+  EXPECT_THAT(Sign(key->ref), IsErr(GetParam().code));
+  EXPECT_EQ(fake_.Calls("C_Sign"), 2);
+  EXPECT_TRUE(Ready(1));
+  EXPECT_THAT(Sign(key->ref), IsOk());
+}
+INSTANTIATE_TEST_SUITE_P(All, WorkerHsmFinalTest,
+                         ::testing::Values(Final{"GeneralError", "0x5", Code::kInternal},
+                                           Final{"FunctionFailed", "0x6", Code::kInternal},
+                                           Final{"DeviceError", "0x30", Code::kInternal},
+                                           Final{"DeviceRemovedDuring", "0x32", Code::kInternal},
+                                           Final{"SessionClosedDuring", "0xb0", Code::kInternal},
+                                           Final{"Unlisted", "0x80000123", Code::kInternal},
+                                           Final{"DataLenRange", "0x21", Code::kFailedPrecondition}),
+                         [](const auto& row) { return row.param.name; });
+
+TEST_F(WorkerHsmTest, GivesUpAfterOneReplay) {
+  StartReady(Options());
+  const auto key = Find();
+  ASSERT_THAT(Sign(key->ref), IsOk());
+  fake_.Set("signinit_rv", "*:0xb3");
+  EXPECT_THAT(Sign(key->ref), IsErr(Code::kUnavailable, "HSMUnavailable"));
+  EXPECT_EQ(fake_.Calls("C_Sign"), 1);
+}
+
+TEST_F(WorkerHsmTest, RefusesAKeyThatHasChangedUnderItsName) {
+  StartReady(Options());
+  const auto key = Find();
+  ASSERT_THAT(Sign(key->ref), IsOk());
+  fake_.NewKey();
+  fake_.Set("handles", "9");
+  EXPECT_THAT(Sign(key->ref), IsErr(Code::kFailedPrecondition, "KeyChanged"));
+}
+
+TEST_F(WorkerHsmTest, SaysWhenTheKeyIsGone) {
+  StartReady(Options());
+  const auto key = Find();
+  ASSERT_THAT(Sign(key->ref), IsOk());
+  fake_.Set("keys", "0");
+  EXPECT_THAT(Sign(key->ref), IsErr(Code::kNotFound, "KeyNotFound"));
+}
+
+TEST_F(WorkerHsmTest, BecomesNotReadyWithoutTokenAndHeals) {
+  StartReady(Options(2));
+  const auto key = Find();
+  ASSERT_THAT(SignMany(key->ref, 8).front(), IsOk());
+  fake_.Set("absent", "1");
+  for (const auto& result : SignMany(key->ref, 8)) EXPECT_THAT(result, IsErr(Code::kUnavailable, "HSMUnavailable"));
+  ASSERT_TRUE(Reason("TokenNotFound"));
+  EXPECT_FALSE(hsm_->State().fatal_configuration);
+  fake_.Set("absent", "");
+  ASSERT_TRUE(Ready(2));
+  EXPECT_THAT(Sign(key->ref), IsOk());
+}
+
+TEST_F(WorkerHsmTest, ReplacesAHungWorkerAndFinishesWhatItHadNotBegun) {
+  StartReady(Options(2));
+  const auto key = Find();
+  ASSERT_THAT(Sign(key->ref), IsOk());
+  const auto before = hsm_->WorkerPidsForTest();
+  fake_.Set("sign", "2:hang");
+  const auto results = SignMany(key->ref, 8);
+  int unknown = 0;
+  for (const auto& result : results) {
+    if (result) continue;
+    // Behind the hung operation others may run out of time; they were not begun and say so.
+    if (result.error().code == Code::kUnavailable) continue;
+    ++unknown;
+    EXPECT_THAT(result, IsErr(Code::kDeadlineExceeded));
+  }
+  EXPECT_EQ(unknown, 1);
+  ASSERT_TRUE(Ready(2));
+  EXPECT_NE(hsm_->WorkerPidsForTest(), before);
+  EXPECT_THAT(Sign(key->ref), IsOk());
+}
+
+TEST_F(WorkerHsmTest, ReplacesACrashedWorkerAndLosesOnlyWhatItHadBegun) {
+  StartReady(Options(2));
+  const auto key = Find();
+  ASSERT_THAT(Sign(key->ref), IsOk());
+  fake_.Set("sign", "4:crash");
+  int unknown = 0;
+  for (const auto& result : SignMany(key->ref, 16)) {
+    if (result) {
+      EXPECT_THAT(Verify(*key, *result), IsOk());
+    } else {
+      EXPECT_THAT(result, IsErr(Code::kInternal));
+      ++unknown;
+    }
+  }
+  EXPECT_EQ(unknown, 1);
+  ASSERT_TRUE(Ready(2));
+  EXPECT_THAT(Sign(key->ref), IsOk());
+}
+
+TEST_F(WorkerHsmTest, SurvivesAWorkerKilledWhileIdle) {
+  StartReady(Options(1));
+  const auto key = Find();
+  ASSERT_THAT(Sign(key->ref), IsOk());
+  ::kill(hsm_->WorkerPidsForTest().front(), SIGKILL);
+  ASSERT_TRUE(loop_.Until([&] { return hsm_->State().workers_ready == 0; }));
+  EXPECT_THAT(Sign(key->ref), IsOk());  // waits for the replacement
+}
+
+TEST_F(WorkerHsmTest, BoundsItsQueue) {
+  auto options = Options(1);
+  options.queue_limit = 3;
+  StartReady(options);
+  const auto key = Find();
+  ASSERT_THAT(Sign(key->ref), IsOk());
+  const auto results = SignMany(key->ref, 20);
+  const auto busy = std::count_if(results.begin(), results.end(), [](const auto& result) {
+    return !result && result.error().code == Code::kResourceExhausted && result.error().reason == "Busy";
+  });
+  EXPECT_EQ(busy, 20 - 4 - 3);
+}
+
+TEST_F(WorkerHsmTest, ChecksWhatItIsGiven) {
+  StartReady(Options());
+  const auto key = Find();
+  const auto sign = [&](KeyRef ref, SignatureAlgorithm algorithm, base::ByteView input) {
+    return loop_.Await<base::Bytes>([&](auto done) { hsm_->Sign(ref, algorithm, input, done); });
+  };
+  EXPECT_THAT(sign(0, SignatureAlgorithm::kEcdsaWithSha256, kDigest), IsErr(Code::kInvalidArgument));
+  EXPECT_THAT(sign(99, SignatureAlgorithm::kEcdsaWithSha256, kDigest), IsErr(Code::kInvalidArgument));
+  EXPECT_THAT(sign(key->ref, SignatureAlgorithm::kEcdsaWithSha384, kDigest), IsErr(Code::kInvalidArgument));
+  EXPECT_THAT(sign(key->ref, SignatureAlgorithm::kSha256WithRsa, kDigest),
+              IsErr(Code::kFailedPrecondition, "MechanismMissing"));
+}
+
+TEST_F(WorkerHsmTest, LeavesNoWorkerBehind) {
+  StartReady(Options(3));
+  const auto pids = hsm_->WorkerPidsForTest();
+  ASSERT_EQ(pids.size(), 3u);
+  hsm_.reset();
+  for (const pid_t pid : pids) EXPECT_EQ(::kill(pid, 0), -1);
+}
+
+}  // namespace
+}  // namespace signet::token
