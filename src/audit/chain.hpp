@@ -24,11 +24,12 @@ inline constexpr std::size_t kMaxTornBytes = 64U << 20U;  ///< a power cut may l
 class LineReader {
  public:
   enum class Next : std::uint8_t { kLine, kUnterminated, kEnd, kTooLong, kError };
-  /// Reads `fd` (the caller's) from offset 0 up to `limit`.
-  explicit LineReader(int fd, std::uint64_t limit = UINT64_MAX) : fd_(fd), limit_(limit) {}
+  /// Reads `fd` (the caller's) from `offset` up to `limit`.
+  explicit LineReader(int fd, std::uint64_t limit = UINT64_MAX, std::uint64_t offset = 0)
+      : fd_(fd), limit_(limit), file_offset_(offset), consumed_(offset) {}
   /// `line` has no newline and is valid until the next call. kError: errno is in error().
   Next Read(std::string_view& line);
-  /// Octets of complete lines (and of an unterminated one) read so far.
+  /// Where in the file the next line begins.
   [[nodiscard]] std::uint64_t offset() const { return consumed_; }
   [[nodiscard]] int error() const { return error_; }
 

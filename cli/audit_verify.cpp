@@ -1,0 +1,140 @@
+#include "cli/audit_verify.hpp"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+namespace signet::cli {
+namespace {
+
+using audit::Problem;
+using audit::StreamReport;
+
+std::string Where(const Problem& problem) {
+  return problem.line > 0 ? fmt::format("{}:{}: {}", problem.file, problem.line, problem.why)
+                          : fmt::format("{}: {}", problem.file, problem.why);
+}
+
+std::string StreamText(const StreamReport& stream) {
+  std::string out;
+  const auto line = [&](std::string_view label, const std::string& text) {
+    out += fmt::format("{:<10}{}\n", label, text);
+  };
+  line(stream.problem ? "BAD" : "ok",
+       fmt::format("{} records (seq {} to {}) in {} file{}", stream.records, stream.first_seq, stream.last_seq,
+                   stream.files.size(), stream.files.size() == 1 ? "" : "s"));
+  if (stream.problem) line("  where", Where(*stream.problem));
+  line("  head", stream.head + (stream.problem ? " (of the last good line)" : ""));
+  line("  stream", stream.stream);
+  if (stream.records > 0) line("  time", stream.first_time + " to " + stream.last_time);
+  line("  intents",
+       fmt::format("{}: {} signed, {} failed, {} discarded, {} unknown, {} without outcome", stream.intents,
+                   stream.signed_, stream.failed, stream.discarded, stream.unknown, stream.open));
+  if (stream.released + stream.unsettled > 0) {
+    line("  requests",
+         fmt::format("{} signatures released to a status, {} not settled", stream.released, stream.unsettled));
+  }
+  if (stream.refused > 0) line("  refused", fmt::format("{} requests", stream.refused));
+  for (const auto& torn : stream.torn_lines) {
+    line("  torn", fmt::format("{}:{}: {} octets of a line that a crash cut short, closed at the next start", torn.file,
+                               torn.line, torn.bytes));
+  }
+  for (const auto& head : stream.heads) {
+    line("  known",
+         head.records_after == 0
+             ? fmt::format("the end is the head that was noted: nothing was cut (seq {})", head.seq)
+             : fmt::format("the head that was noted is seq {}; {} records came after it, and whether more did "
+                           "is not proved",
+                           head.seq, head.records_after));
+  }
+  return out;
+}
+
+nlohmann::json ProblemJson(const Problem& problem) {
+  return {{"file", problem.file}, {"line", problem.line}, {"message", problem.why}};
+}
+
+nlohmann::json StreamJson(const StreamReport& stream) {
+  nlohmann::json out = {{"stream", stream.stream},
+                        {"ok", !stream.problem},
+                        {"files", stream.files},
+                        {"records", stream.records},
+                        {"firstSeq", stream.first_seq},
+                        {"lastSeq", stream.last_seq},
+                        {"head", stream.head},
+                        {"firstTime", stream.first_time},
+                        {"lastTime", stream.last_time},
+                        {"intents", stream.intents},
+                        {"signed", stream.signed_},
+                        {"failed", stream.failed},
+                        {"discarded", stream.discarded},
+                        {"unknown", stream.unknown},
+                        {"withoutOutcome", stream.open},
+                        {"released", stream.released},
+                        {"unsettled", stream.unsettled},
+                        {"refused", stream.refused},
+                        {"tornLines", nlohmann::json::array()},
+                        {"heads", nlohmann::json::array()}};
+  for (const auto& torn : stream.torn_lines) {
+    out["tornLines"].push_back({{"file", torn.file}, {"line", torn.line}, {"bytes", torn.bytes}});
+  }
+  for (const auto& head : stream.heads) {
+    out["heads"].push_back({{"hash", head.hash}, {"seq", head.seq}, {"recordsAfter", head.records_after}});
+  }
+  if (stream.problem) out["problem"] = ProblemJson(*stream.problem);
+  return out;
+}
+
+std::string ReportJson(const audit::VerifyReport& report) {
+  nlohmann::json out = {{"ok", report.ok()},
+                        {"records", report.records()},
+                        {"streams", nlohmann::json::array()},
+                        {"problems", nlohmann::json::array()}};
+  for (const auto& stream : report.streams) out["streams"].push_back(StreamJson(stream));
+  for (const auto& problem : report.problems) out["problems"].push_back(ProblemJson(problem));
+  return out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+const Problem* FirstProblem(const audit::VerifyReport& report) {
+  for (const auto& stream : report.streams) {
+    if (stream.problem) return &*stream.problem;
+  }
+  return report.problems.empty() ? nullptr : &report.problems.front();
+}
+
+}  // namespace
+
+std::string FormatReport(const audit::VerifyReport& report, const audit::VerifyOptions& options, OutputFormat format) {
+  if (format == OutputFormat::kJson) return ReportJson(report);
+  std::string out;
+  for (const auto& stream : report.streams) out += StreamText(stream);
+  for (const auto& problem : report.problems) out += fmt::format("{:<10}{}\n", "BAD", Where(problem));
+  if (!report.ok()) return out;
+  if (options.heads.empty()) {
+    out += "not proved: that nothing was cut off the end. Note the head elsewhere and give it back with --head HASH.\n";
+  }
+  if (options.after) out += "not proved: what stands in the files before the first one given here.\n";
+  out +=
+      "not proved: that nobody who may write all of the record has built the whole chain anew; only copies of heads "
+      "kept elsewhere show that.\n";
+  return out;
+}
+
+int RunAuditVerify(const audit::VerifyOptions& options, OutputFormat format) {
+  const auto report = audit::Verify(options);
+  if (!report) {
+    std::fputs(fmt::format("signet: {}\n", base::Describe(report.error())).c_str(), stderr);
+    return 1;
+  }
+  const std::string text = FormatReport(*report, options, format);
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  if (std::fflush(stdout) != 0) return 1;
+  if (const auto* problem = FirstProblem(*report)) {
+    std::fputs(fmt::format("signet: the record is not whole: {}\n", Where(*problem)).c_str(), stderr);
+    return 1;
+  }
+  return 0;
+}
+
+}  // namespace signet::cli

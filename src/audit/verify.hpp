@@ -1,0 +1,78 @@
+// audit/verify.hpp - holds a record to its own chain: what `signet audit verify` and the fuzzer run.
+//
+// Found: edits, swaps, repetitions and deletions of lines, a cut start, a missing segment, lines of
+// another stream, outcomes without intent, a checkpoint that does not follow from the lines before.
+// Not provable without a head noted elsewhere: that the end was not cut. Not provable at all by the
+// files alone: that nobody who may write all of them has built the whole chain anew.
+//
+// Thread-safety: pure functions. Blocking: reads the files once, a few MB of memory whatever their size.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.hpp"
+
+namespace signet::audit {
+
+struct VerifyOptions {
+  /// Files and folders. A FILE stands for itself and the full segments FILE.000001, ... beside it; a folder for every
+  /// file in it (but *.lock, *.next and dot files).
+  std::vector<std::filesystem::path> paths;
+  std::vector<std::string> heads;    ///< hashes noted elsewhere; each must be in one of the records
+  std::optional<std::string> after;  ///< the first file may go on from a record with this hash (archived segments)
+};
+
+/// The first line that is wrong.
+struct Problem {
+  std::string file;
+  std::uint64_t line = 0;
+  std::string why;
+};
+
+struct TornLine {
+  std::string file;
+  std::uint64_t line = 0;  ///< the line that closes it
+  std::uint64_t bytes = 0;
+};
+
+struct FoundHead {
+  std::string hash;
+  std::uint64_t seq = 0;
+  std::uint64_t records_after = 0;
+};
+
+/// One stream: what one process, and those that went on with its file, wrote.
+struct StreamReport {
+  std::string stream;
+  std::vector<std::string> files;
+  std::uint64_t records = 0;
+  std::uint64_t first_seq = 0, last_seq = 0;
+  std::string head;  ///< hex hash of the last good line
+  std::string first_time, last_time;
+  std::uint64_t intents = 0, signed_ = 0, failed = 0, discarded = 0, unknown = 0, released = 0, refused = 0;
+  std::uint64_t open = 0;       ///< intents without outcome: at work, or the process was killed
+  std::uint64_t unsettled = 0;  ///< signed for the controller door, delivery not recorded yet
+  std::vector<TornLine> torn_lines;
+  std::vector<FoundHead> heads;
+  std::optional<Problem> problem;
+};
+
+struct VerifyReport {
+  std::vector<StreamReport> streams;
+  std::vector<Problem> problems;  ///< files of no stream, heads that are nowhere
+  [[nodiscard]] bool ok() const;
+  [[nodiscard]] std::uint64_t records() const;
+};
+
+/// @return kNotFound / kUnavailable when a path cannot be read; everything wrong inside is in the report
+base::Result<VerifyReport> Verify(const VerifyOptions& options);
+
+/// One file's text, from the start of its stream.
+StreamReport VerifyText(std::string_view text);
+
+}  // namespace signet::audit
