@@ -1,0 +1,72 @@
+#include "token/pin_file.hpp"
+
+#include <gmock/gmock.h>
+#include <sys/stat.h>
+
+#include "support/matchers.hpp"
+#include "support/temp_folder.hpp"
+
+namespace signet::token {
+namespace {
+
+using testing::IsErr;
+using testing::IsOk;
+
+class PinFileTest : public ::testing::Test {
+ protected:
+  base::Result<PinFile> Read(std::string_view content) {
+    folder_.Write("pin", content);
+    return ReadPinFile(path_);
+  }
+  testing::TempFolder folder_;
+  std::string path_ = (folder_.path() / "pin").string();
+};
+
+TEST_F(PinFileTest, TrimsOneTrailingNewlineOnly) {
+  for (const auto& [content, pin] : {std::pair{"1234", "1234"},
+                                     {"1234\n", "1234"},
+                                     {"1234\n\n", "1234\n"},
+                                     {" 12 34 ", " 12 34 "},
+                                     {"\n1", "\n1"}}) {
+    const auto file = Read(content);
+    ASSERT_THAT(file, IsOk());
+    EXPECT_EQ(base::AsText(file->pin.Reveal()), pin);
+  }
+}
+
+TEST_F(PinFileTest, AcceptsTheLongestPinAndNoLonger) {
+  EXPECT_THAT(Read(std::string(kMaxPin, '1') + "\n"), IsOk());
+  EXPECT_THAT(Read(std::string(kMaxPin + 1, '1')), IsErr(base::Code::kUnavailable, "PinFileUnreadable"));
+  EXPECT_THAT(Read(std::string(4096, '1')), IsErr(base::Code::kUnavailable, "PinFileUnreadable"));
+}
+
+TEST_F(PinFileTest, RefusesWhatIsNoPin) {
+  EXPECT_THAT(Read(""), IsErr(base::Code::kUnavailable, "PinFileUnreadable"));
+  EXPECT_THAT(Read("\n"), IsErr(base::Code::kUnavailable, "PinFileUnreadable"));
+  EXPECT_THAT(ReadPinFile(folder_.path().string()), IsErr(base::Code::kUnavailable, "PinFileUnreadable"));
+  EXPECT_THAT(ReadPinFile(path_ + "-absent"), IsErr(base::Code::kUnavailable, "PinFileUnreadable"));
+  const std::string fifo = (folder_.path() / "fifo").string();
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  EXPECT_THAT(ReadPinFile(fifo), IsErr(base::Code::kUnavailable, "PinFileUnreadable"));
+}
+
+TEST_F(PinFileTest, IdentifiesContentWithoutReadingIt) {
+  const auto read = Read("1234");
+  EXPECT_EQ(*IdentifyFile(path_), read->identity);
+  folder_.Put("pin", "1234");
+  EXPECT_NE(*IdentifyFile(path_), read->identity);
+}
+
+TEST_F(PinFileTest, ReplacesAndRemovesSmallFiles) {
+  const std::string path = (folder_.path() / "state.json").string();
+  EXPECT_EQ(*ReadSmallFile(path), "");
+  ASSERT_THAT(ReplaceFile(path, "one"), IsOk());
+  ASSERT_THAT(ReplaceFile(path, "two"), IsOk());
+  EXPECT_EQ(*ReadSmallFile(path), "two");
+  ASSERT_THAT(ReplaceFile(path, ""), IsOk());
+  EXPECT_EQ(*ReadSmallFile(path), "");
+  EXPECT_THAT(ReplaceFile(path + "/under/a/file", "x"), IsErr(base::Code::kUnavailable, "StateUnwritable"));
+}
+
+}  // namespace
+}  // namespace signet::token
