@@ -88,6 +88,7 @@ bool Chain::CheckLinks() {
     if (!starts && !continues) {
       why_ = fmt::format("the start is cut: the first record here is seq {} of type {}, not the first of a stream",
                          *seq, *type);
+      if (*type == kTypeSegment) why_ += "; give the segments before it, or their head with --after";
       return false;
     }
     position_.stream = *stream;

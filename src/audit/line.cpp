@@ -20,6 +20,7 @@ class Scanner {
   explicit Scanner(std::string_view text) : text_(text) {}
 
   bool Object(std::vector<Line::Member>& members) {
+    Space();
     if (!Eat('{')) return false;
     Space();
     if (Eat('}')) return AtEnd();
