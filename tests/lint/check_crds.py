@@ -1,0 +1,208 @@
+#!/usr/bin/python3
+"""Holds crds/ to what kubectl users and src/api expect.
+
+- every field is described, every list and string is bounded, names and columns are there;
+- every manifest in examples/ fits its schema and has no field the schema does not know;
+- the schemas decide the cases of tests/unit/api/cases.json as src/api does.
+Usage: check_crds.py [REPOSITORY]
+"""
+import copy
+import json
+import pathlib
+import sys
+
+import jsonschema
+import yaml
+
+LEAST = {
+    "SigningPolicy": {"key": {"uri": "pkcs11:object=a"}, "algorithms": ["ECDSAWithSHA256"]},
+    "SigningRequest": {"policyRef": {"name": "release"},
+                       "digest": "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
+}
+NAMES = {"SigningPolicy": ("sigpol", "Cluster"), "SigningRequest": ("sigreq", "Namespaced")}
+JUNCTORS = ("oneOf", "anyOf", "allOf", "not")
+# What the API server refuses in a structural schema.
+FORBIDDEN = ("$ref", "definitions", "dependencies", "deprecated", "discriminator", "id", "patternProperties", "readOnly",
+             "writeOnly", "uniqueItems", "propertyNames", "const")
+
+problems = []
+
+
+def problem(where, what):
+    problems.append(f"{where}: {what}")
+
+
+def check_description(schema, where):
+    text = schema.get("description", "")
+    if len(text) < 8 or not text.rstrip().endswith("."):
+        problem(where, "needs a description in sentences")
+
+
+def check_bounds(schema, where):
+    kind = schema.get("type")
+    if kind == "array" and "maxItems" not in schema:
+        problem(where, "a list needs maxItems (CEL's cost budget)")
+    if kind == "array" and "x-kubernetes-list-type" not in schema:
+        problem(where, "a list needs x-kubernetes-list-type")
+    if "additionalProperties" in schema and ("maxProperties" not in schema or "properties" in schema):
+        problem(where, "a map needs maxProperties and no properties")
+    bounded = "maxLength" in schema or "enum" in schema or schema.get("format") == "date-time"
+    if kind == "string" and not bounded:
+        problem(where, "a string needs maxLength or enum")
+    for word in FORBIDDEN:
+        if word in schema:
+            problem(where, f"{word} is not allowed in a structural schema")
+    for rule in schema.get("x-kubernetes-validations", []):
+        if not rule.get("rule") or not rule.get("message"):
+            problem(where, "a CEL rule needs a message")
+
+
+def check_junctor(schema, where):
+    """Under oneOf and its like a structural schema may only validate values, and only known fields."""
+    for word in ("type", "description", "default", "additionalProperties"):
+        if word in schema:
+            problem(where, f"{word} is not allowed under oneOf, anyOf, allOf, not")
+
+
+def check_schema(schema, where, top=False):
+    check_description(schema, where)
+    check_bounds(schema, where)
+    for name, child in schema.get("properties", {}).items():
+        if top and name == "metadata":
+            if set(child) != {"type"}:
+                problem(f"{where}.metadata", "may hold its type only")
+            continue
+        if top and name in ("apiVersion", "kind"):
+            check_description(child, f"{where}.{name}")
+            continue
+        check_schema(child, f"{where}.{name}")
+    for word in ("items", "additionalProperties"):
+        if word in schema:
+            check_schema(schema[word], f"{where}[]")
+    for word in JUNCTORS:
+        for branch in schema.get(word, []) if word != "not" else [schema["not"]] if "not" in schema else []:
+            check_junctor(branch, f"{where} {word}")
+
+
+def strict(schema):
+    """The JSON Schema that means what the API server checks, list types included; unknown fields are errors."""
+    if isinstance(schema, list):
+        return [strict(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    out = {key: strict(value) for key, value in schema.items() if key != "format"}
+    if schema.get("x-kubernetes-list-type") == "set":
+        out["uniqueItems"] = True
+    return out
+
+
+def unknown_fields(value, schema, where):
+    if isinstance(value, dict) and "properties" in schema:
+        for key, child in value.items():
+            path = f"{where}.{key}".lstrip(".")
+            if key in schema["properties"]:
+                yield from unknown_fields(child, schema["properties"][key], path)
+            else:
+                yield path
+    elif isinstance(value, list) and "items" in schema:
+        for item in value:
+            yield from unknown_fields(item, schema["items"], where + "[]")
+
+
+def put(target, pointer, value):
+    *parents, last = pointer.strip("/").split("/")
+    for step in parents:
+        target = target[int(step) if isinstance(target, list) else step]
+    target[last] = value
+
+
+def build(case):
+    made = {"apiVersion": "signet.dev/v1alpha1", "kind": case["kind"], "metadata": {"name": "a"},
+            "spec": copy.deepcopy(LEAST[case["kind"]])}
+    for pointer in case.get("unset", []):
+        *parents, last = pointer.strip("/").split("/")
+        target = made
+        for step in parents:
+            target = target[step]
+        del target[last]
+    for pointer, value in case.get("set", {}).items():
+        put(made, pointer, copy.deepcopy(value))
+    for pointer, (text, times) in case.get("repeat", {}).items():
+        put(made, pointer, text * times)
+    for pointer, (item, times) in case.get("fill", {}).items():
+        put(made, pointer, [copy.deepcopy(item) for _ in range(times)])
+    return made
+
+
+def check_cases(path, validators):
+    cases = json.loads(path.read_text())
+    for case in cases:
+        accepted = validators[case["kind"]].is_valid(build(case))
+        beyond = case.get("cel") or case.get("code_only")  # no plain schema can say it
+        if "valid" in case and not accepted:
+            error = jsonschema.exceptions.best_match(validators[case["kind"]].iter_errors(build(case)))
+            problem(path.name, f"\"{case['what']}\" is valid in src/api, the CRD refuses it: {error.message[:200]}")
+        if "valid" not in case and accepted and not beyond:
+            problem(path.name, f"\"{case['what']}\" is refused by src/api, the CRD accepts it")
+        if "valid" not in case and not accepted and case.get("cel"):
+            problem(path.name, f"\"{case['what']}\" is marked cel, but the plain schema refuses it already")
+    return len(cases)
+
+
+def check_definition(path):
+    crd = yaml.safe_load(path.read_text())
+    names = crd["spec"]["names"]
+    kind = names["kind"]
+    if kind not in NAMES:
+        problem(path.name, f"kind {kind} is unknown to this check: add its least object")
+        return kind, None, None
+    if crd["metadata"]["name"] != f"{names['plural']}.{crd['spec']['group']}" or path.name != crd["metadata"]["name"] + ".yaml":
+        problem(path.name, "metadata.name and the file are named PLURAL.GROUP")
+    if (names.get("shortNames"), crd["spec"]["scope"]) != ([NAMES[kind][0]], NAMES[kind][1]):
+        problem(path.name, f"short name and scope must be {NAMES[kind]}")
+    if names.get("categories") != ["signet"]:
+        problem(path.name, "categories must be [signet]")
+    version = crd["spec"]["versions"][0]
+    if "status" not in version.get("subresources", {}):
+        problem(path.name, "the status subresource is missing")
+    columns = [column["name"] for column in version["additionalPrinterColumns"]]
+    for column in ("Ready", "Reason", "Age"):
+        if column not in columns:
+            problem(path.name, f"the printer column {column} is missing")
+    schema = version["schema"]["openAPIV3Schema"]
+    check_schema(schema, kind, top=True)
+    return kind, schema, jsonschema.Draft7Validator(strict(schema))
+
+
+def main():
+    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()
+    schemas, validators = {}, {}
+    for path in sorted((root / "crds").glob("*.yaml")):
+        kind, schema, validator = check_definition(path)
+        if schema is not None:
+            schemas[kind], validators[kind] = schema, validator
+    samples = 0
+    for path in sorted((root / "examples").rglob("*.yaml")):
+        for document in yaml.safe_load_all(path.read_text()):
+            kind = (document or {}).get("kind")
+            if kind not in validators:
+                continue
+            samples += 1
+            where = path.relative_to(root)
+            for error in validators[kind].iter_errors(document):
+                problem(where, f"{'.'.join(map(str, error.absolute_path))}: {error.message[:200]}")
+            for field in unknown_fields(document, schemas[kind], ""):
+                problem(where, f"{field}: unknown field")
+    if set(validators) != set(NAMES):
+        problem("crds", f"expected {sorted(NAMES)}, found {sorted(validators)}")
+    cases = check_cases(root / "tests/unit/api/cases.json", validators) if set(validators) == set(NAMES) else 0
+    if samples < 6:
+        problem("examples", f"only {samples} samples found")
+    for line in problems:
+        print(line)
+    print(f"{len(validators)} CRDs, {samples} samples, {cases} cases, {len(problems)} problems")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
