@@ -132,6 +132,7 @@ TEST_F(InformerTest, SaysWhenTheStoreLastProvedItCurrent) {
   ASSERT_TRUE(confirmations.WaitUntil([](int count) { return count == 2; }));
   EXPECT_EQ(informer_.LastConfirmed(), clock_.Steady());
   EXPECT_TRUE(seen_.Get().empty());
+  informer_.Stop();  // before `confirmations` goes
 }
 
 TEST_F(InformerTest, StopsWhileTheStoreFails) {
