@@ -45,6 +45,7 @@ TokenInfo Translate(SlotId slot, const CK_TOKEN_INFO& raw) {
   token.initialised = (raw.flags & CKF_TOKEN_INITIALIZED) != 0;
   token.login_required = (raw.flags & CKF_LOGIN_REQUIRED) != 0;
   token.user_pin_initialised = (raw.flags & CKF_USER_PIN_INITIALIZED) != 0;
+  token.pin_count_low = (raw.flags & CKF_USER_PIN_COUNT_LOW) != 0;
   token.pin_final_try = (raw.flags & CKF_USER_PIN_FINAL_TRY) != 0;
   token.pin_locked = (raw.flags & CKF_USER_PIN_LOCKED) != 0;
   token.pin_pad = (raw.flags & CKF_PROTECTED_AUTHENTICATION_PATH) != 0;

@@ -30,6 +30,7 @@ struct TokenInfo {
   bool initialised = false;
   bool login_required = true;
   bool user_pin_initialised = false;
+  bool pin_count_low = false;  ///< a wrong PIN was entered since the last right one
   bool pin_final_try = false;
   bool pin_locked = false;
   bool pin_pad = false;  ///< the PIN is entered at the token itself

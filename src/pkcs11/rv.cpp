@@ -101,6 +101,8 @@ base::Error FromRv(Rv rv, std::string_view function) {
           {kNativeSource, static_cast<std::int64_t>(rv)}};
 }
 
+base::Error TokenGone() { return FromRv(CKR_TOKEN_NOT_PRESENT, "FindObjects"); }
+
 Consequence ConsequenceOf(const base::Error& error) {
   if (error.native.source != kNativeSource) return Consequence::kFinal;
   return RowOf(static_cast<Rv>(error.native.number)).consequence;

@@ -39,6 +39,8 @@ const RvRow& RowOf(Rv rv);
 std::string NameOf(Rv rv);
 /// The error of a failed call; `function` is its name without prefix, as in "Login".
 base::Error FromRv(Rv rv, std::string_view function);
+/// What a call to an absent token answers: for losses that the module itself did not notice.
+base::Error TokenGone();
 /// The consequence of an error made by FromRv; kFinal for any other.
 Consequence ConsequenceOf(const base::Error& error);
 /// True when `error` came from FromRv with a value that says that nothing was begun.

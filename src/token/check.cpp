@@ -159,8 +159,8 @@ class Checker {
       list += list.empty() ? "" : ", ";
       list += encoding::Info(algorithm).name;
     }
-    Add(!list.empty(), "mechanism",
-        name + ": " + (list.empty() ? "the token offers no mechanism for this key" : std::move(list)));
+    if (list.empty()) return Add(false, "mechanism", name + ": the token offers no mechanism for this key");
+    Add(true, "mechanism", name + ": " + list);
   }
 
   const CheckOptions& options_;

@@ -10,8 +10,9 @@
 namespace signet::token {
 namespace {
 
-constexpr std::array<std::string_view, 3> kStates = {"trying", "refused", "accepted"};
+constexpr std::array<std::string_view, 4> kStates = {"trying", "refused", "accepted", "unclear"};
 constexpr std::uint32_t kUnresolvedLimit = 2;
+constexpr std::uint32_t kUnclearLimit = 5;
 
 base::Error NotARecord() {
   return base::MakeError(base::Code::kFailedPrecondition, "StateUnwritable",
@@ -58,13 +59,14 @@ base::Result<PinRecord> ParsePinRecord(const std::string& text) {
   }
 }
 
-LoginOutcome ClassifyLogin(const base::Status& login, bool known_good) {
+LoginOutcome ClassifyLogin(const base::Status& login, bool known_good, bool counted) {
   if (login) return LoginOutcome::kAccepted;
   const auto& error = login.error();
   if (error.native.source != pkcs11::kNativeSource) return LoginOutcome::kRefused;
   const auto& row = pkcs11::RowOf(static_cast<pkcs11::Rv>(error.native.number));
   if (row.name.empty() || row.consequence == pkcs11::Consequence::kPinStop) return LoginOutcome::kRefused;
-  return row.not_begun || known_good ? LoginOutcome::kUncounted : LoginOutcome::kRefused;
+  if (row.not_begun || known_good) return LoginOutcome::kUncounted;
+  return counted ? LoginOutcome::kRefused : LoginOutcome::kUnclear;
 }
 
 bool PinGuard::MayTry(const FileIdentity& file, const std::string& serial, bool equals_refused) {
@@ -78,6 +80,8 @@ bool PinGuard::MayTry(const FileIdentity& file, const std::string& serial, bool 
       return true;
     case PinRecord::State::kRefused:
       return false;
+    case PinRecord::State::kUnclear:
+      return record_->unresolved < kUnclearLimit;
     case PinRecord::State::kTrying:
       break;
   }
@@ -92,6 +96,8 @@ PinGuard::Attempt PinGuard::Begin(const FileIdentity& file, const std::string& s
                     same ? record_->unresolved + 1 : 1};
   attempt.accepted = {PinRecord::State::kAccepted, file, serial, true, 0};
   attempt.refused = {PinRecord::State::kRefused, file, serial, false, 0};
+  attempt.unclear = attempt.trying;
+  attempt.unclear.state = PinRecord::State::kUnclear;
   record_ = attempt.trying;
   return attempt;
 }
@@ -103,6 +109,9 @@ void PinGuard::End(const Attempt& attempt, LoginOutcome outcome) {
       break;
     case LoginOutcome::kRefused:
       record_ = attempt.refused;
+      break;
+    case LoginOutcome::kUnclear:
+      record_ = attempt.unclear;
       break;
     case LoginOutcome::kUncounted:
       record_ = attempt.uncounted;

@@ -19,7 +19,7 @@
 namespace signet::token {
 
 struct PinRecord {
-  enum class State : std::uint8_t { kTrying, kRefused, kAccepted };
+  enum class State : std::uint8_t { kTrying, kRefused, kAccepted, kUnclear };
   State state = State::kTrying;
   FileIdentity file;
   std::string serial;            ///< of the token
@@ -34,11 +34,13 @@ base::Result<PinRecord> ParsePinRecord(const std::string& text);
 enum class LoginOutcome : std::uint8_t {
   kAccepted,
   kRefused,    ///< do not try this PIN again
+  kUnclear,    ///< a trouble of the device, while no PIN was counted: may be tried a few times
   kUncounted,  ///< the token did not look at the PIN: may be tried again after a while
 };
-/// What a login's result says about the PIN. An unknown error counts as a refusal; a known trouble of
-/// the device does not, if the PIN was good before.
-LoginOutcome ClassifyLogin(const base::Status& login, bool known_good);
+/// What a login's result says about the PIN. An unknown error counts as a refusal. A known trouble of
+/// the device does not if the PIN was good before, and leaves a new PIN unclear if the token has not
+/// counted a wrong one (`counted`: its flag for that is set, or cannot be read).
+LoginOutcome ClassifyLogin(const base::Status& login, bool known_good, bool counted);
 
 class PinGuard {
  public:
@@ -52,7 +54,7 @@ class PinGuard {
 
   /// The records of an attempt that begins: what to have on disk before it and after each end.
   struct Attempt {
-    PinRecord trying, accepted, refused;
+    PinRecord trying, accepted, refused, unclear;
     std::optional<PinRecord> uncounted;
   };
   [[nodiscard]] Attempt Begin(const FileIdentity& file, const std::string& serial);

@@ -84,11 +84,11 @@ void WorkerPool::OnPinRead(std::size_t index, base::ByteView body) {
   } else if (!read.read) {
     BlockLogin("PinFileUnreadable", base::Describe(read.trouble), true, 0ms);
   } else if (!guard_.MayTry(read.file, read.token.serial, read.equals_refused)) {
-    const bool unknown_end = guard_.record() && guard_.record()->state == PinRecord::State::kTrying;
-    BlockRefused(
-        index, fmt::format("{}: put the right PIN into {}; it is not tried again until the file changes",
-                           unknown_end ? "a login with this PIN ended without an answer" : "the token refused this PIN",
-                           options_.pin_file));
+    const bool unknown_end = guard_.record() && guard_.record()->state != PinRecord::State::kRefused;
+    BlockRefused(index, fmt::format("{}: put the right PIN into {}; it is not tried again until the file changes",
+                                    unknown_end ? "logins with this PIN ended without a clear answer"
+                                                : "the token refused this PIN",
+                                    options_.pin_file));
     // A PIN whose fate is unknown may be the right one: writing it to the file again is leave to try it.
     forget(unknown_end ? kForget : kKeepAsRefused, guard_.record() ? FormatPinRecord(*guard_.record()) : "");
     return UpdateState();
@@ -99,6 +99,7 @@ void WorkerPool::OnPinRead(std::size_t index, base::ByteView body) {
     FrameWriter order;
     Write(order, LoginMessage{attempt_->trying.known_good, FormatPinRecord(attempt_->trying),
                               FormatPinRecord(attempt_->accepted), FormatPinRecord(attempt_->refused),
+                              FormatPinRecord(attempt_->unclear),
                               attempt_->uncounted ? FormatPinRecord(*attempt_->uncounted) : ""});
     if (!workers_[index].process->Send(header, order.bytes())) {
       guard_.End(*attempt_, LoginOutcome::kUncounted);  // it never went out
@@ -129,6 +130,7 @@ void WorkerPool::OnLoginResult(std::size_t index, base::ByteView body) {
     case LoginOutcome::kAccepted:
       block_.reset();
       break;
+    case LoginOutcome::kUnclear:
     case LoginOutcome::kUncounted:
       block_.reset();
       login_not_before_ = clock_.Steady() + kWatchInterval;

@@ -13,6 +13,7 @@ using pkcs11::Consequence;
 constexpr int kMaxStrikes = 3;
 constexpr KeyRef kMaxKeys = 1u << 20;
 constexpr std::size_t kIdSize = 16;
+constexpr int kReopenAttempts = 4;  // others may be starting on the same SoftHSM folder
 
 pkcs11::KeyQuery QueryOf(const encoding::Pkcs11Uri& uri) { return {uri.object, uri.id}; }
 
@@ -123,7 +124,7 @@ TokenSession::Health TokenSession::Heal(Consequence consequence) {
   }
   strikes_ = 0;
   obs::Warn("the token is opened again", {{"token", token_.label}});
-  if (!Open(1)) return Health::kDown;
+  if (!Open(kReopenAttempts)) return Health::kDown;
   return health_;
 }
 
@@ -136,11 +137,18 @@ void TokenSession::DefineKey(KeyRef ref, KeyIdentity identity) {
   key.defined = true;
 }
 
+base::Result<pkcs11::KeyRecord> TokenSession::FindLive(const pkcs11::KeyQuery& query) const {
+  auto found = session_->FindKey(query);
+  // A token whose storage is gone can look like an empty one; "no such key" must not be said of it.
+  if (!found && found.error().code == base::Code::kNotFound && !Alive()) return pkcs11::TokenGone();
+  return found;
+}
+
 base::Status TokenSession::Resolve(CachedKey& key) {
   pkcs11::KeyQuery query;
   if (!key.identity.id.empty()) query.id = key.identity.id;
   query.label = key.identity.label;
-  TRY(const pkcs11::KeyRecord record, session_->FindKey(query));
+  TRY(const pkcs11::KeyRecord record, FindLive(query));
   if (record.public_key.der() != key.identity.spki) {
     return base::MakeError(base::Code::kFailedPrecondition, "KeyChanged",
                            "another key has taken the place of the key " + key.identity.label);
@@ -178,7 +186,7 @@ base::Result<pkcs11::KeyRecord> TokenSession::Find(const encoding::Pkcs11Uri& ur
   if (uri.type && *uri.type != "private") {
     return base::MakeError(base::Code::kNotFound, "KeyNotFound", "the URI names no private key: leave its type out");
   }
-  auto found = session_->FindKey(QueryOf(uri));
+  auto found = FindLive(QueryOf(uri));
   if (found) strikes_ = 0;
   return found;
 }
@@ -193,6 +201,7 @@ base::Result<pkcs11::KeyRecord> TokenSession::Generate(const encoding::Pkcs11Uri
   if (!existing.empty()) {
     return base::MakeError(base::Code::kAlreadyExists, "KeyExists", "a key with this name is in the token already");
   }
+  if (!Alive()) return pkcs11::TokenGone();
   const base::Bytes id = uri.id && !uri.id->empty() ? *uri.id : crypto::RandomBytes(kIdSize);
   {
     TRY(auto writer, pkcs11::Session::Open(module_, token_.slot, pkcs11::Session::Mode::kReadWrite));

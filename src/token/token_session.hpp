@@ -82,6 +82,7 @@ class TokenSession {
 
   base::Status OpenSessions();
   base::Status Resolve(CachedKey& key);
+  [[nodiscard]] base::Result<pkcs11::KeyRecord> FindLive(const pkcs11::KeyQuery& query) const;
   void ForgetHandles(bool forget_history) noexcept;
 
   std::string module_path_;

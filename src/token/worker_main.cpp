@@ -61,6 +61,7 @@ class Worker {
   void Configure(FrameReader reader);
   void ReadPin();
   void Login(FrameReader reader);
+  bool WrongPinCounted();
   void RefusePin(const FrameHeader& header, FrameReader reader);
   void Sign(const FrameHeader& header, base::ByteView input);
   void FindOrGenerate(const FrameHeader& header, FrameReader reader);
@@ -234,6 +235,16 @@ void Worker::RefusePin(const FrameHeader& header, FrameReader reader) {
   }
 }
 
+/// The token's own word on whether a wrong PIN was entered. Silence counts as yes.
+bool Worker::WrongPinCounted() {
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    const auto token = token_->Refresh();
+    if (token) return token->pin_count_low || token->pin_final_try || token->pin_locked;
+    if (token_->Heal(Consequence::kReinitialise) == Health::kDown) continue;
+  }
+  return true;
+}
+
 void Worker::Login(FrameReader reader) {
   const LoginMessage order = ReadLogin(reader);
   const bool remember = !configuration_.state_file.empty();
@@ -247,17 +258,19 @@ void Worker::Login(FrameReader reader) {
   } else {
     const base::Status login = token_->Login(pin_.Reveal());
     result.tried = true;
-    result.outcome = ClassifyLogin(login, order.known_good);
+    result.outcome = ClassifyLogin(login, order.known_good, !login && WrongPinCounted());
     if (!login) result.trouble = login.error();
     const std::string& text = result.outcome == LoginOutcome::kAccepted  ? order.accepted
                               : result.outcome == LoginOutcome::kRefused ? order.refused
+                              : result.outcome == LoginOutcome::kUnclear ? order.unclear
                                                                          : order.uncounted;
     if (auto noted = remember ? ReplaceFile(configuration_.state_file, text) : base::Status(); !noted) {
       obs::Warn("the PIN state file cannot be written", {{"error", base::Describe(noted.error())}});
     }
     if (result.outcome == LoginOutcome::kRefused) refused_pin_ = std::move(pin_);
     if (result.outcome == LoginOutcome::kAccepted) refused_pin_.Wipe();
-    if (result.outcome == LoginOutcome::kUncounted) token_->Heal(pkcs11::ConsequenceOf(result.trouble));
+    const bool no_verdict = result.outcome == LoginOutcome::kUnclear || result.outcome == LoginOutcome::kUncounted;
+    if (no_verdict) token_->Heal(pkcs11::ConsequenceOf(result.trouble));
   }
   pin_.Wipe();
   FrameWriter body;

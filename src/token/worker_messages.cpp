@@ -6,7 +6,7 @@ namespace {
 void WriteToken(FrameWriter& writer, const pkcs11::TokenInfo& token) {
   writer.U64(token.slot).Text(token.label).Text(token.manufacturer).Text(token.model).Text(token.serial);
   writer.Bool(token.initialised).Bool(token.login_required).Bool(token.user_pin_initialised);
-  writer.Bool(token.pin_final_try).Bool(token.pin_locked).Bool(token.pin_pad);
+  writer.Bool(token.pin_count_low).Bool(token.pin_final_try).Bool(token.pin_locked).Bool(token.pin_pad);
 }
 
 pkcs11::TokenInfo ReadToken(FrameReader& reader) {
@@ -19,6 +19,7 @@ pkcs11::TokenInfo ReadToken(FrameReader& reader) {
   token.initialised = reader.Bool();
   token.login_required = reader.Bool();
   token.user_pin_initialised = reader.Bool();
+  token.pin_count_low = reader.Bool();
   token.pin_final_try = reader.Bool();
   token.pin_locked = reader.Bool();
   token.pin_pad = reader.Bool();
@@ -86,7 +87,7 @@ PinReadMessage ReadPinRead(FrameReader& reader) {
 
 void Write(FrameWriter& writer, const LoginMessage& message) {
   writer.Bool(message.known_good).Text(message.trying).Text(message.accepted);
-  writer.Text(message.refused).Text(message.uncounted);
+  writer.Text(message.refused).Text(message.unclear).Text(message.uncounted);
 }
 
 LoginMessage ReadLogin(FrameReader& reader) {
@@ -95,6 +96,7 @@ LoginMessage ReadLogin(FrameReader& reader) {
   message.trying = reader.Text();
   message.accepted = reader.Text();
   message.refused = reader.Text();
+  message.unclear = reader.Text();
   message.uncounted = reader.Text();
   return message;
 }

@@ -40,7 +40,7 @@ PinReadMessage ReadPinRead(FrameReader& reader);
 /// The texts for the state file around a login; used only when there is one.
 struct LoginMessage {
   bool known_good = false;
-  std::string trying, accepted, refused, uncounted;
+  std::string trying, accepted, refused, unclear, uncounted;
 };
 void Write(FrameWriter& writer, const LoginMessage& message);
 LoginMessage ReadLogin(FrameReader& reader);

@@ -205,7 +205,8 @@ HsmState WorkerPool::ComputeState() const {
     state.reason = trouble_.reason;
     state.message = base::Describe(trouble_);
     const bool unnamed = state.reason == "TokenNotFound" && !options_.uri;
-    state.fatal_configuration = !ever_ready_ && (unnamed || state.reason == "TokenAmbiguous");
+    const bool never_seen = token_.serial.empty() && token_.label.empty();
+    state.fatal_configuration = never_seen && (unnamed || state.reason == "TokenAmbiguous");
   } else {
     state.reason = "Starting";
     state.message = "the HSM's workers are starting";

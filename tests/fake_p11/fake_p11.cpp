@@ -7,7 +7,7 @@
 //   pin=TEXT            the right PIN
 //   tokens=N            tokens with labels fake1, fake2, ...        keys=N     pairs with the same label and id
 //   absent=1            no token in any slot                        no_ecdsa=1 no ECDSA mechanism
-//   final_try=1 locked=1 no_pin=1                                   token flags
+//   final_try=1 locked=1 no_pin=1 count_low=1                       token flags
 //   login_rv=RV         answer of C_Login                           init_rv=RV answer of C_Initialize
 //   login=hang|crash    instead of an answer
 //   sign_rv=N:RV        the Nth C_Sign (of all processes) answers RV; N may be *; several by comma
@@ -234,6 +234,7 @@ CK_RV GetTokenInfo(CK_SLOT_ID slot, CK_TOKEN_INFO* info) {
   Pad(info->serialNumber, "000" + std::to_string(slot));
   info->flags = CKF_TOKEN_INITIALIZED | CKF_LOGIN_REQUIRED;
   if (!On(call.config, "no_pin")) info->flags |= CKF_USER_PIN_INITIALIZED;
+  if (On(call.config, "count_low")) info->flags |= CKF_USER_PIN_COUNT_LOW;
   if (On(call.config, "final_try")) info->flags |= CKF_USER_PIN_FINAL_TRY;
   if (On(call.config, "locked")) info->flags |= CKF_USER_PIN_LOCKED;
   return CKR_OK;

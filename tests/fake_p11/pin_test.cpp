@@ -178,6 +178,25 @@ TEST_F(PinTest, TakesAnUnknownAnswerAsARefusal) {
   EXPECT_EQ(Logins(), 1);
 }
 
+TEST_F(PinTest, RepeatsALoginThatFailedForAnotherReasonAFewTimes) {
+  fake_.Set("login_rv", "0x5");  // GENERAL_ERROR, and the token has counted no wrong PIN
+  Start(fake_.state_dir());
+  ASSERT_TRUE(Reason("PinRefused"));
+  EXPECT_EQ(Logins(), 5);
+  fake_.folder().Write("calls", "");
+  Start(fake_.state_dir());
+  ASSERT_TRUE(Reason("PinRefused"));
+  EXPECT_EQ(Logins(), 0);
+}
+
+TEST_F(PinTest, DoesNotRepeatALoginWhenTheTokenHasCountedAWrongPin) {
+  fake_.Set("login_rv", "0x5");
+  fake_.Set("count_low", "1");
+  Start("");
+  ASSERT_TRUE(Reason("PinRefused"));
+  EXPECT_EQ(Logins(), 1);
+}
+
 TEST_F(PinTest, RepeatsALoginThatTheTokenDidNotLookAt) {
   fake_.Set("login_rv", "0xb1");  // SESSION_COUNT
   Start("");

@@ -99,22 +99,37 @@ TEST(PinGuardTest, RefusesADamagedRecord) {
 struct Answer {
   pkcs11::Rv rv;
   bool known_good;
+  bool counted;
   LoginOutcome outcome;
 };
 class LoginAnswerTest : public ::testing::TestWithParam<Answer> {};
 
 TEST_P(LoginAnswerTest, IsClassified) {
   const base::Status login = pkcs11::FromRv(GetParam().rv, "Login");
-  EXPECT_EQ(ClassifyLogin(login, GetParam().known_good), GetParam().outcome);
+  EXPECT_EQ(ClassifyLogin(login, GetParam().known_good, GetParam().counted), GetParam().outcome);
 }
 INSTANTIATE_TEST_SUITE_P(All, LoginAnswerTest,
-                         ::testing::Values(Answer{0xa0, true, LoginOutcome::kRefused},        // PIN_INCORRECT
-                                           Answer{0xa4, true, LoginOutcome::kRefused},        // PIN_LOCKED
-                                           Answer{0x80000001, true, LoginOutcome::kRefused},  // unlisted
-                                           Answer{0xe0, false, LoginOutcome::kUncounted},     // TOKEN_NOT_PRESENT
-                                           Answer{0xb1, false, LoginOutcome::kUncounted},     // SESSION_COUNT
-                                           Answer{0x30, false, LoginOutcome::kRefused},       // DEVICE_ERROR
-                                           Answer{0x30, true, LoginOutcome::kUncounted}));
+                         ::testing::Values(Answer{0xa0, true, false, LoginOutcome::kRefused},        // PIN_INCORRECT
+                                           Answer{0xa4, true, false, LoginOutcome::kRefused},        // PIN_LOCKED
+                                           Answer{0x80000001, true, false, LoginOutcome::kRefused},  // unlisted
+                                           Answer{0x80000001, false, false, LoginOutcome::kRefused},
+                                           Answer{0xe0, false, true, LoginOutcome::kUncounted},  // TOKEN_NOT_PRESENT
+                                           Answer{0xb1, false, true, LoginOutcome::kUncounted},  // SESSION_COUNT
+                                           Answer{0x30, false, true, LoginOutcome::kRefused},    // DEVICE_ERROR
+                                           Answer{0x30, false, false, LoginOutcome::kUnclear},
+                                           Answer{0x30, true, true, LoginOutcome::kUncounted}));
+
+TEST(PinGuardTest, BoundsAttemptsThatStayUnclear) {
+  PinGuard guard(std::nullopt);
+  int attempts = 0;
+  while (guard.MayTry(kFile, kSerial, false) && attempts < 100) {
+    const auto attempt = guard.Begin(kFile, kSerial);
+    guard.End(attempt, LoginOutcome::kUnclear);
+    guard = Restarted(attempt.unclear);
+    ++attempts;
+  }
+  EXPECT_EQ(attempts, 5);
+}
 
 }  // namespace
 }  // namespace signet::token
