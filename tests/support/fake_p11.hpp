@@ -1,8 +1,6 @@
 // tests/support/fake_p11.hpp - the misbehaving module of one test: its configuration, key and call counts.
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <cstdlib>
 #include <fstream>
 #include <map>

@@ -3,8 +3,6 @@
 // Sets SOFTHSM2_CONF for this process and its children; one SoftHsm at a time per process.
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <cstdlib>
 #include <filesystem>
 #include <stdexcept>
