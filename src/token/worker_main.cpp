@@ -378,9 +378,20 @@ void Worker::SetTimeout(std::chrono::milliseconds timeout) {
   ::setsockopt(kWorkerSocket, SOL_SOCKET, SO_RCVTIMEO, &value, sizeof(value));
 }
 
+constexpr unsigned kOrphanSeconds = 20;
+
+/// A worker whose parent died ends at the end of its socket, once the call in work is over. Killing it
+/// there and then could cut a write of the module in two: SoftHSM rewrites the token's own file at each
+/// login, and half of it is no token any more. A call that never ends is cut after kOrphanSeconds.
+void OnOrphaned(int /*signal*/) { ::alarm(kOrphanSeconds); }
+
 /// The PIN passes through this memory: no core file, no debugger of the same user.
 void Harden() {
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  struct sigaction orphaned {};
+  orphaned.sa_handler = OnOrphaned;
+  orphaned.sa_flags = SA_RESTART;
+  ::sigaction(SIGTERM, &orphaned, nullptr);
+  ::prctl(PR_SET_PDEATHSIG, SIGTERM);
   ::prctl(PR_SET_NAME, "hsm-worker");
   const rlimit none{0, 0};
   ::setrlimit(RLIMIT_CORE, &none);

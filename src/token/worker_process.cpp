@@ -70,7 +70,7 @@ class SpawnPlan {
 
 Reaper::~Reaper() {
   reactor_.Cancel(timer_);
-  for (int round = 0; round < 100 && !pids_.empty(); ++round) {
+  for (int round = 0; round < 500 && !pids_.empty(); ++round) {
     std::erase_if(pids_, Collected);
     if (!pids_.empty()) std::this_thread::sleep_for(10ms);
   }
