@@ -55,9 +55,11 @@ void AppendChecks(const std::vector<Check>& checks, std::string& out) {
     out += R"({"name":)";
     encoding::AppendJsonString(out, check.name);
     out += check.ok ? R"(,"ok":true)" : R"(,"ok":false)";
-    if (!check.ok) {
+    if (!check.reason.empty()) {
       out += R"(,"reason":)";
       encoding::AppendJsonString(out, check.reason);
+    }
+    if (!check.message.empty()) {
       out += R"(,"message":)";
       encoding::AppendJsonString(out, check.message);
     }

@@ -19,7 +19,7 @@ namespace signet::frontend {
 struct Check {
   std::string name;  ///< "hsm", "audit", "policies", "keys"
   bool ok = false;
-  std::string reason;   ///< CamelCase when not ok
+  std::string reason;   ///< CamelCase when not ok (or a warning)
   std::string message;  ///< what to do
 };
 using Readiness = std::function<std::vector<Check>()>;

@@ -62,8 +62,10 @@ Connection::Connection(std::shared_ptr<Hub> hub, Socket socket, std::optional<id
 void Connection::Start() {
   const auto& uids = hub_->options.allowed_uids;
   if (!uids.empty() && (!peer_ || std::find(uids.begin(), uids.end(), peer_->uid) == uids.end())) {
-    obs::Warn("refused a connection: its user is not on the list",
-              {{"uid", peer_ ? peer_->uid : 0U}, {"pid", peer_ ? peer_->pid : 0}});
+    if (hub_->MayWarn()) {
+      obs::Warn("refused a connection: its user is not on the list",
+                {{"uid", peer_ ? peer_->uid : 0U}, {"pid", peer_ ? peer_->pid : 0}});
+    }
     RefuseWith(403, "NotAllowed", "this user may not use the socket: run as one of the users it is configured for");
     return;
   }

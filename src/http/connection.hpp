@@ -34,6 +34,8 @@ class Hub : public std::enable_shared_from_this<Hub> {
   void CloseAll();
   /// Makes sure that the connection is looked at when `deadline` has come.
   void WakeAt(base::SteadyPoint deadline);
+  /// True at most once in 10 s: what any client can cause must not fill the log.
+  bool MayWarn();
   /// "Date: ..." line, made once a second.
   const std::string& DateLine();
 
@@ -50,6 +52,7 @@ class Hub : public std::enable_shared_from_this<Hub> {
   std::function<void()> drained_;
   base::Reactor::Id timer_ = 0;
   base::SteadyPoint wake_at_ = base::SteadyPoint::max();
+  std::optional<base::SteadyPoint> warned_at_;
   std::string date_line_;
   std::int64_t date_second_ = -1;
 };

@@ -24,6 +24,7 @@ using base::MakeError;
 
 constexpr int kAcceptsPerTurn = 64;  // then other handlers have their turn
 constexpr std::chrono::milliseconds kAcceptPause{100};
+constexpr std::chrono::seconds kWarnEvery{10};
 
 }  // namespace
 
@@ -95,6 +96,13 @@ void Hub::Sweep() {
   WakeAt(next);
 }
 
+bool Hub::MayWarn() {
+  const base::SteadyPoint now = base::SystemClock().Steady();
+  if (warned_at_ && now - *warned_at_ < kWarnEvery) return false;
+  warned_at_ = now;
+  return true;
+}
+
 const std::string& Hub::DateLine() {
   const auto second = std::chrono::floor<std::chrono::seconds>(base::SystemClock().Now()).time_since_epoch().count();
   if (second != date_second_) {
@@ -160,7 +168,7 @@ class ServerImpl final : public Server {
 
   /// Out of descriptors or memory: the connection stays in the queue, and asking at once again would spin.
   void Pause() {
-    obs::Warn("cannot accept connections for now", {{"error", std::strerror(errno)}});
+    if (hub_->MayWarn()) obs::Warn("cannot accept connections for now", {{"error", std::strerror(errno)}});
     if (watch_ != 0) hub_->reactor.Unwatch(std::exchange(watch_, 0));
     hub_->reactor.Cancel(pause_);
     pause_ = hub_->reactor.After(kAcceptPause, [this] { Watch(); });
