@@ -25,3 +25,6 @@ if(SIGNET_SANITIZE)
   add_compile_options(-fsanitize=${SIGNET_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${SIGNET_SANITIZE})
 endif()
+if(SIGNET_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link) # coverage of our own code is what libFuzzer steers by
+endif()
