@@ -64,6 +64,7 @@ struct HsmVerdict {
 HsmVerdict Judge(const base::Error& error) {
   switch (error.code) {
     case Code::kUnavailable:
+    case Code::kNotFound:  // a key that is not there now (its token was taken away) has signed nothing
       return {audit::Result::kFailed, "HSMUnavailable",
               No(Code::kUnavailable, "HSMUnavailable", "the HSM did not sign: " + error.message, kSoon)};
     case Code::kResourceExhausted:
