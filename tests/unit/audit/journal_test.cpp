@@ -4,7 +4,7 @@
 
 #include <fstream>
 
-#include "fixture.hpp"
+#include "support/journal_fixture.hpp"
 
 namespace signet::testing {
 namespace {

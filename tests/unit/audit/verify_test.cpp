@@ -4,7 +4,7 @@
 
 #include "audit/chain.hpp"
 #include "audit/line.hpp"
-#include "fixture.hpp"
+#include "support/journal_fixture.hpp"
 
 namespace signet::testing {
 namespace {

@@ -1,4 +1,4 @@
-// tests/unit/audit/fixture.hpp - a journal in a folder of its own, and a file system that fails on demand.
+// tests/support/journal_fixture.hpp - a journal in a folder of its own, and a file system that fails on demand.
 #pragma once
 
 #include <gtest/gtest.h>
