@@ -48,10 +48,12 @@ class Forwarder {
 
   [[nodiscard]] const std::string& url() const { return url_; }
   [[nodiscard]] int accepted() const { return accepted_; }
-  /// Breaks every connection; new ones are still taken.
+  /// Resets every connection, as the end of a server does; new ones are still taken.
   void CutAll() {
     const std::lock_guard lock(mutex_);
-    for (const int fd : sockets_) ::shutdown(fd, SHUT_RDWR);
+    sockaddr nobody{};
+    nobody.sa_family = AF_UNSPEC;
+    for (const int fd : sockets_) ::connect(fd, &nobody, sizeof nobody);
   }
 
  private:

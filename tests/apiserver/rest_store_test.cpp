@@ -286,13 +286,14 @@ TEST_F(RestStoreTest, FollowsARotatedTokenFile) {
 }
 
 TEST_F(RestStoreTest, RepeatsRequestsWhosePooledConnectionsBroke) {
+  const std::string name = Meta(MakeWidget(), "name");
   auto config = AdminConfig();
   Forwarder relay("127.0.0.1", config.server);
   config.server = relay.url();
   const auto relayed = OpenStore({}, std::move(config));
   std::atomic<int> failed{0};
   for (int round = 0; round < 5; ++round) {
-    InParallel(8, 16, [&](int) { failed += relayed->ListAll(kWidgets).has_value() ? 0 : 1; });
+    InParallel(8, 16, [&](int) { failed += relayed->Get(kWidgets, "default", name).has_value() ? 0 : 1; });
     relay.CutAll();
   }
   EXPECT_EQ(failed, 0);
