@@ -73,10 +73,9 @@ Result<TimePoint> ParseTime(std::string_view text) {
   const bool day_time = ParseDigits(text, 2, civil.tm_hour) && Eat(text, ':') && ParseDigits(text, 2, civil.tm_min) &&
                         Eat(text, ':') && ParseDigits(text, 2, civil.tm_sec);
   if (!day_time) return bad;
-  if (civil.tm_mon < 1 || civil.tm_mon > 12 || civil.tm_mday < 1 || civil.tm_mday > 31 || civil.tm_hour > 23 ||
-      civil.tm_min > 59 || civil.tm_sec > 60) {
-    return bad;
-  }
+  const std::chrono::year_month_day day(std::chrono::year(civil.tm_year), std::chrono::month(civil.tm_mon),
+                                        std::chrono::day(civil.tm_mday));
+  if (!day.ok() || civil.tm_hour > 23 || civil.tm_min > 59 || civil.tm_sec > 60) return bad;
   std::int64_t micros = 0;
   if (Eat(text, '.')) {
     std::int64_t scale = 100000;
@@ -99,13 +98,16 @@ Result<TimePoint> ParseTime(std::string_view text) {
     offset_minutes = sign * (hours * 60 + minutes);
   }
   if (!text.empty()) return bad;
-  const int day_of_month = civil.tm_mday;
-  civil.tm_year -= 1900;
-  civil.tm_mon -= 1;
-  const std::time_t seconds = ::timegm(&civil);
-  if (civil.tm_mday != day_of_month && civil.tm_sec != 60) return bad;  // 31 February rolls over in timegm
-  return TimePoint(std::chrono::seconds(seconds) - std::chrono::minutes(offset_minutes) +
-                   std::chrono::microseconds(micros));
+  // Offsets and leap seconds may carry a time out of the years that RFC 3339 can write.
+  const TimePoint time = std::chrono::sys_days(day) + std::chrono::hours(civil.tm_hour) +
+                         std::chrono::minutes(civil.tm_min - offset_minutes) + std::chrono::seconds(civil.tm_sec) +
+                         std::chrono::microseconds(micros);
+  using std::chrono::January;
+  using std::chrono::year;
+  if (time < std::chrono::sys_days(year(0) / January / 1) || time >= std::chrono::sys_days(year(10000) / January / 1)) {
+    return bad;
+  }
+  return time;
 }
 
 }  // namespace signet::base

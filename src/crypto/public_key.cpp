@@ -267,7 +267,9 @@ Result<Bytes> EcdsaDerToP1363(ByteView der, std::size_t half) {
   Bytes raw(half * 2);
   const BIGNUM* r = ECDSA_SIG_get0_r(signature.get());
   const BIGNUM* s = ECDSA_SIG_get0_s(signature.get());
-  if (BN_is_negative(r) != 0 || BN_is_negative(s) != 0) return Bad("not a DER ECDSA-Sig-Value");
+  for (const BIGNUM* number : {r, s}) {
+    if (BN_is_negative(number) != 0 || BN_is_zero(number) != 0) return Bad("not a DER ECDSA-Sig-Value");
+  }
   if (BN_bn2binpad(r, raw.data(), static_cast<int>(half)) < 0 ||
       BN_bn2binpad(s, raw.data() + half, static_cast<int>(half)) < 0) {
     return Bad("the signature does not fit the curve");
