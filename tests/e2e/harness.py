@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import unittest
+import warnings
 
 import yaml
 
@@ -285,6 +286,7 @@ class Case(unittest.TestCase):
     """A temp folder with a short name (socket paths are at most 107 bytes) and processes that end with the test."""
 
     def setUp(self):
+        warnings.simplefilter("ignore", ResourceWarning)  # sockets of processes that the test killed
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="sg"))
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
         self.processes = []

@@ -304,7 +304,7 @@ class Record(Case):
         good = audit_verify(sidecar.audit, "--head", head)
         self.assertEqual(good.returncode, 0, good.stdout + good.stderr)
         self.assertIn(head, good.stdout)
-        middle = len(lines) // 2
+        middle = next(number for number, line in enumerate(lines) if '"type":"intent"' in line and number > 4)
         damaged = {
             "edit": lines[:middle] + [lines[middle].replace("release", "relaese")] + lines[middle + 1:],
             "swap": lines[:middle] + [lines[middle + 1], lines[middle]] + lines[middle + 2:],
