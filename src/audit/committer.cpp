@@ -1,6 +1,7 @@
 #include "audit/committer.hpp"
 
 #include <csignal>
+#include <utility>
 
 namespace signet::audit {
 

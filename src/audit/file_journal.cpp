@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "crypto/digest.hpp"
 #include "encoding/text.hpp"
@@ -17,6 +18,7 @@ using base::Code;
 using base::MakeError;
 
 constexpr auto kRefusalInterval = 10s;
+constexpr auto kHeadInterval = 1s;  // not per batch: a label that changes costs more than a line
 constexpr std::chrono::milliseconds kFirstRetry = 100ms;
 constexpr std::chrono::milliseconds kLongestRetry = 5s;
 constexpr auto kRotationPause = 60s;  // after a rotation that failed the file grows on meanwhile
@@ -71,6 +73,7 @@ FileJournal::FileJournal(Options options, base::Reactor& reactor, const base::Cl
 
 FileJournal::~FileJournal() {
   *alive_ = false;
+  reactor_.Cancel(head_timer_);
   reactor_.Cancel(refusal_timer_);
   reactor_.Cancel(retry_timer_);
   if (committer_) committer_->Wait();
@@ -113,11 +116,23 @@ base::Status FileJournal::Begin() {
   scanned_ = {};
   if (sync) committer_ = std::make_unique<Committer>();
   available_gauge_.Set(1);
-  Publish();
+  sequence_gauge_.Set(static_cast<double>(committed_.seq));
+  PublishHead();
   return {};
 }
 
-void FileJournal::Publish() { sequence_gauge_.Set(static_cast<double>(committed_.seq)); }
+void FileJournal::Publish() {
+  sequence_gauge_.Set(static_cast<double>(committed_.seq));
+  if (head_timer_ != 0) return;
+  head_timer_ = reactor_.After(kHeadInterval, [this, alive = alive_] {
+    if (*alive) PublishHead();
+  });
+}
+
+void FileJournal::PublishHead() {
+  head_timer_ = 0;
+  obs::SetInfo("signet_audit_head", "Hash of the last line of the audit record, at most 1 s old", "head", head());
+}
 
 // ---- appending -------------------------------------------------------------------------
 

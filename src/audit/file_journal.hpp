@@ -74,6 +74,7 @@ class FileJournal final : public Journal {
   void WriteRefusals();
   void ArmRefusals();
   void Publish();
+  void PublishHead();
 
   Options options_;
   base::Reactor& reactor_;
@@ -98,6 +99,7 @@ class FileJournal final : public Journal {
   Refusals refusals_;
   base::Reactor::Id refusal_timer_ = 0;
   base::Reactor::Id retry_timer_ = 0;
+  base::Reactor::Id head_timer_ = 0;
   std::vector<Done> finished_;  ///< reused, so that a flush allocates nothing
   std::vector<OpenOperation> unsettled_;
   std::vector<DayCount> today_;

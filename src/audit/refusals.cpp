@@ -1,6 +1,7 @@
 #include "audit/refusals.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace signet::audit {
 namespace {

@@ -54,6 +54,7 @@ struct Instruments {
   std::map<std::string, std::unique_ptr<Counter>> counters;
   std::map<std::string, std::unique_ptr<Gauge>> gauges;
   std::map<std::string, std::unique_ptr<Histogram>> histograms;
+  std::map<std::string, prometheus::Gauge*, std::less<>> infos;
 };
 
 Instruments& Global() {
@@ -111,6 +112,21 @@ Histogram& GetHistogram(std::string_view name, std::string_view help, Labels lab
     handle = std::make_unique<HistogramHandle>(family.Add(ToMap(labels), Buckets()));
   }
   return *handle;
+}
+
+void SetInfo(std::string_view name, std::string_view help, std::string_view label, std::string_view value) {
+  Instruments& all = Global();
+  const std::lock_guard lock(all.mutex);
+  auto& family = prometheus::BuildGauge().Name(std::string(name)).Help(std::string(help)).Register(all.registry);
+  auto& series = family.Add({{std::string(label), std::string(value)}});
+  const auto before = all.infos.find(name);
+  if (before == all.infos.end()) {
+    all.infos.emplace(name, &series);
+  } else if (before->second != &series) {
+    family.Remove(before->second);
+    before->second = &series;
+  }
+  series.Set(1);
 }
 
 std::string RenderMetrics() { return prometheus::TextSerializer().Serialize(Global().registry.Collect()); }

@@ -35,6 +35,9 @@ Gauge& GetGauge(std::string_view name, std::string_view help, Labels labels = {}
 /// Buckets from 50 µs to 10 s.
 Histogram& GetHistogram(std::string_view name, std::string_view help, Labels labels = {});
 
+/// A series with the value 1 whose label says something that changes; the series before it goes away.
+void SetInfo(std::string_view name, std::string_view help, std::string_view label, std::string_view value);
+
 /// Prometheus text exposition format 0.0.4.
 std::string RenderMetrics();
 

@@ -4,6 +4,7 @@
 
 #include <fstream>
 
+#include "obs/metrics.hpp"
 #include "support/journal_fixture.hpp"
 
 namespace signet::testing {
@@ -39,6 +40,18 @@ TEST_F(JournalTest, WritesIntentAndOutcomeAsChainedLines) {
   const auto report = Verify({journal->head()});
   EXPECT_TRUE(report.ok()) << Explain(report);
   EXPECT_EQ(report.streams.at(0).heads.at(0).records_after, 0U);
+}
+
+TEST_F(JournalTest, PublishesItsHeadAsTheOnlyOneOfItsName) {
+  auto journal = Open();
+  for (int i = 0; i < 3; ++i) {
+    Sign(*journal);
+    reactor_.Advance(1s);
+    const auto metrics = obs::RenderMetrics();
+    EXPECT_THAT(metrics, HasSubstr("signet_audit_head{head=\"" + journal->head() + "\"} 1"));
+    const auto first = metrics.find("signet_audit_head{");
+    EXPECT_EQ(metrics.find("signet_audit_head{", first + 1), std::string::npos);
+  }
 }
 
 TEST_F(JournalTest, SharesOneWriteBetweenTheLinesOfOneTurn) {
