@@ -66,7 +66,7 @@ struct SignCall {
   std::optional<base::Bytes> message;
   std::optional<api::SignatureAlgorithm> algorithm;  ///< nothing: the policy's first
   std::optional<api::Artifact> artifact;
-  int approvals = 0;  ///< controller door
+  int approvals = 0;                                         ///< controller door
   std::string request_namespace, request_name, request_uid;  ///< controller door
 };
 
@@ -110,7 +110,8 @@ class SigningService {
   /// Policies of which the caller is a subject, for /v1/keys.
   [[nodiscard]] virtual std::vector<std::shared_ptr<const ActivePolicy>> Visible(const Caller& caller) const = 0;
   /// nullptr both for unknown policies and for callers who are no subject (invariant 7).
-  [[nodiscard]] virtual std::shared_ptr<const ActivePolicy> Visible(const Caller& caller, std::string_view policy) const = 0;
+  [[nodiscard]] virtual std::shared_ptr<const ActivePolicy> Visible(const Caller& caller,
+                                                                    std::string_view policy) const = 0;
   [[nodiscard]] virtual std::size_t in_flight() const = 0;
 
   struct Dependencies {
