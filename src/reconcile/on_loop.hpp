@@ -17,7 +17,8 @@
 
 namespace signet::reconcile {
 
-inline constexpr std::chrono::minutes kLoopAnswerLimit{70};  ///< above every deadline below: generation may have an hour
+inline constexpr std::chrono::minutes kLoopAnswerLimit{
+    70};  ///< above every deadline below: generation may have an hour
 
 template <class T>
 std::optional<T> AskLoop(base::Reactor& reactor, std::function<void(std::function<void(T)> answer)> ask,
