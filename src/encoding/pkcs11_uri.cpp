@@ -114,7 +114,7 @@ base::Status SetAttribute(Pkcs11Uri& uri, std::string_view name, std::string_vie
 }
 
 void AppendEncoded(std::string& out, std::string_view name, base::ByteView value, bool all) {
-  if (!out.ends_with(':')) out += ';';
+  if (out.size() > kScheme.size()) out += ';';
   out += name;
   out += '=';
   for (const std::uint8_t octet : value) {

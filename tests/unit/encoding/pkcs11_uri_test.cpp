@@ -140,8 +140,9 @@ TEST(Pkcs11UriTest, AllowsAnyOctetInAnId) {
 }
 
 TEST(Pkcs11UriTest, FormatsWhatItReadsBack) {
-  for (const char* text : {"pkcs11:object=a", "pkcs11:token=a%20b%25%3B;object=x%2Fy%3Fz;id=%00%FF;type=private",
-                           "pkcs11:serial=1;manufacturer=m;model=%23;object=%C3%A1"}) {
+  for (const char* text :
+       {"pkcs11:object=a", "pkcs11:token=a%20b%25%3B;object=x%2Fy%3Fz;id=%00%FF;type=private",
+        "pkcs11:serial=1;manufacturer=m;model=%23;object=%C3%A1", "pkcs11:token=ends-with:;object=a"}) {
     const auto uri = ParsePkcs11Uri(text);
     ASSERT_THAT(uri, IsOk()) << text;
     EXPECT_EQ(uri->text, text);
