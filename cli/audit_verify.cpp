@@ -19,7 +19,7 @@ std::string Where(const Problem& problem) {
 std::string StreamText(const StreamReport& stream) {
   std::string out;
   const auto line = [&](std::string_view label, const std::string& text) {
-    out += fmt::format("{:<10}{}\n", label, text);
+    out += fmt::format("{:<11}{}\n", label, text);
   };
   line(stream.problem ? "BAD" : "ok",
        fmt::format("{} records (seq {} to {}) in {} file{}", stream.records, stream.first_seq, stream.last_seq,
@@ -39,6 +39,11 @@ std::string StreamText(const StreamReport& stream) {
   for (const auto& torn : stream.torn_lines) {
     line("  torn", fmt::format("{}:{}: {} octets of a line that a crash cut short, closed at the next start", torn.file,
                                torn.line, torn.bytes));
+  }
+  for (const auto& lost : stream.lost_files) {
+    line("  lost", fmt::format("{}:{}: a start found the file being written gone or empty: lines after the one before "
+                               "may be missing",
+                               lost.file, lost.line));
   }
   for (const auto& head : stream.heads) {
     line("  known",
@@ -75,10 +80,12 @@ nlohmann::json StreamJson(const StreamReport& stream) {
                         {"unsettled", stream.unsettled},
                         {"refused", stream.refused},
                         {"tornLines", nlohmann::json::array()},
+                        {"lostFiles", nlohmann::json::array()},
                         {"heads", nlohmann::json::array()}};
   for (const auto& torn : stream.torn_lines) {
     out["tornLines"].push_back({{"file", torn.file}, {"line", torn.line}, {"bytes", torn.bytes}});
   }
+  for (const auto& lost : stream.lost_files) out["lostFiles"].push_back({{"file", lost.file}, {"line", lost.line}});
   for (const auto& head : stream.heads) {
     out["heads"].push_back({{"hash", head.hash}, {"seq", head.seq}, {"recordsAfter", head.records_after}});
   }
@@ -109,7 +116,7 @@ std::string FormatReport(const audit::VerifyReport& report, const audit::VerifyO
   if (format == OutputFormat::kJson) return ReportJson(report);
   std::string out;
   for (const auto& stream : report.streams) out += StreamText(stream);
-  for (const auto& problem : report.problems) out += fmt::format("{:<10}{}\n", "BAD", Where(problem));
+  for (const auto& problem : report.problems) out += fmt::format("{:<11}{}\n", "BAD", Where(problem));
   if (!report.ok()) return out;
   if (options.heads.empty()) {
     out += "not proved: that nothing was cut off the end. Note the head elsewhere and give it back with --head HASH.\n";

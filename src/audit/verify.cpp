@@ -97,6 +97,9 @@ class StreamVerifier {
       report_.torn_lines.push_back({file_, line_number_, line.Number("tornBytes").value_or(0)});
       torn_at_ = 0;
     }
+    if (type == kTypeRecovered && line.Plain("reason") == "FileMissing") {
+      report_.lost_files.push_back({file_, line_number_, 0});
+    }
     if (report_.records++ == 0) {
       report_.first_seq = chain_.position().seq;
       report_.first_time = *line.Plain("time");

@@ -58,6 +58,7 @@ struct StreamReport {
   std::uint64_t open = 0;       ///< intents without outcome: at work, or the process was killed
   std::uint64_t unsettled = 0;  ///< signed for the controller door, delivery not recorded yet
   std::vector<TornLine> torn_lines;
+  std::vector<TornLine> lost_files;  ///< a start found the file being written gone: its lines may be missing here
   std::vector<FoundHead> heads;
   std::optional<Problem> problem;
 };

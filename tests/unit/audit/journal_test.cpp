@@ -501,6 +501,7 @@ TEST_F(JournalTest, GoesOnAfterTheLastFullSegmentWhenTheFileIsLost) {
     ASSERT_NE(journal, nullptr) << left;
     Sign(*journal);
     EXPECT_TRUE(Verify().ok()) << left << Explain(Verify());
+    EXPECT_FALSE(Verify().streams.at(0).lost_files.empty()) << "said, never silent";
   }
 }
 
