@@ -379,7 +379,11 @@ void WriteMember(std::string& out, const json& value, std::size_t indent) {
 void Write(std::string& out, const json& value, std::size_t indent) {
   if (value.is_object() && !value.empty()) {
     for (const auto& [key, member] : value.items()) {
-      out += fmt::format("{}{}:", std::string(indent, ' '), Scalar(json(key)));
+      const std::string name = Scalar(json(key));
+      // YAML looks for the colon of a plain entry within 1024 characters (YAML 1.2.2 section 7.4).
+      constexpr std::size_t kLongestSimpleKey = 1000;
+      out += name.size() > kLongestSimpleKey ? fmt::format("{0}? {1}\n{0}:", std::string(indent, ' '), name)
+                                             : fmt::format("{}{}:", std::string(indent, ' '), name);
       WriteMember(out, member, indent);
     }
     return;

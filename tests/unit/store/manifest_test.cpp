@@ -179,6 +179,15 @@ TEST(WriteYamlTest, WritesPemAsALiteralBlock) {
             "k:\n  publicKey: |\n    -----BEGIN-----\n    AA==\n    -----END-----\n");
 }
 
+TEST(WriteYamlTest, WritesKeysOfAnyLength) {
+  const std::string key(2000, 'k');
+  for (const json& member :
+       {json(1), json("a\nb\n"), json::array({1, json::array({2})}), json({{"x", {{key, 1}}}}), json()}) {
+    const json value = {{"before", 1}, {key, member}, {"z", {{key, member}}}};
+    EXPECT_EQ(One(WriteYaml(value)), value);
+  }
+}
+
 TEST(WriteYamlTest, ReplacesWhatIsNotUtf8) {
   EXPECT_EQ(One(WriteYaml({{"a", "x\xFFy"}})), json({{"a", "x\xEF\xBF\xBDy"}}));
 }
