@@ -9,7 +9,7 @@ import signal
 import subprocess
 import unittest
 
-from harness import ALGORITHMS, BIN, SUBJECT, Case, Client, Sidecar, audit_verify, digest_of, openssl_verifies, policy, records, wait_for, write_yaml
+from harness import ALGORITHMS, BIN, ROOT, SUBJECT, Case, Client, Sidecar, audit_verify, digest_of, openssl_verifies, policy, records, wait_for, write_yaml
 
 MESSAGE = b"what the pipeline built"
 
@@ -352,6 +352,17 @@ class Isolation(Case):
         wait_for("NotReady", lambda: sidecar.status("/readyz") == 503)
         shutil.move(away, token.tokens)
         sidecar.ready()
+
+
+class Contract(Case):
+    def test_the_running_server_keeps_to_the_openapi_document(self):
+        token = self.token()
+        folder = self.policies(policy("release"))
+        self.generate_keys(token, folder)
+        sidecar = self.sidecar(token, folder).ready()
+        done = subprocess.run(["/usr/bin/python3", str(ROOT / "tests/lint/check_openapi.py"), str(sidecar.socket), "release"],
+                              capture_output=True, text=True, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
 
 if __name__ == "__main__":
