@@ -13,13 +13,13 @@ using ::signet::testing::IsErr;
 using ::signet::testing::IsOk;
 using ::signet::testing::TempFolder;
 
-constexpr std::string_view kPolicy =
+const std::string kPolicy =
     "apiVersion: signet.dev/v1alpha1\nkind: SigningPolicy\nmetadata: {name: release}\n"
     "spec:\n  key: {uri: 'pkcs11:object=release'}\n  algorithms: [ECDSAWithSHA256]\n";
 
 TEST(PolicySetTest, NamesThePlaceOfEachPolicy) {
   const TempFolder folder;
-  folder.Put("a.yaml", "# one\n---\n" + std::string(kPolicy));
+  folder.Put("a.yaml", "# one\n---\n" + kPolicy);
   const auto set = LoadPolicySet(folder.path(), *store::ListFolder(folder.path(), kPolicyFolderLimits));
   ASSERT_THAT(set, IsOk());
   ASSERT_TRUE(set->contains("release"));
@@ -35,9 +35,9 @@ TEST(PolicySetTest, HashesTheSpecAndNothingElse) {
     EXPECT_THAT(set, IsOk());
     return set ? set->at("release").hash : std::string();
   };
-  const std::string plain = hash(std::string(kPolicy));
-  EXPECT_EQ(hash("# comment\n" + std::string(kPolicy) + "status: {observedGeneration: 3}\n"), plain);
-  EXPECT_NE(hash(std::string(kPolicy) + "  suspend: true\n"), plain);
+  const std::string plain = hash(kPolicy);
+  EXPECT_EQ(hash("# comment\n" + kPolicy + "status: {observedGeneration: 3}\n"), plain);
+  EXPECT_NE(hash(kPolicy + "  suspend: true\n"), plain);
 }
 
 TEST(PolicySetTest, RefusesFilesOfDifferentMoments) {
