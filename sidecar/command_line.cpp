@@ -38,7 +38,7 @@ void Take(const std::optional<T>& flag, T& target) {
 void Declare(CLI::App& app, Flags& flags, CommandLine& out) {
   app.footer(kExample);
   app.set_version_flag("--version", std::string("signet-sidecar ") + SIGNET_VERSION);
-  app.add_option("--config", flags.config_file, "YAML file with the same settings; flags go before it");
+  app.add_option("--config", flags.config_file, "YAML file with the same settings; flags override it");
   app.add_option("--socket", flags.socket, "the Unix socket to serve (default /run/signet/signet.sock)");
   app.add_option("--socket-mode", flags.socket_mode, "its file mode in octal (default 0660)");
   app.add_option("--allow-uid", flags.allow_uids, "uids that may use the socket; not together with --listen");
