@@ -274,7 +274,7 @@ def records(audit):
     lines = []
     for part in [*sorted(audit.parent.glob(audit.name + ".[0-9]*")), audit]:
         if part.exists():
-            lines += [json.loads(line) for line in part.read_text().split("\n") if line]
+            lines += [json.loads(line) for line in part.read_text().split("\n")[:-1] if line]  # a line in work has no end yet
     return lines
 
 
