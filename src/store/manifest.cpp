@@ -111,6 +111,8 @@ base::Result<json> ResolveNumber(std::string_view text, bool integer) {
   return json(real);
 }
 
+bool IsUtf8(std::string_view text);
+
 /// Builds values from yaml-cpp's events; refuses on the spot what must not reach us.
 class Builder final : public YAML::EventHandler {
  public:
@@ -146,6 +148,8 @@ class Builder final : public YAML::EventHandler {
     const bool plain = tag == "?";
     if (!plain && tag != "!") throw Refused{Line(mark), "tags (!!name) are not accepted"};
     if (value.find('\0') != std::string::npos) throw Refused{Line(mark), "a text holds the character NUL"};
+    // yaml-cpp turns the escapes \N and \_ into bare octets of Latin-1.
+    if (!IsUtf8(value)) throw Refused{Line(mark), "an escape that is not UTF-8 here: write \\u0085 or \\u00a0"};
     if (AtKey()) {
       SetKey(mark, value, plain);
       return;
@@ -268,6 +272,15 @@ std::size_t Utf8Length(std::string_view text, std::size_t at) {
     return 4;
   }
   return 0;
+}
+
+bool IsUtf8(std::string_view text) {
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t length = Utf8Length(text, at);
+    if (length == 0) return false;
+    at += length;
+  }
+  return true;
 }
 
 base::Status CheckText(std::string_view text, std::string_view name) {
