@@ -95,7 +95,6 @@ class Operator {
   void TellUnsettled();
   void EnqueueWaiting(const std::string& policy);
   [[nodiscard]] std::vector<frontend::Check> Checks() const;
-  void SetGauges() const;
 
   const CommandLine& command_;
   const Environment& environment_;
@@ -259,17 +258,11 @@ std::vector<frontend::Check> Operator::Checks() const {
   return checks;
 }
 
-void Operator::SetGauges() const {
-  static auto& leader = obs::GetGauge("signet_leader", "1 while this replica works on objects");
-  leader.Set(manager_->IsLeader() ? 1 : 0);
-}
-
 Ending Operator::Run() {
   if (auto ending = Open()) return *ending;
   core_->reactor->OnTerminate([this] { finish_.Report({}); });
-  auto probes = Probes::Listen(
-      *core_->reactor, {command_.config.metrics, command_.health}, [this] { return Checks(); },
-      [this] { SetGauges(); });
+  auto probes =
+      Probes::Listen(*core_->reactor, {command_.config.metrics, command_.health}, [this] { return Checks(); });
   if (!probes) return Fail(ExitCode::kConfiguration, probes.error());
   probes_ = std::move(*probes);
   core_->reactor->Post([this] { TellUnsettled(); });

@@ -8,8 +8,7 @@
 namespace signet::app {
 
 base::Result<std::unique_ptr<Probes>> Probes::Listen(base::Reactor& reactor, const std::vector<std::string>& addresses,
-                                                     const frontend::Readiness& readiness,
-                                                     const std::function<void()>& before_scrape) {
+                                                     const frontend::Readiness& readiness) {
   auto probes = std::make_unique<Probes>();
   for (const auto& address : addresses) {
     if (address.empty()) continue;
@@ -18,9 +17,8 @@ base::Result<std::unique_ptr<Probes>> Probes::Listen(base::Reactor& reactor, con
     options.allow_remote = true;  // the kubelet and Prometheus ask from elsewhere; nothing here is secret or signs
     options.limits.connections = 64;
     options.limits.body_bytes = 1024;
-    TRY(auto server,
-        http::Server::Listen(reactor, std::move(options), frontend::MetricsEndpoint(readiness, before_scrape),
-                             frontend::RefuseWithProblem));
+    TRY(auto server, http::Server::Listen(reactor, std::move(options), frontend::MetricsEndpoint(readiness),
+                                          frontend::RefuseWithProblem));
     probes->servers_.push_back(std::move(server));
   }
   return probes;

@@ -18,10 +18,9 @@ namespace signet::app {
 
 class Probes {
  public:
-  /// One listener per address that is not empty. `before_scrape` sets the gauges that are cheaper to read than to keep.
+  /// One listener per address that is not empty.
   static base::Result<std::unique_ptr<Probes>> Listen(base::Reactor& reactor, const std::vector<std::string>& addresses,
-                                                      const frontend::Readiness& readiness,
-                                                      const std::function<void()>& before_scrape);
+                                                      const frontend::Readiness& readiness);
 
  private:
   std::vector<std::unique_ptr<http::Server>> servers_;
