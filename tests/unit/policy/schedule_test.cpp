@@ -112,6 +112,23 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"half an hour back", Window({kSun}, 1, 30, 2, 0, "Australia/Lord_Howe"), "2026-04-04T14:30:00Z",
              "2026-04-04T15:30:00Z"}));
 
+// Saturday 2006-10-28, St. John's: 00:01 of Sunday becomes 23:01 of Saturday at 02:31Z.
+INSTANTIATE_TEST_SUITE_P(ClocksGoBackOverMidnight, ScheduleTest,
+                         ::testing::Values(Case{"begins before the change, on the day after",
+                                                Window({kSun}, 0, 0, 0, 30, "America/St_Johns"), "2006-10-29T02:30:00Z",
+                                                "2006-10-29T04:00:00Z"},
+                                           Case{"until the first midnight",
+                                                Window({kSat}, 22, 0, 24, 0, "America/St_Johns"),
+                                                "2006-10-29T00:30:00Z", "2006-10-29T02:30:00Z"}));
+
+TEST(ScheduleCompileTest, StaysClosedTheSecondTimeAnHourComes) {
+  for (const auto& window : {Window({kSun}, 1, 0, 2, 30), Window({kSun}, 2, 15, 2, 45), Window({kSat}, 22, 0, 2, 30)}) {
+    const Schedule schedule = Make({window});
+    EXPECT_TRUE(schedule.IsOpen(At("2026-10-25T00:20:00Z"))) << "02:20 in summer time";
+    EXPECT_FALSE(schedule.IsOpen(At("2026-10-25T01:20:00Z"))) << "02:20 in winter time";
+  }
+}
+
 TEST(ScheduleCompileTest, StaysClosedInTheMorningBeforeItsStartDay) {
   const Schedule schedule = Make({Window({kFri}, 22, 0, 6, 0)});
   EXPECT_FALSE(schedule.IsOpen(At("2026-11-27T04:00:00Z"))) << "Friday 05:00 belongs to Thursday's night";
@@ -183,12 +200,16 @@ TEST(SchedulePropertyTest, AgreesWithTheBookAroundClockChanges) {
   for (int i = 0; i < 20000; ++i) {
     api::Window window;
     window.time_zone = zones[random() % zones.size()];
-    window.from.minutes = static_cast<int>(random() % 1440);
-    window.to.minutes = static_cast<int>(random() % 1441);
+    // Half of the windows begin and end within the hours in which clocks change, half of the instants lie there.
+    const bool small_hours = random() % 2 == 0;
+    window.from.minutes = static_cast<int>(random() % (small_hours ? 240 : 1440));
+    window.to.minutes = static_cast<int>(random() % (small_hours ? 240 : 1441));
     for (int day = 0; day < 7; ++day) {
       if (random() % 2 == 0) window.days.push_back(day);
     }
-    const auto now = near[random() % near.size()] + std::chrono::seconds(static_cast<int>(random() % 400000) - 200000);
+    const int reach = random() % 2 == 0 ? 7200 : 200000;
+    const auto now =
+        near[random() % near.size()] + std::chrono::seconds(static_cast<int>(random() % (2 * reach)) - reach);
     const bool expected = IsOpenByTheBook(window, now);
     open += expected ? 1 : 0;
     ASSERT_EQ(Make({window}).IsOpen(now), expected) << window.time_zone << " " << window.from.minutes << "-"
