@@ -5,7 +5,9 @@
 
 namespace signet::base {
 
-void WipeMemory(void* data, std::size_t size) noexcept { ::explicit_bzero(data, size); }
+void WipeMemory(void* data, std::size_t size) noexcept {
+  if (size > 0) ::explicit_bzero(data, size);  // an empty vector has no data
+}
 
 void Secret::Wipe() noexcept {
   if (!octets_.empty()) WipeMemory(octets_.data(), octets_.size());
