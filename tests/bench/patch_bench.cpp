@@ -1,6 +1,7 @@
 // tests/bench/patch_bench.cpp - what the API server can do, by the operator's own client.
 //
 // patch_bench KUBECONFIG NAMESPACE POLICY ceiling COUNT THREADS   status PATCHes of COUNT unsigned requests, per second
+// patch_bench KUBECONFIG NAMESPACE POLICY watched COUNT THREADS   the same while a watch follows them
 // patch_bench KUBECONFIG NAMESPACE POLICY create COUNT THREADS    creates COUNT requests (for the operator to sign)
 // patch_bench KUBECONFIG NAMESPACE POLICY ready COUNT 1           create to Ready=True, one after another
 // Prints one JSON line.
@@ -70,17 +71,30 @@ struct Bench {
     return Micros(start) / 1e6;
   }
 
-  void Ceiling(int count, int threads) {
+  void Ceiling(int count, int threads, bool watched) {
+    std::unique_ptr<kube::Watch> watch;
+    if (watched) {
+      watch = store.StartWatch(kRequests, Need(store.ListAll(kRequests), "list").resource_version,
+                               {[](const kube::WatchEvent&) {}, [](const base::Status&) {}});
+    }
     std::vector<json> objects(static_cast<std::size_t>(count));
     Spread(count, threads, [&](int i) { objects[static_cast<std::size_t>(i)] = Create(i); });
-    const json status = {{"observedGeneration", 1},
-                         {"signature", std::string(96, 'A')},
-                         {"publicKey", std::string(178, 'A')},
-                         {"conditions", json::array({{{"type", "Ready"},
-                                                      {"status", "False"},
-                                                      {"reason", "Pending"},
-                                                      {"message", "a benchmark's"},
-                                                      {"lastTransitionTime", "2026-01-01T00:00:00Z"}}})}};
+    // As large as what the operator writes.
+    const auto condition = [](const char* type, const char* reason, const char* message) {
+      return json{{"type", type},       {"status", "False"},       {"reason", reason},
+                  {"message", message}, {"observedGeneration", 1}, {"lastTransitionTime", "2026-01-01T00:00:00Z"}};
+    };
+    const json status = {
+        {"observedGeneration", 1},
+        {"signature", std::string(96, 'A')},
+        {"algorithm", "ECDSAWithSHA256"},
+        {"keyID", std::string(64, 'a')},
+        {"publicKey", std::string(178, 'A')},
+        {"policy", {{"name", "bench"}, {"uid", "5a29e13d-8337-46ce-b8ad-6a471bb29015"}, {"generation", 1}}},
+        {"signedAt", "2026-01-01T00:00:00Z"},
+        {"record", "01M856Y5H3EMGKPZFP890REVJ9"},
+        {"conditions", json::array({condition("Pending", "PolicyAllows", "policy bench (generation 1) allows it"),
+                                    condition("Ready", "Pending", "signed and verified with status.publicKey")})}};
     std::vector<double> micros(static_cast<std::size_t>(count));
     const double seconds = Spread(count, threads, [&](int i) {
       const json& meta = objects[static_cast<std::size_t>(i)].at("metadata");
@@ -134,7 +148,7 @@ struct Bench {
 
 int main(int argc, char** argv) {
   if (argc != 7) {
-    std::fprintf(stderr, "usage: patch_bench KUBECONFIG NAMESPACE POLICY ceiling|create|ready COUNT THREADS\n");
+    std::fprintf(stderr, "usage: patch_bench KUBECONFIG NAMESPACE POLICY ceiling|watched|create|ready COUNT THREADS\n");
     return 2;
   }
   kube::InitializeProcess();
@@ -145,8 +159,8 @@ int main(int argc, char** argv) {
               mode + "-" + std::to_string(base::SystemClock().Now().time_since_epoch().count()) + "-"};
   const int count = std::atoi(argv[5]);
   const int threads = std::atoi(argv[6]);
-  if (mode == "ceiling") {
-    bench.Ceiling(count, threads);
+  if (mode == "ceiling" || mode == "watched") {
+    bench.Ceiling(count, threads, mode == "watched");
   } else if (mode == "ready") {
     bench.Ready(count);
   } else {
