@@ -50,5 +50,11 @@ inline constexpr std::size_t kExtra = 64;
 inline constexpr std::size_t kExtraKey = 512;
 inline constexpr std::size_t kExtraValues = 64;
 inline constexpr std::size_t kExtraValue = 1024;
+inline constexpr std::size_t kUid = 128;  ///< of an object
+inline constexpr std::int64_t kGeneration = 9'007'199'254'740'991;
+inline constexpr std::size_t kComment = 1024;
+inline constexpr std::size_t kTime = 40;
+inline constexpr std::size_t kNonce = 32;
+inline constexpr std::size_t kSeal = 64;
 
 }  // namespace signet::api::limits

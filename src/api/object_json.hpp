@@ -20,6 +20,9 @@ base::Status CheckEnvelope(const nlohmann::json& object, std::string_view kind);
 base::Result<SignatureAlgorithm> ReadAlgorithm(const Node& node);
 base::Result<std::chrono::seconds> ReadDuration(const Node& node, std::chrono::seconds shortest);
 base::Result<Artifact> ReadArtifact(const Node& node);
+base::Result<base::TimePoint> ReadTimePoint(const Node& node);
+base::Result<UserInfo> ReadUserInfo(const Node& node);
+base::Result<Stamp> ReadStamp(const Node& node);
 
 /// Lenient: what makes no sense is left at its default. A status is ours, and decides nothing.
 SigningPolicyStatus PolicyStatusFromJson(const nlohmann::json& status);

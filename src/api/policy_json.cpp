@@ -209,7 +209,7 @@ Result<Quota> ReadQuota(const Node& node) {
 }
 
 Result<Approvals> ReadApprovals(const Node& node) {
-  TRY_VOID(node.OnlyMembers({"required", "approvers", "validFor"}));
+  TRY_VOID(node.OnlyMembers({"required", "approvers", "validFor", "requireSigned"}));
   Approvals out;
   if (const auto required = node.Find("required")) {
     TRY(const auto number, required->Integer(0, limits::kApprovalsRequired));
@@ -220,6 +220,10 @@ Result<Approvals> ReadApprovals(const Node& node) {
   }
   if (out.required > 0 && out.approvers.empty()) {
     return node.Bad("approvals are required and nobody may give them: list approvers");
+  }
+  if (const auto require_signed = node.Find("requireSigned")) {
+    TRY(out.require_signed, require_signed->Bool());
+    if (out.require_signed && out.required == 0) return require_signed->Bad("needs required to be 1 or more");
   }
   if (const auto valid_for = node.Find("validFor")) {
     TRY(out.valid_for, ReadDuration(*valid_for, std::chrono::minutes(1)));

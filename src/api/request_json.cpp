@@ -16,39 +16,6 @@ namespace {
 using base::Result;
 using base::Status;
 
-Result<std::vector<std::string>> ReadTexts(const Node& node, std::size_t items, std::size_t characters) {
-  std::vector<std::string> out;
-  TRY_VOID(node.EachItem(items, [&](const Node& item) -> Status {
-    TRY(const auto text, item.Text(0, characters));
-    out.emplace_back(text);
-    return {};
-  }));
-  return out;
-}
-
-Result<Requester> ReadRequester(const Node& node) {
-  TRY_VOID(node.OnlyMembers({"username", "uid", "groups", "extra"}));
-  Requester out;
-  TRY(const auto username, node.Get("username"));
-  TRY(const auto username_text, username.Text(1, limits::kUsername));
-  out.username = std::string(username_text);
-  if (const auto uid = node.Find("uid")) {
-    TRY(const auto text, uid->Text(0, limits::kUserUid));
-    out.uid = std::string(text);
-  }
-  if (const auto groups = node.Find("groups")) {
-    TRY(out.groups, ReadTexts(*groups, limits::kGroups, limits::kGroup));
-  }
-  if (const auto extra = node.Find("extra")) {
-    TRY_VOID(extra->EachMember(limits::kExtra, [&](const std::string& key, const Node& values) -> Status {
-      if (key.empty() || key.size() > limits::kExtraKey) return values.Bad("a key has 1 to 512 characters");
-      TRY(out.extra[key], ReadTexts(values, limits::kExtraValues, limits::kExtraValue));
-      return {};
-    }));
-  }
-  return out;
-}
-
 Result<base::Bytes> ReadMessage(const Node& node) {
   TRY(const auto text, node.Text(0, limits::kMessageText));
   auto decoded = encoding::FromBase64(text);
@@ -89,7 +56,7 @@ Status ReadInput(const Node& spec, SigningRequestSpec& out) {
 
 Result<SigningRequestSpec> ReadSpec(const Node& spec) {
   TRY_VOID(spec.OnlyMembers({"policyRef", "digest", "message", "algorithm", "artifact", "expiresAfter",
-                             "ttlSecondsAfterFinished", "requester"}));
+                             "ttlSecondsAfterFinished", "requester", "stamp"}));
   SigningRequestSpec out;
   TRY(const auto reference, spec.Get("policyRef"));
   TRY_VOID(reference.OnlyMembers({"name"}));
@@ -112,7 +79,10 @@ Result<SigningRequestSpec> ReadSpec(const Node& spec) {
     TRY(out.ttl_seconds_after_finished, ttl->Integer(0, limits::kTtlSeconds));
   }
   if (const auto requester = spec.Find("requester")) {
-    TRY(out.requester, ReadRequester(*requester));
+    TRY(out.requester, ReadUserInfo(*requester));
+  }
+  if (const auto stamp = spec.Find("stamp")) {
+    TRY(out.stamp, ReadStamp(*stamp));
   }
   return out;
 }

@@ -80,6 +80,10 @@ bool IsDnsLabel(std::string_view text) {
          All(text, [&](char c) { return inner(c) || c == '-'; });
 }
 
+bool IsLowerHex(std::string_view text) {
+  return All(text, [](char c) { return IsDigit(c) || (c >= 'a' && c <= 'f'); });
+}
+
 bool IsDnsSubdomain(std::string_view text) {
   if (text.empty() || text.size() > limits::kObjectName) return false;
   while (true) {

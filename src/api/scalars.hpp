@@ -18,6 +18,8 @@ bool IsDnsSubdomain(std::string_view text);
 bool IsLabelKey(std::string_view text);
 bool IsLabelValue(std::string_view text);
 
+bool IsLowerHex(std::string_view text);
+
 /// type/subtype by RFC 6838 section 4.2, without parameters.
 bool IsMediaType(std::string_view text);
 /// A name of the IANA time zone database, by its form only.

@@ -63,6 +63,27 @@ json WriteConditions(const std::vector<Condition>& conditions) {
   return out;
 }
 
+std::vector<ApprovalStatus> ReadApprovals(const json& status) {
+  std::vector<ApprovalStatus> out;
+  const auto list = status.find("approvals");
+  if (list == status.end() || !list->is_array()) return out;
+  for (const json& item : *list) {
+    if (!item.is_object()) continue;
+    ApprovalStatus approval;
+    approval.name = Member<std::string>(item, "name");
+    approval.approver = Member<std::string>(item, "approver");
+    approval.decision = Member<std::string>(item, "decision");
+    if (const auto time = base::ParseTime(Member<std::string>(item, "time"))) approval.time = *time;
+    approval.counts = Member<bool>(item, "counts");
+    approval.reason = Member<std::string>(item, "reason");
+    approval.message = Member<std::string>(item, "message");
+    approval.policy_generation = Member<std::int64_t>(item, "policyGeneration");
+    approval.signed_by = Member<std::string>(item, "signedBy");
+    out.push_back(std::move(approval));
+  }
+  return out;
+}
+
 void Put(json& object, const char* key, const std::string& text) {
   if (!text.empty()) object[key] = text;
 }
@@ -70,6 +91,23 @@ void Put(json& object, const char* key, const std::string& text) {
 void PutCommon(json& object, std::int64_t observed_generation, const std::vector<Condition>& conditions) {
   if (observed_generation != 0) object["observedGeneration"] = observed_generation;
   if (!conditions.empty()) object["conditions"] = WriteConditions(conditions);
+}
+
+json WriteApprovals(const std::vector<ApprovalStatus>& approvals) {
+  json out = json::array();
+  for (const auto& approval : approvals) {
+    json item = {{"name", approval.name},
+                 {"decision", approval.decision},
+                 {"time", base::FormatTimeSeconds(approval.time)},
+                 {"counts", approval.counts},
+                 {"reason", approval.reason}};
+    Put(item, "approver", approval.approver);
+    Put(item, "message", approval.message);
+    Put(item, "signedBy", approval.signed_by);
+    if (approval.policy_generation != 0) item["policyGeneration"] = approval.policy_generation;
+    out.push_back(std::move(item));
+  }
+  return out;
 }
 
 }  // namespace
@@ -93,6 +131,7 @@ json StatusToJson(const SigningPolicyStatus& status) {
 json StatusToJson(const SigningRequestStatus& status) {
   json out = json::object();
   PutCommon(out, status.observed_generation, status.conditions);
+  if (!status.approvals.empty()) out["approvals"] = WriteApprovals(status.approvals);
   Put(out, "signature", status.signature);
   Put(out, "algorithm", status.algorithm);
   Put(out, "keyID", status.key_id);
@@ -133,6 +172,7 @@ SigningRequestStatus RequestStatusFromJson(const json& status) {
   if (!status.is_object()) return out;
   out.observed_generation = Member<std::int64_t>(status, "observedGeneration");
   out.conditions = ReadConditions(status);
+  out.approvals = ReadApprovals(status);
   out.signature = Member<std::string>(status, "signature");
   out.algorithm = Member<std::string>(status, "algorithm");
   out.key_id = Member<std::string>(status, "keyID");

@@ -97,6 +97,7 @@ struct Approvals {
   int required = 0;
   std::vector<Subject> approvers;
   std::optional<std::chrono::seconds> valid_for;
+  bool require_signed = false;  ///< only approvals signed with a key of the approval roots count
 };
 
 struct KeyGenerate {
@@ -160,11 +161,19 @@ struct Artifact {
   std::map<std::string, std::string> annotations;
 };
 
-struct Requester {
+/// authentication.k8s.io UserInfo.
+struct UserInfo {
   std::string username;
   std::string uid;
   std::vector<std::string> groups;
   std::map<std::string, std::vector<std::string>> extra;
+};
+
+/// Evidence that Signet's admission webhook saw this spec being created (authn/stamp.hpp). Only the seal counts.
+struct Stamp {
+  base::TimePoint time{};
+  std::string nonce;  ///< 32 lower-case hex digits
+  std::string seal;   ///< 64 lower-case hex digits
 };
 
 struct SigningRequestSpec {
@@ -175,12 +184,29 @@ struct SigningRequestSpec {
   std::optional<Artifact> artifact;
   std::chrono::seconds expires_after{std::chrono::hours(24)};
   std::optional<std::int64_t> ttl_seconds_after_finished;
-  std::optional<Requester> requester;
+  std::optional<UserInfo> requester;
+  std::optional<Stamp> stamp;
+};
+
+/// One line of status.approvals: a SigningApproval, and what became of it.
+struct ApprovalStatus {
+  std::string name;      ///< of the SigningApproval
+  std::string approver;  ///< username
+  std::string decision;  ///< Approve or Deny
+  base::TimePoint time{};
+  bool counts = false;
+  std::string reason;                  ///< why it counts or not, CamelCase
+  std::string message;                 ///< the same for people
+  std::int64_t policy_generation = 0;  ///< what the approver saw
+  std::string signed_by;               ///< SHA256:... of the approver's own key; empty: not signed
+
+  friend bool operator==(const ApprovalStatus&, const ApprovalStatus&) = default;
 };
 
 struct SigningRequestStatus {
   std::int64_t observed_generation = 0;
   std::vector<Condition> conditions;
+  std::vector<ApprovalStatus> approvals;
   std::string signature;  ///< base64; empty until signed
   std::string algorithm;
   std::string key_id;

@@ -33,7 +33,7 @@ bool PassesByItself(std::string_view reason) {
          reason == "QuotaExceeded" || reason == "Pending";
 }
 
-signing::Caller CallerOf(const api::Requester& requester) {
+signing::Caller CallerOf(const api::UserInfo& requester) {
   signing::Caller caller;
   caller.door = signing::Door::kController;
   caller.principal = {requester.username, requester.uid, requester.groups, requester.extra, identity::Proof::kAsserted};

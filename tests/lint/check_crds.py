@@ -18,8 +18,9 @@ LEAST = {
     "SigningPolicy": {"key": {"uri": "pkcs11:object=a"}, "algorithms": ["ECDSAWithSHA256"]},
     "SigningRequest": {"policyRef": {"name": "release"},
                        "digest": "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
+    "SigningApproval": {"requestRef": {"name": "a", "uid": "1"}, "decision": "Approve"},
 }
-NAMES = {"SigningPolicy": ("sigpol", "Cluster"), "SigningRequest": ("sigreq", "Namespaced")}
+NAMES = {"SigningPolicy": ("sigpol", "Cluster"), "SigningRequest": ("sigreq", "Namespaced"), "SigningApproval": ("sigappr", "Namespaced")}
 JUNCTORS = ("oneOf", "anyOf", "allOf", "not")
 # What the API server refuses in a structural schema.
 FORBIDDEN = ("$ref", "definitions", "dependencies", "deprecated", "discriminator", "id", "patternProperties", "readOnly",
@@ -163,10 +164,11 @@ def check_definition(path):
     if names.get("categories") != ["signet"]:
         problem(path.name, "categories must be [signet]")
     version = crd["spec"]["versions"][0]
-    if "status" not in version.get("subresources", {}):
-        problem(path.name, "the status subresource is missing")
+    has_status = "status" in version["schema"]["openAPIV3Schema"]["properties"]
+    if has_status != ("status" in version.get("subresources", {})):
+        problem(path.name, "a status needs the status subresource, and only a status")
     columns = [column["name"] for column in version["additionalPrinterColumns"]]
-    for column in ("Ready", "Reason", "Age"):
+    for column in ("Ready", "Reason", "Age") if has_status else ("Age",):
         if column not in columns:
             problem(path.name, f"the printer column {column} is missing")
     schema = version["schema"]["openAPIV3Schema"]

@@ -3,6 +3,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "api/approval.hpp"
 #include "api/json.hpp"
 #include "support/matchers.hpp"
 
@@ -19,6 +20,8 @@ json Least(const std::string& kind) {
   json object = {{"apiVersion", "signet.dev/v1alpha1"}, {"kind", kind}, {"metadata", {{"name", "a"}}}};
   if (kind == "SigningPolicy") {
     object["spec"] = {{"key", {{"uri", "pkcs11:object=a"}}}, {"algorithms", {"ECDSAWithSHA256"}}};
+  } else if (kind == "SigningApproval") {
+    object["spec"] = {{"requestRef", {{"name", "a"}, {"uid", "1"}}}, {"decision", "Approve"}};
   } else {
     object["spec"] = {{"policyRef", {{"name", "release"}}},
                       {"digest", "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"}};
@@ -52,6 +55,10 @@ base::Status Read(const json& object, const std::string& kind) {
   if (kind == "SigningPolicy") {
     auto policy = PolicyFromJson(object);
     return policy ? base::Status{} : base::Status(policy.error());
+  }
+  if (kind == "SigningApproval") {
+    auto approval = ApprovalFromJson(object);
+    return approval ? base::Status{} : base::Status(approval.error());
   }
   auto request = RequestFromJson(object);
   return request ? base::Status{} : base::Status(request.error());

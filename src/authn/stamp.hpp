@@ -1,0 +1,60 @@
+// authn/stamp.hpp - who asked, proven: the seal that our admission webhook puts on a spec.
+//
+// spec.stamp = {time, nonce, seal}; seal = hex HMAC-SHA-256(key, canonical JSON array of
+// ["signet-stamp/v1", kind, namespace, spec without stamp, time, nonce]). The spec includes the stamped requester
+// or approver. Name and uid are not covered (docs/adr/0007); a nonce is honoured for one uid.
+//
+// Ownership:     owns the key, wiped at the end.
+// Thread-safety: Sealer is immutable; StampJudge locks internally.
+// Blocking:      never.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <mutex>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/types.hpp"
+#include "base/clock.hpp"
+#include "base/result.hpp"
+#include "base/secret.hpp"
+
+namespace signet::authn {
+
+class Sealer {
+ public:
+  /// @param keys the first seals, all of them verify; 32 octets each.
+  explicit Sealer(std::vector<base::Secret> keys);
+
+  /// The stamp for `spec` (its own `stamp`, if any, does not count).
+  [[nodiscard]] nlohmann::json Stamp(std::string_view kind, std::string_view ns, const nlohmann::json& spec,
+                                     base::TimePoint now) const;
+  /// The seal of spec.stamp is one of ours over exactly this.
+  [[nodiscard]] bool Verifies(std::string_view kind, std::string_view ns, const nlohmann::json& spec) const;
+
+ private:
+  std::vector<base::Secret> keys_;
+};
+
+/// Decides whether an object as the store shows it was stamped when it was made.
+class StampJudge {
+ public:
+  static constexpr std::chrono::seconds kMaxDistance{60};  ///< between the stamp's time and creationTimestamp
+
+  StampJudge(const Sealer& sealer, const base::Clock& clock);
+
+  /// @return kUnauthenticated, reason NotStamped (none), SealInvalid, StampNotFresh (not from the moment of its
+  ///         creation) or StampReused (its nonce belongs to another uid); the message says what to do.
+  base::Status Judge(std::string_view kind, const nlohmann::json& object);
+
+ private:
+  const Sealer& sealer_;
+  const base::Clock& clock_;
+  std::mutex mutex_;
+  std::map<std::string, std::pair<std::string, base::TimePoint>> seen_;  ///< nonce to uid; guarded by mutex_
+};
+
+}  // namespace signet::authn
