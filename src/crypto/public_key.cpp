@@ -1,21 +1,15 @@
 #include "crypto/public_key.hpp"
 
-#include <openssl/bn.h>
 #include <openssl/core_names.h>
-#include <openssl/ec.h>
 #include <openssl/ecdsa.h>
-#include <openssl/err.h>
-#include <openssl/evp.h>
 #include <openssl/objects.h>
-#include <openssl/param_build.h>
-#include <openssl/pem.h>
 #include <openssl/rsa.h>
-#include <openssl/x509.h>
 
 #include <algorithm>
 #include <array>
 
 #include "crypto/digest.hpp"
+#include "crypto/openssl_types.hpp"
 
 namespace signet::crypto {
 namespace {
@@ -27,29 +21,6 @@ using base::MakeError;
 using base::Result;
 using encoding::HashAlgorithm;
 using encoding::KeyAlgorithm;
-
-template <auto Free>
-struct Deleter {
-  template <class T>
-  void operator()(T* object) const {
-    Free(object);
-  }
-};
-using PkeyPtr = std::unique_ptr<EVP_PKEY, Deleter<EVP_PKEY_free>>;
-using PkeyCtxPtr = std::unique_ptr<EVP_PKEY_CTX, Deleter<EVP_PKEY_CTX_free>>;
-using MdCtxPtr = std::unique_ptr<EVP_MD_CTX, Deleter<EVP_MD_CTX_free>>;
-using BioPtr = std::unique_ptr<BIO, Deleter<BIO_free_all>>;
-using BnPtr = std::unique_ptr<BIGNUM, Deleter<BN_free>>;
-using SigPtr = std::unique_ptr<ECDSA_SIG, Deleter<ECDSA_SIG_free>>;
-using ParamBuilderPtr = std::unique_ptr<OSSL_PARAM_BLD, Deleter<OSSL_PARAM_BLD_free>>;
-using ParamsPtr = std::unique_ptr<OSSL_PARAM, Deleter<OSSL_PARAM_free>>;
-using AsnObjectPtr = std::unique_ptr<ASN1_OBJECT, Deleter<ASN1_OBJECT_free>>;
-using OctetStringPtr = std::unique_ptr<ASN1_OCTET_STRING, Deleter<ASN1_OCTET_STRING_free>>;
-
-base::Error Bad(std::string message) {
-  ERR_clear_error();
-  return MakeError(Code::kInvalidArgument, std::move(message));
-}
 
 const EVP_MD* Evp(HashAlgorithm hash) {
   if (hash == HashAlgorithm::kSha256) return EVP_sha256();
@@ -160,8 +131,8 @@ Result<PublicKey> PublicKey::FromDer(ByteView spki) {
 }
 
 Result<PublicKey> PublicKey::FromPem(std::string_view pem) {
-  const BioPtr bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-  const PkeyPtr key(PEM_read_bio_PUBKEY(bio.get(), nullptr, nullptr, nullptr));
+  const BioPtr bio = MemoryBio(pem);
+  const PkeyPtr key(PEM_read_bio_PUBKEY(bio.get(), nullptr, NoPassword, nullptr));
   if (!key) return Bad("not a PEM public key");
   TRY(const Bytes der, ToDer(key.get()));
   return FromDer(der);
