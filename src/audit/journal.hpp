@@ -52,6 +52,12 @@ struct Intent {
   std::string artifact_name;  ///< a claim; may be empty
   std::string artifact_media_type;
   std::string request_namespace, request_name, request_uid;  ///< controller only
+  /// Who said yes: the SigningApprovals that counted.
+  struct Approved {
+    std::string approval, approver;
+    std::string signed_by;  ///< fingerprint of the approver's own key; empty: not signed
+  };
+  std::vector<Approved> approvals;
 };
 
 enum class Result : std::uint8_t { kSigned, kFailed, kDiscarded, kUnknown };

@@ -28,6 +28,20 @@ void TornFields(std::string& out, const Torn& torn) {
   Field(out, ",\"tornSha256\":", View(torn.hash));
 }
 
+/// [{"approval":...,"approver":...,"signedBy":...}], where there are any.
+void AppendApprovals(std::string& out, const std::vector<audit::Intent::Approved>& approvals) {
+  if (approvals.empty()) return;
+  out += ",\"approvals\":[";
+  for (const auto& approved : approvals) {
+    if (&approved != &approvals.front()) out += ',';
+    Field(out, "{\"approval\":", approved.approval);
+    Field(out, ",\"approver\":", approved.approver);
+    OptionalField(out, ",\"signedBy\":", approved.signed_by);
+    out += '}';
+  }
+  out += ']';
+}
+
 }  // namespace
 
 std::string_view Name(Result result) {
@@ -122,6 +136,7 @@ void LineWriter::Intent(std::string& out, const audit::Intent& record) {
   OptionalField(out, ",\"requestNamespace\":", record.request_namespace);
   OptionalField(out, ",\"requestName\":", record.request_name);
   OptionalField(out, ",\"requestUID\":", record.request_uid);
+  AppendApprovals(out, record.approvals);
   End(out);
 }
 

@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "policy/approval_roots.hpp"
+#include "policy/count_approvals.hpp"
 #include "policy/glob.hpp"
 #include "policy/schedule.hpp"
 
@@ -69,12 +71,38 @@ std::string AlgorithmAdvice(const api::SigningPolicySpec& spec) {
   return names.empty() ? "the policy allows no algorithm" : names;
 }
 
+/// One of `entries` names the principal; `globs` are their names.
+bool Names(const std::vector<api::Subject>& entries, const std::vector<Glob>& globs,
+           const identity::Principal& principal, const Facts& facts) {
+  if (principal.username.empty()) return false;
+  const auto account = identity::ParseServiceAccount(principal.username);
+  const bool is_system = principal.username.starts_with("system:");
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const Glob& name = globs[i];
+    switch (entries[i].kind) {
+      case api::Subject::Kind::kServiceAccount:
+        if (account && name.Matches(account->name) && IsInNamespace(entries[i], account->ns, facts)) return true;
+        break;
+      case api::Subject::Kind::kUser:
+        if (!is_system && name.Matches(principal.username)) return true;
+        break;
+      case api::Subject::Kind::kGroup:
+        if (facts.match_groups && std::any_of(principal.groups.begin(), principal.groups.end(),
+                                              [&](const auto& group) { return name.Matches(group); })) {
+          return true;
+        }
+        break;
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 std::string_view Name(Reason reason) {
-  static constexpr std::array<std::string_view, 8> kNames = {
-      "Allowed",       "NotAllowed",       "Suspended",    "AlgorithmNotAllowed", "ArtifactNotAllowed",
-      "OutsideWindow", "AwaitingApproval", "QuotaExceeded"};
+  static constexpr std::array<std::string_view, 9> kNames = {
+      "Allowed",       "NotAllowed",       "Suspended",        "AlgorithmNotAllowed", "ArtifactNotAllowed",
+      "OutsideWindow", "AwaitingApproval", "DeniedByApprover", "QuotaExceeded"};
   return kNames.at(static_cast<std::size_t>(reason));
 }
 
@@ -83,7 +111,8 @@ struct CompiledPolicy::Prepared {
     Glob name;
     std::vector<Glob> media_types;
   };
-  std::vector<Glob> subjects;  ///< names, in the order of spec.subjects
+  std::vector<Glob> subjects;   ///< names, in the order of spec.subjects
+  std::vector<Glob> approvers;  ///< the same of spec.approvals.approvers
   std::vector<ArtifactRule> artifacts;
   Schedule schedule;
 
@@ -102,6 +131,9 @@ struct CompiledPolicy::Prepared {
 base::Result<std::shared_ptr<const CompiledPolicy>> CompiledPolicy::Compile(api::SigningPolicy policy) {
   auto prepared = std::make_shared<Prepared>();
   for (const auto& subject : policy.spec.subjects) prepared->subjects.emplace_back(subject.name);
+  if (policy.spec.approvals) {
+    for (const auto& approver : policy.spec.approvals->approvers) prepared->approvers.emplace_back(approver.name);
+  }
   for (const auto& rule : policy.spec.artifacts) {
     prepared->artifacts.push_back({Glob(rule.name), {rule.media_types.begin(), rule.media_types.end()}});
   }
@@ -112,29 +144,20 @@ base::Result<std::shared_ptr<const CompiledPolicy>> CompiledPolicy::Compile(api:
 }
 
 bool CompiledPolicy::IsSubject(const Facts& facts) const {
-  if (facts.principal == nullptr || facts.principal->username.empty()) return false;
-  const auto& principal = *facts.principal;
-  const auto account = identity::ParseServiceAccount(principal.username);
-  const bool is_system = principal.username.starts_with("system:");
-  const auto& subjects = policy_.spec.subjects;
-  for (std::size_t i = 0; i < subjects.size(); ++i) {
-    const Glob& name = prepared_->subjects[i];
-    switch (subjects[i].kind) {
-      case api::Subject::Kind::kServiceAccount:
-        if (account && name.Matches(account->name) && IsInNamespace(subjects[i], account->ns, facts)) return true;
-        break;
-      case api::Subject::Kind::kUser:
-        if (!is_system && name.Matches(principal.username)) return true;
-        break;
-      case api::Subject::Kind::kGroup:
-        if (facts.match_groups && std::any_of(principal.groups.begin(), principal.groups.end(),
-                                              [&](const auto& group) { return name.Matches(group); })) {
-          return true;
-        }
-        break;
-    }
-  }
-  return false;
+  return facts.principal != nullptr && Names(policy_.spec.subjects, prepared_->subjects, *facts.principal, facts);
+}
+
+std::optional<Tally> CompiledPolicy::Approvals(const Facts& facts, encoding::SignatureAlgorithm algorithm) const {
+  static const ApprovalContext kNone;
+  const auto& approvals = policy_.spec.approvals;
+  const auto* context = facts.approvals != nullptr ? facts.approvals : &kNone;
+  const bool given = context->given != nullptr && !context->given->empty();
+  const bool rooted = context->roots && !context->roots->For(policy_.metadata.name, context->key_id).empty();
+  if (!given && !rooted && !(approvals && approvals->required > 0)) return std::nullopt;
+  return CountApprovals({policy_, context, facts.principal, algorithm, facts.artifact, facts.now,
+                         [&](const identity::Principal& approver) {
+                           return approvals && Names(approvals->approvers, prepared_->approvers, approver, facts);
+                         }});
 }
 
 Decision CompiledPolicy::Decide(const Facts& facts) const {
@@ -152,19 +175,30 @@ Decision CompiledPolicy::Decide(const Facts& facts) const {
                    facts.artifact == nullptr ? "the policy lists artifacts: say which artifact you sign"
                                              : "no entry of the policy's artifacts covers this name and media type");
   }
+  Decision decision;
+  decision.approvals = Approvals(facts, *wanted);
+  const auto refuse = [&](Reason reason, std::string message) {
+    decision.reason = reason;
+    decision.message = std::move(message);
+  };
+  if (decision.approvals && decision.approvals->denied_by) {
+    const auto& tally = *decision.approvals;
+    refuse(Reason::kDeniedByApprover, fmt::format("{} said no{}{}", *tally.denied_by,
+                                                  tally.denied_comment.empty() ? "" : ": ", tally.denied_comment));
+    return decision;
+  }
   if (!prepared_->schedule.IsOpen(facts.now)) {
-    Decision decision = Refused(Reason::kOutsideWindow, "outside the policy's time windows");
+    refuse(Reason::kOutsideWindow, "outside the policy's time windows");
     decision.retry_at = prepared_->schedule.NextOpening(facts.now);
     if (decision.retry_at) {
       decision.message += ": the next one opens at " + base::FormatTimeSeconds(*decision.retry_at);
     }
     return decision;
   }
-  if (spec.approvals && facts.approvals < spec.approvals->required) {
-    return Refused(Reason::kAwaitingApproval, fmt::format("the policy requires {} approval(s), {} given",
-                                                          spec.approvals->required, std::max(facts.approvals, 0)));
+  if (decision.approvals && !decision.approvals->complete()) {
+    refuse(Reason::kAwaitingApproval, "approvals are missing: " + decision.approvals->missing);
+    return decision;
   }
-  Decision decision;
   decision.reason = Reason::kAllowed;
   decision.algorithm = *wanted;
   return decision;

@@ -2,7 +2,7 @@
 //
 // No I/O, no clock, no state: everything arrives in Facts. Quotas, which count, are in quota.hpp.
 // Order: subject first (a caller who is no subject learns nothing else), then suspended, algorithm,
-// artifact, window, approvals.
+// artifact, an approver's no, window, approvals that are missing.
 //
 // Thread-safety: pure; a CompiledPolicy is immutable.
 #pragma once
@@ -18,6 +18,7 @@
 #include "base/clock.hpp"
 #include "base/result.hpp"
 #include "identity/principal.hpp"
+#include "policy/approvals.hpp"
 
 namespace signet::policy {
 
@@ -29,6 +30,7 @@ enum class Reason : std::uint8_t {
   kArtifactNotAllowed,
   kOutsideWindow,
   kAwaitingApproval,
+  kDeniedByApprover,
   kQuotaExceeded,  ///< never from Decide; QuotaLedger's
 };
 /// "NotAllowed", "Suspended", ...
@@ -42,7 +44,8 @@ struct Facts {
   /// Labels of a namespace; nullptr where selectors and groups never match (direct mode).
   const std::function<const std::map<std::string, std::string>*(std::string_view ns)>* namespace_labels = nullptr;
   bool match_groups = true;  ///< false in direct mode: Groups never match an asserted subject
-  int approvals = 0;         ///< valid approvals counted by the caller
+  /// nullptr: there can be none, and no approval roots are known.
+  const ApprovalContext* approvals = nullptr;
 };
 
 struct Decision {
@@ -50,6 +53,7 @@ struct Decision {
   encoding::SignatureAlgorithm algorithm = encoding::SignatureAlgorithm::kEcdsaWithSha256;  ///< when allowed
   std::string message;                      ///< what to do next; safe for a caller whose subject matched
   std::optional<base::TimePoint> retry_at;  ///< kOutsideWindow: the next opening
+  std::optional<Tally> approvals;           ///< where the policy, the roots or the caller bring any into play
   [[nodiscard]] bool allowed() const { return reason == Reason::kAllowed; }
 };
 
@@ -65,6 +69,7 @@ class CompiledPolicy {
   [[nodiscard]] bool IsSubject(const Facts& facts) const;
 
  private:
+  [[nodiscard]] std::optional<Tally> Approvals(const Facts& facts, encoding::SignatureAlgorithm algorithm) const;
   explicit CompiledPolicy(api::SigningPolicy policy) : policy_(std::move(policy)) {}
   struct Prepared;  ///< globs and time zones (decide.cpp)
   api::SigningPolicy policy_;

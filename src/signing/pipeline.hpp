@@ -46,6 +46,8 @@ class Pipeline final : public SigningService {
     base::Bytes input;  ///< what the HSM signs: the digest, or the message
     base::Bytes signature;
     std::string signature_sha256;
+    std::string approved_digest;  ///< in approval statements; empty where no approvals were given
+    std::vector<api::ApprovalStatus> approvals;
     base::TimePoint signed_at{};
     base::SteadyPoint started{};
     audit::Outcome outcome;
@@ -65,6 +67,7 @@ class Pipeline final : public SigningService {
   std::optional<Refused> TakeQuota(const Operation& operation);
   std::optional<Refused> Recheck(const Operation& operation) const;
   [[nodiscard]] policy::Decision Ask(const ActivePolicy& active, const Caller& caller, const SignCall& call,
+                                     const std::string& approved_digest,
                                      std::optional<encoding::SignatureAlgorithm> algorithm) const;
   [[nodiscard]] policy::Facts FactsOf(const Caller& caller) const;
   [[nodiscard]] bool IsDirect(const Caller& caller) const;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "api/json.hpp"
 #include "audit/record.hpp"
 #include "base/kill_point.hpp"
 #include "base/secret.hpp"
@@ -45,13 +46,22 @@ Refused AuditUnavailable(const base::Error& error) {
   return {MakeError(Code::kUnavailable, "AuditUnavailable", error.message), kSoon};
 }
 
-Refused FromDecision(const policy::Decision& decision, Door door, base::TimePoint now) {
+Refused FromDecision(policy::Decision decision, Door door, base::TimePoint now) {
   if (decision.reason == policy::Reason::kNotAllowed) return NotAllowed();
   std::string reason(policy::Name(decision.reason));
   if (decision.reason == policy::Reason::kAwaitingApproval && door != Door::kController) reason = "ApprovalRequired";
   std::optional<base::Duration> retry_after;
   if (decision.retry_at) retry_after = std::max<base::Duration>(*decision.retry_at - now, kVerySoon);
-  return No(Code::kPermissionDenied, std::move(reason), decision.message, retry_after);
+  auto refused = No(Code::kPermissionDenied, std::move(reason), std::move(decision.message), retry_after);
+  if (decision.approvals) refused.approvals = std::move(decision.approvals->approvals);
+  return refused;
+}
+
+/// What approvers sign for: the digest as it was asked for, or the SHA-256 of the message.
+std::string ApprovedDigest(const SignCall& call) {
+  if (call.approvals.empty()) return {};
+  if (call.digest) return api::FormatDigest(*call.digest);
+  return "sha256:" + (call.message ? crypto::Sha256Hex(*call.message) : std::string());
 }
 
 /// Why the HSM's error ends the operation, and whether a signature may exist all the same.
@@ -136,11 +146,23 @@ policy::Facts Pipeline::FactsOf(const Caller& caller) const {
 }
 
 policy::Decision Pipeline::Ask(const ActivePolicy& active, const Caller& caller, const SignCall& call,
+                               const std::string& approved_digest,
                                std::optional<encoding::SignatureAlgorithm> algorithm) const {
   policy::Facts facts = FactsOf(caller);
   facts.algorithm = algorithm;
   facts.artifact = call.artifact ? &*call.artifact : nullptr;
-  facts.approvals = caller.door == Door::kController ? call.approvals : 0;
+  policy::ApprovalContext approvals;
+  if (!call.approvals.empty() || options_.approval_roots) {
+    if (deps_.cluster_id) approvals.cluster_id = deps_.cluster_id();
+    approvals.request_namespace = call.request_namespace;
+    approvals.request_name = call.request_name;
+    approvals.request_uid = call.request_uid;
+    approvals.digest = approved_digest;
+    if (caller.door == Door::kController) approvals.given = &call.approvals;
+    if (active.key) approvals.key_id = active.key->public_key.keyID();
+    approvals.roots = options_.approval_roots;
+    facts.approvals = &approvals;
+  }
   return active.compiled->Decide(facts);
 }
 
@@ -155,14 +177,16 @@ std::optional<Refused> Pipeline::CheckFresh(const ActivePolicy& active) const {
 std::optional<Refused> Pipeline::Decide(Operation& operation) const {
   operation.active = deps_.policies->Find(operation.call.policy);
   if (!operation.active) return NotAllowed();
-  const auto decision = Ask(*operation.active, operation.caller, operation.call, operation.call.algorithm);
+  auto decision =
+      Ask(*operation.active, operation.caller, operation.call, operation.approved_digest, operation.call.algorithm);
   if (decision.reason == policy::Reason::kNotAllowed) return NotAllowed();
   if (IsDirect(operation.caller) && !operation.active->compiled->policy().spec.allow_direct) {
     // The same code as for strangers; the text goes to subjects only.
     return No(Code::kPermissionDenied, "NotAllowed", std::string(kNotDirect));
   }
   if (auto stale = CheckFresh(*operation.active)) return stale;
-  if (!decision.allowed()) return FromDecision(decision, operation.caller.door, deps_.clock->Now());
+  if (!decision.allowed()) return FromDecision(std::move(decision), operation.caller.door, deps_.clock->Now());
+  if (decision.approvals) operation.approvals = std::move(decision.approvals->approvals);
   operation.algorithm = decision.algorithm;
   return std::nullopt;
 }
@@ -234,6 +258,7 @@ std::optional<Refused> Pipeline::Prepare(Operation& operation) {
     return No(Code::kInvalidArgument, "Malformed",
               fmt::format("the message has more than {} bytes: send its digest", api::kMaxMessageBytes));
   }
+  operation.approved_digest = ApprovedDigest(call);
   if (auto refused = Decide(operation)) return refused;
   if (auto refused = PrepareInput(operation)) return refused;
   if (auto refused = CheckKey(operation)) return refused;
@@ -257,8 +282,8 @@ std::optional<Refused> Pipeline::Recheck(const Operation& operation) const {
   if (current == operation.active || (current->compiled == then.compiled && current->hash == then.hash)) {
     return std::nullopt;
   }
-  const auto decision = Ask(*current, operation.caller, operation.call, operation.algorithm);
-  if (!decision.allowed()) return FromDecision(decision, operation.caller.door, deps_.clock->Now());
+  auto decision = Ask(*current, operation.caller, operation.call, operation.approved_digest, operation.algorithm);
+  if (!decision.allowed()) return FromDecision(std::move(decision), operation.caller.door, deps_.clock->Now());
   if (IsDirect(operation.caller) && !current->compiled->policy().spec.allow_direct) return NotAllowed();
   return std::nullopt;
 }
@@ -347,6 +372,10 @@ void Pipeline::AppendIntent(const OperationPtr& operation) {
   intent_.digest += info.hash ? encoding::ToHex(operation->input) : crypto::Sha256Hex(operation->input);
   intent_.artifact_name = call.artifact ? call.artifact->name : std::string();
   intent_.artifact_media_type = call.artifact ? call.artifact->media_type : std::string();
+  intent_.approvals.clear();
+  for (const auto& approval : operation->approvals) {
+    if (approval.counts) intent_.approvals.push_back({approval.name, approval.approver, approval.signed_by});
+  }
   intent_.request_namespace = call.request_namespace;
   intent_.request_name = call.request_name;
   intent_.request_uid = call.request_uid;
@@ -469,6 +498,7 @@ void Pipeline::Release(const OperationPtr& operation) {
   made.policy_uid = meta.uid;
   made.policy_generation = meta.generation;
   made.signed_at = operation->signed_at;
+  made.approvals = std::move(operation->approvals);
   duration_.Observe(std::chrono::duration<double>(deps_.clock->Steady() - operation->started).count());
   Finish(operation, std::move(made));
 }
@@ -516,12 +546,12 @@ void Pipeline::Settle(const audit::Release& release, std::function<void()> done)
 
 policy::Decision Pipeline::Explain(const Caller& caller, const SignCall& call) const {
   const auto active = deps_.policies->Find(call.policy);
-  if (!active) return {policy::Reason::kNotAllowed, {}, NotAllowed().error.message, std::nullopt};
-  auto decision = Ask(*active, caller, call, call.algorithm);
+  if (!active) return {policy::Reason::kNotAllowed, {}, NotAllowed().error.message, std::nullopt, std::nullopt};
+  auto decision = Ask(*active, caller, call, ApprovedDigest(call), call.algorithm);
   if (decision.reason == policy::Reason::kNotAllowed) decision.message = NotAllowed().error.message;
   if (decision.reason != policy::Reason::kNotAllowed && IsDirect(caller) &&
       !active->compiled->policy().spec.allow_direct) {
-    return {policy::Reason::kNotAllowed, {}, std::string(kNotDirect), std::nullopt};
+    return {policy::Reason::kNotAllowed, {}, std::string(kNotDirect), std::nullopt, std::nullopt};
   }
   return decision;
 }

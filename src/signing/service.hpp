@@ -7,7 +7,8 @@
 // Errors:        reason is the problem code / condition reason: NotAllowed, Suspended,
 //                AlgorithmNotAllowed, ArtifactNotAllowed, OutsideWindow, ApprovalRequired,
 //                QuotaExceeded, DigestMismatch, HSMUnavailable, AuditUnavailable, PolicyStale, Busy,
-//                KeyNotReady, VerificationFailed, MechanismMissing, Malformed.
+//                KeyNotReady, VerificationFailed, MechanismMissing, Malformed,
+//                DeniedByApprover.
 //                Code kDeadlineExceeded: unknown whether a signature was made; none is released, and the
 //                record says unknown. Everything else without retry_after is final.
 #pragma once
@@ -66,7 +67,7 @@ struct SignCall {
   std::optional<base::Bytes> message;
   std::optional<api::SignatureAlgorithm> algorithm;  ///< nothing: the policy's first
   std::optional<api::Artifact> artifact;
-  int approvals = 0;                                         ///< controller door
+  std::vector<policy::Approval> approvals;                   ///< controller door: all that were given
   std::string request_namespace, request_name, request_uid;  ///< controller door
 };
 
@@ -78,20 +79,23 @@ struct Signed {
   std::string policy_name, policy_uid;
   std::int64_t policy_generation = 0;
   base::TimePoint signed_at{};
+  std::vector<api::ApprovalStatus> approvals;
 };
 
 /// An error with the time after which asking again makes sense (429 and 503).
 struct Refused {
   base::Error error;
   std::optional<base::Duration> retry_after;
+  std::vector<api::ApprovalStatus> approvals = {};  ///< how those that were given stand
 };
 
 class SigningService {
  public:
   struct Options {
     bool direct_mode = false;  ///< socket in direct mode: allowDirect required; groups and selectors never match
-    std::chrono::seconds policy_max_age{120};  ///< older: 503 PolicyStale
-    std::size_t max_in_flight = 4096;          ///< beyond: 503 Busy
+    std::chrono::seconds policy_max_age{120};                     ///< older: 503 PolicyStale
+    std::size_t max_in_flight = 4096;                             ///< beyond: 503 Busy
+    std::shared_ptr<const policy::ApprovalRoots> approval_roots;  ///< nullptr: none
   };
   using Answer = tl::expected<Signed, Refused>;
   using Done = std::function<void(Answer)>;
@@ -121,7 +125,8 @@ class SigningService {
     audit::Journal* journal = nullptr;
     PolicySource* policies = nullptr;
     policy::QuotaLedger* quotas = nullptr;
-    NamespaceLabels namespace_labels;  ///< empty in direct mode
+    NamespaceLabels namespace_labels;         ///< empty in direct mode
+    std::function<std::string()> cluster_id;  ///< in approval statements; may say "" until it is known
   };
   /// Also gives the journal's today() to the quota ledger: call it once per ledger.
   static std::unique_ptr<SigningService> Create(Options options, Dependencies dependencies);

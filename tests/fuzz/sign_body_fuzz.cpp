@@ -37,7 +37,7 @@ void Check(const frontend::SignBody& body) {
   HOLDS(!call.message || call.message->size() <= api::kMaxMessageBytes);
   HOLDS(!call.digest || call.digest->value.size() == encoding::DigestSize(call.digest->hash));
   HOLDS(!call.artifact || api::ValidateArtifactName(call.artifact->name));
-  HOLDS(call.approvals == 0 && call.request_uid.empty());
+  HOLDS(call.approvals.empty() && call.request_uid.empty());
 }
 
 }  // namespace

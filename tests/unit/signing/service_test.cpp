@@ -233,7 +233,7 @@ TEST_F(SigningServiceTest, GivesEveryReasonToSubjects) {
   EXPECT_EQ(ReasonOf(Sign(Call())), "ArtifactNotAllowed");
   Change([](auto& policy) { policy.spec.artifacts.clear(); });
 
-  Change([](auto& policy) { policy.spec.approvals = api::Approvals{1, {}, std::nullopt}; });
+  Change([](auto& policy) { policy.spec.approvals = api::Approvals{1, {}, std::nullopt, false}; });
   EXPECT_EQ(ReasonOf(Sign(Call())), "ApprovalRequired");
   Caller controller = caller_;
   controller.door = Door::kController;
