@@ -13,7 +13,7 @@ using std::chrono::milliseconds;
 struct Flags {
   std::string config_file;
   std::optional<std::string> kubeconfig, context, store, module, pin_file, token, state_dir, audit, durability, metrics,
-      lease_name, lease_namespace, log_level, log_format;
+      approval_roots, lease_name, lease_namespace, log_level, log_format;
   std::optional<std::uint32_t> workers, parallelism;
   std::optional<double> lease_duration, drain_timeout;
   std::optional<bool> leader_elect;
@@ -44,6 +44,8 @@ void Declare(CLI::App& app, Flags& flags, CommandLine& out) {
   app.add_option("--durability", flags.durability, "process (survives a kill) or fsync (survives the node)")
       ->check(CLI::IsMember({"process", "fsync"}));
   app.add_option("--parallelism", flags.parallelism, "requests in work at a time")->check(CLI::Range(1, 64));
+  app.add_option("--approval-roots", flags.approval_roots,
+                 "file with the people whose own signatures must stand behind approvals");
   app.add_option("--metrics", flags.metrics, "HOST:PORT of /metrics, /healthz and /readyz");
   app.add_option("--health", out.health, "HOST:PORT of /healthz and /readyz alone");
   app.add_flag("--leader-elect,!--no-leader-elect", flags.leader_elect, "work only while holding the lease (default)");
@@ -73,6 +75,7 @@ void Merge(const Flags& flags, config::OperatorConfig& config) {
   Take(flags.state_dir, config.hsm.state_dir);
   Take(flags.audit, config.audit.file);
   Take(flags.parallelism, config.request_workers);
+  Take(flags.approval_roots, config.approval_roots);
   Take(flags.metrics, config.metrics);
   Take(flags.leader_elect, config.leader_election.enabled);
   Take(flags.lease_name, config.leader_election.name);

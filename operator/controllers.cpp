@@ -20,6 +20,7 @@
 #include "obs/metrics.hpp"
 #include "operator/core.hpp"
 #include "operator/probes.hpp"
+#include "reconcile/approval_index.hpp"
 #include "reconcile/outcome.hpp"
 #include "reconcile/resources.hpp"
 
@@ -107,6 +108,8 @@ class Operator {
   std::unique_ptr<reconcile::Adapter> request_adapter_;
   std::unique_ptr<controller::Informer> policies_;
   std::unique_ptr<controller::Informer> requests_;
+  std::unique_ptr<controller::Informer> approvals_;
+  std::unique_ptr<reconcile::ApprovalIndex> approval_index_;
   std::unique_ptr<controller::Informer> namespaces_;
   std::unique_ptr<controller::Controller> policy_controller_;
   std::unique_ptr<controller::Controller> request_controller_;
@@ -122,6 +125,7 @@ CoreHooks Operator::Hooks() {
   hooks.enqueue_policy = [this](const std::string& name) { policy_controller_->Enqueue({"", name}); };
   hooks.policy_published = [this](const std::string& name) { EnqueueWaiting(name); };
   hooks.hsm_changed = [this] { OnHsmChange(); };
+  hooks.approvals = [this](const controller::Key& request) { return approval_index_->For(request); };
   hooks.waiting_grace = 1s;
   return hooks;
 }
@@ -137,8 +141,18 @@ std::optional<Ending> Operator::Open() {
   auto store =
       config.StoreFolder().empty() ? OpenCluster(config, environment_, rest, &lease_namespace_) : OpenFolder(config);
   if (!store) return Fail(ExitCode::kConfiguration, store.error());
-  auto opened = Core::Open(config, std::move(*store),
-                           environment_.host_name.empty() ? "signet-operator" : environment_.host_name, Hooks());
+  CoreHooks hooks = Hooks();
+  if (config.StoreFolder().empty()) {
+    hooks.stamped = [trusted = config.trust_unstamped_requesters](const nlohmann::json&) -> base::Status {
+      if (trusted) return {};
+      return base::MakeError(base::Code::kUnauthenticated, "NotStamped",
+                             "this operator runs without Signet's admission webhook, so nobody vouches for who asks");
+    };
+  }
+  approval_index_ = std::make_unique<reconcile::ApprovalIndex>(hooks.stamped);
+  auto opened =
+      Core::Open(config, std::move(*store), environment_.host_name.empty() ? "signet-operator" : environment_.host_name,
+                 std::move(hooks));
   if (auto* ending = std::get_if<Ending>(&opened)) return *ending;
   core_ = std::move(std::get<std::unique_ptr<Core>>(opened));
   Wire();
@@ -152,8 +166,13 @@ void Operator::Wire() {
                                                      controller::Informer::Options{}, clock_);
   requests_ = std::make_unique<controller::Informer>(*core.store, reconcile::SigningRequests(),
                                                      controller::Informer::Options{}, clock_);
+  approvals_ = std::make_unique<controller::Informer>(*core.store, reconcile::SigningApprovals(),
+                                                      controller::Informer::Options{}, clock_);
   namespaces_ = std::make_unique<controller::Informer>(*core.store, reconcile::Namespaces(),
                                                        controller::Informer::Options{}, clock_);
+  approvals_->AddHandler([this](const controller::Key& key, const auto&, const auto& after) {
+    for (const auto& request : approval_index_->Change(key, after)) request_controller_->Enqueue(request);
+  });
   // In force before OnConfirmed may call it fresh, and without waiting for a worker.
   policies_->AddHandler([&core](const controller::Key& key, const auto& before, const auto& after) {
     if (after != nullptr) {
@@ -163,9 +182,10 @@ void Operator::Wire() {
     }
   });
   policies_->OnConfirmed([&core] { core.policies.ConfirmAll(); });
-  namespaces_->AddHandler([&core](const controller::Key& key, const auto&, const auto& after) {
+  namespaces_->AddHandler([this, &core](const controller::Key& key, const auto& before, const auto& after) {
     if (after != nullptr) {
       core.labels->Set(*after);
+      if (before == nullptr && key.name == kClusterNamespace) EnqueueWaiting("");  // approvals name the cluster
     } else {
       core.labels->Remove(key.name);
     }
@@ -188,6 +208,7 @@ void Operator::Wire() {
 
   manager_ = std::make_unique<controller::Manager>(clock_);
   manager_->Add(*policies_);
+  manager_->Add(*approvals_);
   manager_->Add(*requests_);
   manager_->Add(*policy_controller_);
   manager_->Add(*request_controller_);

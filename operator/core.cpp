@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "config/approval_roots.hpp"
 #include "obs/log.hpp"
 #include "reconcile/on_loop.hpp"
 #include "reconcile/resources.hpp"
@@ -21,6 +22,11 @@ std::variant<std::unique_ptr<Core>, Ending> Core::Open(const config::OperatorCon
 
 std::optional<Ending> Core::OpenParts(const config::OperatorConfig& config) {
   reactor = http::AsioReactor::Create();
+  if (!config.approval_roots.empty()) {
+    auto roots = config::LoadApprovalRoots(config.approval_roots);
+    if (!roots) return Fail(ExitCode::kConfiguration, roots.error());
+    approval_roots_ = std::move(*roots);
+  }
   auto hsm_options = config::ToWorkerHsmOptions(config.hsm);
   if (!hsm_options) return Fail(ExitCode::kConfiguration, hsm_options.error());
   auto opened = audit::Journal::Open(config::ToJournalOptions(config.audit), *reactor, clock);
@@ -38,10 +44,11 @@ std::optional<Ending> Core::OpenParts(const config::OperatorConfig& config) {
 void Core::Wire(const config::OperatorConfig& config, std::string instance, CoreHooks hooks) {
   labels = std::make_unique<reconcile::NamespaceLabels>(*reactor);
   signing::SigningService::Options service_options;
+  service_options.approval_roots = approval_roots_;
   service_options.policy_max_age = std::chrono::duration_cast<std::chrono::seconds>(config.policy_max_age);
-  service = signing::SigningService::Create(service_options,
-                                            {reactor.get(), &clock, hsm.get(), journal.get(), &policies, &quotas,
-                                             [this](std::string_view ns) { return labels->Find(ns); }});
+  service = signing::SigningService::Create(
+      service_options, {reactor.get(), &clock, hsm.get(), journal.get(), &policies, &quotas,
+                        [this](std::string_view ns) { return labels->Find(ns); }, [this] { return ClusterId(); }});
   if (store->TrustsRequesters()) {
     events = std::make_unique<reconcile::LogEventRecorder>();
   } else {
@@ -64,13 +71,12 @@ void Core::Wire(const config::OperatorConfig& config, std::string instance, Core
   freshness = std::make_unique<reconcile::PolicyFreshness>(fresh, clock, policies, refresh);
 
   reconcile::RequestReconciler::Options request_options;
-  request_options.trust_unstamped_requesters = config.trust_unstamped_requesters;
   request_options.waiting_grace = hooks.waiting_grace;
   request_reconciler = std::make_unique<reconcile::RequestReconciler>(
       request_options,
       reconcile::RequestReconciler::Dependencies{
           reactor.get(), &clock, store.get(), service.get(), events.get(), hooks.request,
-          [this](const std::string& name) { freshness->EnsureFresh(name); }, refresh,
+          [this](const std::string& name) { freshness->EnsureFresh(name); }, refresh, hooks.stamped, hooks.approvals,
           [this](const std::string& name) { return RefreshNamespace(name); }},
       journal->unsettled());
   hsm->OnStateChange(hooks.hsm_changed);
@@ -108,6 +114,8 @@ token::HsmState Core::HsmState() {
       *reactor, [this](const std::function<void(token::HsmState)>& answer) { answer(hsm->State()); });
   return state.value_or(token::HsmState{});
 }
+
+std::string Core::ClusterId() const { return store->TrustsRequesters() ? "directory" : labels->Uid(kClusterNamespace); }
 
 base::Status Core::RefreshNamespace(const std::string& name) {
   auto live = store->Get(reconcile::Namespaces(), "", name);

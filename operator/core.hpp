@@ -32,6 +32,9 @@
 
 namespace signet::app {
 
+/// Its uid is the cluster's name in approval statements.
+inline constexpr std::string_view kClusterNamespace = "kube-system";
+
 /// What differs between running on informers and running once.
 struct CoreHooks {
   std::function<std::shared_ptr<const nlohmann::json>(std::string_view name)> policy;
@@ -39,6 +42,8 @@ struct CoreHooks {
   std::function<bool()> may_generate;
   std::function<void(const std::string& policy)> enqueue_policy;
   std::function<void(const std::string& policy)> policy_published;
+  std::function<std::vector<policy::Approval>(const controller::Key& request)> approvals;
+  std::function<base::Status(const nlohmann::json& object)> stamped;
   std::function<void()> hsm_changed;  ///< loop thread
   base::Duration waiting_grace{0};
 };
@@ -79,7 +84,9 @@ class Core {
   std::optional<Ending> OpenParts(const config::OperatorConfig& config);
   void Wire(const config::OperatorConfig& config, std::string instance, CoreHooks hooks);
   base::Status RefreshNamespace(const std::string& name);
+  [[nodiscard]] std::string ClusterId() const;
 
+  std::shared_ptr<const policy::ApprovalRoots> approval_roots_;  ///< nullptr: none
   std::thread loop_;
 };
 

@@ -12,6 +12,7 @@
 #include "obs/log.hpp"
 #include "operator/core.hpp"
 #include "operator/run.hpp"
+#include "reconcile/approval_index.hpp"
 #include "reconcile/request_status.hpp"
 #include "reconcile/resources.hpp"
 #include "store/directory_store.hpp"
@@ -96,15 +97,18 @@ void HandleRequests(Core& core, const std::vector<controller::Key>& keys, std::u
   for (auto& thread : threads) thread.join();
 }
 
-Ending Handle(Core& core, const config::OperatorConfig& config) {
+Ending Handle(Core& core, reconcile::ApprovalIndex& index, const config::OperatorConfig& config) {
   if (auto ending = AwaitHsm(core)) return *ending;
   auto namespaces = core.store->ListAll(reconcile::Namespaces());
   auto policies = core.store->ListAll(reconcile::SigningPolicies());
+  auto approvals = core.store->ListAll(reconcile::SigningApprovals());
   auto requests = core.store->ListAll(reconcile::SigningRequests());
-  for (const auto* list : {&namespaces, &policies, &requests}) {
+  for (const auto* list : {&namespaces, &policies, &approvals, &requests}) {
     if (!*list) return Fail(ExitCode::kOther, list->error());
   }
   for (const auto& object : namespaces->items) core.labels->Set(object);
+  for (const auto& object : approvals->items)
+    index.Change(KeyOf(object), std::make_shared<const nlohmann::json>(object));
   Tally tally;
   // Twice: the second look sees which policies share a key.
   for (int round = 0; round < 2; ++round) {
@@ -148,7 +152,9 @@ Ending RunOnce(const config::OperatorConfig& config) {
   auto folder = OpenFolder(config);
   if (!folder) return Fail(ExitCode::kConfiguration, folder.error());
   auto* store = folder->get();
+  reconcile::ApprovalIndex index({});
   CoreHooks hooks;
+  hooks.approvals = [&index](const controller::Key& request) { return index.For(request); };
   hooks.policy = [store](std::string_view name) { return Read(*store, reconcile::SigningPolicies(), "", name); };
   hooks.request = [store](const controller::Key& key) {
     return Read(*store, reconcile::SigningRequests(), key.ns, key.name);
@@ -161,7 +167,7 @@ Ending RunOnce(const config::OperatorConfig& config) {
   if (auto* ending = std::get_if<Ending>(&opened)) return *ending;
   auto& core = *std::get<std::unique_ptr<Core>>(opened);
   core.Start();
-  auto ending = Handle(core, config);
+  auto ending = Handle(core, index, config);
   core.Close();
   return ending;
 }

@@ -36,7 +36,8 @@ base::Result<std::unique_ptr<kube::ObjectStore>> OpenCluster(const config::Opera
 base::Result<std::unique_ptr<kube::ObjectStore>> OpenFolder(const config::OperatorConfig& config) {
   store::DirectoryStore::Options options;
   options.folder = config.StoreFolder();
-  options.resources = {reconcile::SigningPolicies(), reconcile::SigningRequests(), reconcile::Namespaces()};
+  options.resources = {reconcile::SigningPolicies(), reconcile::SigningRequests(), reconcile::SigningApprovals(),
+                       reconcile::Namespaces()};
   TRY(auto store, store::DirectoryStore::Open(std::move(options), base::SystemClock()));
   return std::unique_ptr<kube::ObjectStore>(std::move(store));
 }

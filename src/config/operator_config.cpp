@@ -40,6 +40,7 @@ base::Result<OperatorConfig> LoadOperatorConfig(const std::string& file) {
   reader.Flag("trustUnstampedRequesters", out.trust_unstamped_requesters);
   ReadHsm(reader.Section("hsm"), out.hsm);
   ReadAudit(reader.Section("audit"), out.audit);
+  reader.Text("approvalRoots", out.approval_roots);
   reader.Text("metrics", out.metrics);
   ReadLeaderElection(reader.Section("leaderElection"), out.leader_election);
   reader.Number("policyWorkers", out.policy_workers, 1, 64);

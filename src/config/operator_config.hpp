@@ -31,7 +31,8 @@ struct OperatorConfig {
   bool trust_unstamped_requesters = false;
   HsmOptions hsm;
   AuditOptions audit;
-  std::string metrics;  ///< HOST:PORT of /metrics, /healthz and /readyz; empty: none
+  std::string approval_roots;  ///< file; empty: none
+  std::string metrics;         ///< HOST:PORT of /metrics, /healthz and /readyz; empty: none
   LeaderElectionOptions leader_election;
   std::uint32_t policy_workers = 2;
   std::uint32_t request_workers = 16;

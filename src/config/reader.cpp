@@ -125,6 +125,16 @@ void Reader::Number(const char* key, std::uint32_t& out, std::uint32_t least, st
   out = value->get<std::uint32_t>();
 }
 
+void Reader::Texts(const char* key, std::vector<std::string>& out) {
+  const json* value = Take(key);
+  if (value == nullptr) return;
+  if (!value->is_array() ||
+      !std::all_of(value->begin(), value->end(), [](const json& item) { return item.is_string(); })) {
+    return Refuse(key, "must be a list of texts");
+  }
+  out = value->get<std::vector<std::string>>();
+}
+
 void Reader::Numbers(const char* key, std::vector<std::uint32_t>& out) {
   const json* value = Take(key);
   if (value == nullptr) return;

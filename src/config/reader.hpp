@@ -43,6 +43,7 @@ class Reader {
   Reader(Reader&&) = default;
 
   void Text(const char* key, std::string& out);
+  void Texts(const char* key, std::vector<std::string>& out);
   void Flag(const char* key, bool& out);
   void Number(const char* key, std::uint32_t& out, std::uint32_t least, std::uint32_t most);
   void Numbers(const char* key, std::vector<std::uint32_t>& out);

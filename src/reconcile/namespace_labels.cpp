@@ -17,8 +17,10 @@ void NamespaceLabels::Set(const nlohmann::json& object) {
       if (value.is_string()) labels.emplace(key, value.get<std::string>());
     }
   }
-  reactor_.Post([table = table_, name = name->get<std::string>(), labels = std::move(labels)]() mutable {
-    (*table)[name] = std::move(labels);
+  const auto uid = meta->find("uid");
+  Entry entry{std::move(labels), uid != meta->end() && uid->is_string() ? uid->get<std::string>() : ""};
+  reactor_.Post([table = table_, name = name->get<std::string>(), entry = std::move(entry)]() mutable {
+    (*table)[name] = std::move(entry);
   });
 }
 
@@ -31,7 +33,12 @@ void NamespaceLabels::Remove(std::string_view name) {
 
 const NamespaceLabels::Labels* NamespaceLabels::Find(std::string_view name) const {
   const auto it = table_->find(name);
-  return it == table_->end() ? nullptr : &it->second;
+  return it == table_->end() ? nullptr : &it->second.labels;
+}
+
+std::string NamespaceLabels::Uid(std::string_view name) const {
+  const auto it = table_->find(name);
+  return it == table_->end() ? std::string() : it->second.uid;
 }
 
 }  // namespace signet::reconcile

@@ -25,9 +25,15 @@ class NamespaceLabels {
   void Remove(std::string_view name);
   /// nullptr: no such namespace is known.
   [[nodiscard]] const Labels* Find(std::string_view name) const;
+  /// Empty: no such namespace is known.
+  [[nodiscard]] std::string Uid(std::string_view name) const;
 
  private:
-  using Table = std::map<std::string, Labels, std::less<>>;
+  struct Entry {
+    Labels labels;
+    std::string uid;
+  };
+  using Table = std::map<std::string, Entry, std::less<>>;
   base::Reactor& reactor_;
   std::shared_ptr<Table> table_;  ///< loop only; shared with handlers still queued
 };

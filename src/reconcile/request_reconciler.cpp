@@ -33,13 +33,6 @@ bool PassesByItself(std::string_view reason) {
          reason == "QuotaExceeded" || reason == "Pending";
 }
 
-signing::Caller CallerOf(const api::UserInfo& requester) {
-  signing::Caller caller;
-  caller.door = signing::Door::kController;
-  caller.principal = {requester.username, requester.uid, requester.groups, requester.extra, identity::Proof::kAsserted};
-  return caller;
-}
-
 signing::SignCall CallOf(const RequestView& view, const api::SigningRequestSpec& spec) {
   signing::SignCall call;
   call.policy = spec.policy_name;
@@ -51,6 +44,13 @@ signing::SignCall CallOf(const RequestView& view, const api::SigningRequestSpec&
   call.request_name = view.meta.name;
   call.request_uid = view.meta.uid;
   return call;
+}
+
+/// A signature that was made and not delivered yet is taken back by these. Windows and quotas were met when it was
+/// made.
+bool TakesBack(policy::Reason reason) {
+  using policy::Reason;
+  return reason != Reason::kAllowed && reason != Reason::kOutsideWindow && reason != Reason::kQuotaExceeded;
 }
 
 /// Whichever of the two is newer; resource versions of one store count up.
@@ -133,7 +133,10 @@ Outcome RequestReconciler::Run(const RequestKey& key, Memory& memory) {
     return AfterTtl(view);
   }
   if (memory.finished || view.meta.deleting) return Outcome::Done();
-  if (!memory.waiting_reason.empty()) view.waiting_reason = memory.waiting_reason;
+  if (!memory.waiting_reason.empty()) {
+    view.waiting_reason = memory.waiting_reason;
+    view.approvals = memory.approvals;
+  }
   if (!memory.resource_version.empty() && IsNewer(memory.resource_version, view.meta.resource_version)) {
     view.meta.resource_version = memory.resource_version;
   }
@@ -142,7 +145,7 @@ Outcome RequestReconciler::Run(const RequestKey& key, Memory& memory) {
   }
   auto request = api::RequestFromJson(*object);
   if (!request) return Failed(view, "Invalid", request.error().message, memory);
-  return Decide(view, request->spec, memory);
+  return Decide(view, *object, request->spec, memory);
 }
 
 // ---- after the signature ---------------------------------------------------------------
@@ -215,11 +218,12 @@ RequestReconciler::Delivery RequestReconciler::Redeliver(const RequestKey& key, 
   }
   auto object = deps_.store->Get(SigningRequests(), key.ns, key.name);
   auto request = object ? api::RequestFromJson(*object) : base::Result<api::SigningRequest>(object.error());
-  if (request && request->spec.requester) {
-    auto decision = Explain(CallerOf(*request->spec.requester), CallOf(*live, request->spec));
-    if (!decision || decision->reason == policy::Reason::kNotAllowed ||
-        decision->reason == policy::Reason::kSuspended || decision->reason == policy::Reason::kAlgorithmNotAllowed ||
-        decision->reason == policy::Reason::kArtifactNotAllowed) {
+  if (request) {
+    auto caller = CallerOf(*object, request->spec);
+    auto call = CallOf(*live, request->spec);
+    if (deps_.approvals) call.approvals = deps_.approvals(key);
+    auto decision = caller ? Explain(*caller, call) : base::Result<policy::Decision>(caller.error());
+    if (!decision || TakesBack(decision->reason)) {
       Settle(open.operation, false, "PolicyChanged");
       return Delivery::kDiscarded;
     }
@@ -315,22 +319,43 @@ base::Status RequestReconciler::ReadLive(const api::SigningRequestSpec& spec) {
   return {};
 }
 
-Outcome RequestReconciler::Decide(const RequestView& view, const api::SigningRequestSpec& spec, Memory& memory) {
+base::Result<signing::Caller> RequestReconciler::CallerOf(const nlohmann::json& object,
+                                                          const api::SigningRequestSpec& spec) const {
+  const auto unknown = [](std::string message) {
+    return base::MakeError(base::Code::kUnauthenticated, "RequesterUnknown", std::move(message));
+  };
+  signing::Caller caller;
+  caller.door = signing::Door::kController;
+  caller.principal.proof = identity::Proof::kAsserted;
+  if (!deps_.store->TrustsRequesters()) {
+    if (!deps_.stamped)
+      return unknown("this operator runs without Signet's admission webhook, so nobody vouches for spec.requester");
+    if (auto stamped = deps_.stamped(object); !stamped) return unknown(stamped.error().message);
+    caller.principal.proof = identity::Proof::kAdmission;
+  }
+  if (!spec.requester) return unknown("spec.requester is missing: nobody to decide about");
+  caller.principal.username = spec.requester->username;
+  caller.principal.uid = spec.requester->uid;
+  caller.principal.groups = spec.requester->groups;
+  caller.principal.extra = spec.requester->extra;
+  return caller;
+}
+
+Outcome RequestReconciler::Decide(RequestView& view, const nlohmann::json& object, const api::SigningRequestSpec& spec,
+                                  Memory& memory) {
   memory.policy = spec.policy_name;
   if (deps_.clock->Now() >= view.meta.creation_time + spec.expires_after) {
     return Denied(view, "Expired", "not decided before expiresAfter had passed: make a new request", memory);
   }
-  const bool believed = deps_.store->TrustsRequesters() || options_.trust_unstamped_requesters;
-  if (!believed || !spec.requester || spec.requester->username.empty()) {
-    const char* message =
-        believed ? "spec.requester is missing: nobody to decide about"
-                 : "spec.requester was not stamped by Signet's admission webhook, so nobody vouches for it";
-    return Wait(view, spec, {Verdict::kWaiting, "RequesterUnknown", message}, kLongestWait, memory);
-  }
+  auto proven = CallerOf(object, spec);
+  if (!proven)
+    return Wait(view, spec, {Verdict::kWaiting, "RequesterUnknown", proven.error().message}, kLongestWait, memory);
   deps_.ensure_fresh(spec.policy_name);
-  const auto caller = CallerOf(*spec.requester);
-  const auto call = CallOf(view, spec);
+  const auto& caller = *proven;
+  auto call = CallOf(view, spec);
+  if (deps_.approvals) call.approvals = deps_.approvals({view.meta.ns, view.meta.name});
   auto answer = Sign(caller, call);
+  const auto written = std::exchange(view.approvals, answer ? answer->approvals : answer.error().approvals);
   if (!answer && Classify(answer.error().error, spec).verdict == Verdict::kDenied) {
     if (auto outcome = Confirm(view, spec, caller, call, memory)) return *outcome;
     answer = Sign(caller, call);  // the cache was wrong: the live policy allows it
@@ -351,6 +376,7 @@ Outcome RequestReconciler::Decide(const RequestView& view, const api::SigningReq
     case Verdict::kWaiting:
       break;
   }
+  if (written != view.approvals) view.waiting_reason.clear();  // somebody approved: to be written
   return Wait(view, spec, why, answer.error().retry_after, memory);
 }
 
@@ -393,6 +419,7 @@ Outcome RequestReconciler::Wait(const RequestView& view, const api::SigningReque
     return Outcome::Retry(written.error());
   }
   memory.waiting_reason = why.reason;
+  memory.approvals = view.approvals;
   if (auto meta = api::MetadataFromJson(*written)) memory.resource_version = meta->resource_version;
   return Outcome::After(delay);
 }

@@ -41,7 +41,6 @@ using RequestKey = controller::Key;
 class RequestReconciler {
  public:
   struct Options {
-    bool trust_unstamped_requesters = false;
     /// A wait for something that passes by itself (Busy, HSMUnavailable, ...) is written only when
     /// it has lasted this long, so that a hiccup costs no second status write. 0: at once.
     base::Duration waiting_grace = std::chrono::seconds(1);
@@ -58,6 +57,11 @@ class RequestReconciler {
     std::function<std::shared_ptr<const nlohmann::json>(const RequestKey&)> cached;
     std::function<void(const std::string& policy)> ensure_fresh;            ///< PolicyFreshness
     std::function<base::Status(const std::string& policy)> refresh_policy;  ///< PolicyReconciler::Refresh
+    /// Was this object stamped when it was made (authn::StampJudge)? Empty: nobody can tell. Not asked where the
+    /// store's owner vouches for what is written.
+    std::function<base::Status(const nlohmann::json& object)> stamped;
+    /// Every approval that names this request, in the order of creation; may be empty.
+    std::function<std::vector<policy::Approval>(const RequestKey&)> approvals;
     /// Reads one namespace's labels live into what SigningService sees; may be empty.
     std::function<base::Status(const std::string& ns)> refresh_namespace;
   };
@@ -80,9 +84,10 @@ class RequestReconciler {
   };
   struct Memory {
     std::string uid;
-    bool finished = false;         ///< we have written the end; the cache may not show it yet
-    std::string waiting_reason;    ///< last one written by us
-    std::string resource_version;  ///< of our last write
+    bool finished = false;                       ///< we have written the end; the cache may not show it yet
+    std::string waiting_reason;                  ///< last one written by us
+    std::vector<api::ApprovalStatus> approvals;  ///< written with it
+    std::string resource_version;                ///< of our last write
     std::optional<base::SteadyPoint> waiting_since;
     int attempts = 0;  ///< waits in a row
     int unknown_outcomes = 0;
@@ -102,7 +107,8 @@ class RequestReconciler {
   Outcome Run(const RequestKey& key, Memory& memory);
   std::optional<Outcome> SettleOld(const RequestKey& key, Memory& memory);
   Delivery Redeliver(const RequestKey& key, const Undelivered& open, base::Error& why);
-  Outcome Decide(const RequestView& view, const api::SigningRequestSpec& spec, Memory& memory);
+  Outcome Decide(RequestView& view, const nlohmann::json& object, const api::SigningRequestSpec& spec, Memory& memory);
+  base::Result<signing::Caller> CallerOf(const nlohmann::json& object, const api::SigningRequestSpec& spec) const;
   std::optional<Outcome> Confirm(const RequestView& view, const api::SigningRequestSpec& spec,
                                  const signing::Caller& caller, const signing::SignCall& call, Memory& memory);
   Outcome Deliver(const RequestView& view, signing::Signed made, Memory& memory);

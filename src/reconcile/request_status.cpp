@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "api/json.hpp"
+#include "api/object_json.hpp"
 #include "encoding/text.hpp"
 #include "reconcile/conditions.hpp"
 
@@ -22,6 +23,7 @@ api::SigningRequestStatus Base(const RequestView& view) {
   api::SigningRequestStatus status;
   status.observed_generation = view.meta.generation;
   status.conditions = view.conditions;
+  status.approvals = view.approvals;
   return status;
 }
 
@@ -53,6 +55,7 @@ base::Result<RequestView> ViewRequest(const nlohmann::json& object) {
       (ready != nullptr && ready->status) || IsTrue(view.conditions, "Denied") || IsTrue(view.conditions, "Failed");
   if (const auto status = object.find("status"); status != object.end() && status->is_object()) {
     view.record = Text(*status, "record");
+    view.approvals = api::RequestStatusFromJson(*status).approvals;
     if (auto time = base::ParseTime(Text(*status, "finishedAt"))) view.finished_at = *time;
   }
   if (const auto spec = object.find("spec"); spec != object.end() && spec->is_object()) {
@@ -92,6 +95,7 @@ nlohmann::json SignedStatus(const RequestView& view, const signing::Signed& made
                now);
   SetCondition(status.conditions,
                {"Ready", true, "Signed", "signed and verified with status.publicKey", generation, {}}, now);
+  status.approvals = made.approvals;
   status.signature = encoding::ToBase64(made.signature);
   status.algorithm = std::string(encoding::Info(made.algorithm).name);
   status.key_id = made.public_key.keyID();
@@ -116,7 +120,7 @@ Classified Classify(const base::Error& error, const api::SigningRequestSpec& spe
   using base::Code;
   const std::string& reason = error.reason;
   if (reason == "NotAllowed") return {Verdict::kDenied, reason, NotAllowedMessage(spec)};
-  if (IsOneOf(reason, {"AlgorithmNotAllowed", "ArtifactNotAllowed", "Suspended"})) {
+  if (IsOneOf(reason, {"AlgorithmNotAllowed", "ArtifactNotAllowed", "Suspended", "DeniedByApprover"})) {
     return {Verdict::kDenied, reason, error.message};
   }
   if (IsOneOf(reason, {"ApprovalRequired", "AwaitingApproval"})) {

@@ -26,7 +26,8 @@ struct RequestView {
   std::vector<api::Condition> conditions;
   bool decided = false;
   std::string waiting_reason;  ///< of Ready=False; empty: nothing written yet
-  std::string record;          ///< operation whose signature the status carries
+  std::vector<api::ApprovalStatus> approvals;
+  std::string record;  ///< operation whose signature the status carries
   std::optional<base::TimePoint> finished_at;
   std::optional<std::int64_t> ttl_seconds_after_finished;
 };

@@ -16,6 +16,10 @@ inline const kube::Resource& SigningRequests() {
   static const kube::Resource kResource{"signet.dev", "v1alpha1", "signingrequests", "SigningRequest", true};
   return kResource;
 }
+inline const kube::Resource& SigningApprovals() {
+  static const kube::Resource kResource{"signet.dev", "v1alpha1", "signingapprovals", "SigningApproval", true};
+  return kResource;
+}
 inline const kube::Resource& Namespaces() {
   static const kube::Resource kResource{"", "v1", "namespaces", "Namespace", false};
   return kResource;

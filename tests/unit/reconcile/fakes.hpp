@@ -181,6 +181,7 @@ class ScriptedService final : public signing::SigningService {
   struct Step {
     base::Error error;
     std::optional<base::Duration> retry_after;
+    std::vector<api::ApprovalStatus> approvals = {};
   };
   std::deque<Step> script;  ///< one per Sign; then `always`, then a signature
   std::optional<Step> always;
@@ -196,7 +197,8 @@ class ScriptedService final : public signing::SigningService {
       Step step = script.empty() ? *always : script.front();
       if (!script.empty()) script.pop_front();
       if (step.error.reason != "Sign") {
-        return done(tl::make_unexpected(signing::Refused{std::move(step.error), step.retry_after}));
+        return done(
+            tl::make_unexpected(signing::Refused{std::move(step.error), step.retry_after, std::move(step.approvals)}));
       }
     }
     ++signatures;

@@ -59,6 +59,8 @@ class RequestReconcilerTest : public ::testing::Test {
       if (on_refresh_) on_refresh_();
       return refresh_;
     };
+    deps.stamped = stamped_;
+    deps.approvals = [this](const RequestKey&) { return approvals_; };
     reconciler_ = std::make_unique<RequestReconciler>(options, std::move(deps), unsettled);
   }
   /// Creates the object and lets the informer's copy follow.
@@ -84,7 +86,7 @@ class RequestReconcilerTest : public ::testing::Test {
   std::string Message(std::string_view type) { return ConditionOf(Now(), type)["message"].get<std::string>(); }
   std::size_t Writes() const { return store_.CountCalls("PatchStatus"); }
   static testing::ScriptedService::Step Refuse(Code code, std::string reason, std::string message = "because") {
-    return {base::MakeError(code, std::move(reason), std::move(message)), std::nullopt};
+    return {base::MakeError(code, std::move(reason), std::move(message)), std::nullopt, {}};
   }
   void Label(const char* value) {
     json object = *store_.Get(SigningRequests(), "ci", "app");
@@ -114,6 +116,8 @@ class RequestReconcilerTest : public ::testing::Test {
   testing::ScriptedService service_;
   testing::EventList events_;
   std::shared_ptr<const json> cache_;
+  std::function<base::Status(const json&)> stamped_;
+  std::vector<policy::Approval> approvals_;
   base::Status refresh_;
   std::function<void()> on_refresh_;
   int ensured_ = 0;
@@ -220,13 +224,98 @@ TEST_F(UntrustedRequestReconcilerTest, LeavesUnstampedRequestsUnsignedAndSaysSoO
   EXPECT_THAT(service_.calls, IsEmpty());
 }
 
-TEST_F(UntrustedRequestReconcilerTest, BelievesThemWhenToldTo) {
-  RequestReconciler::Options options;
-  options.trust_unstamped_requesters = true;
-  Start({}, options);
+TEST_F(UntrustedRequestReconcilerTest, SignsForWhoeverTheStampProves) {
+  stamped_ = [](const json&) { return base::Status{}; };
+  Start();
   Apply();
   Reconcile();
   EXPECT_EQ(Reason("Ready"), "Signed");
+  EXPECT_EQ(service_.callers[0].principal.proof, identity::Proof::kAdmission);
+}
+
+TEST_F(UntrustedRequestReconcilerTest, NeverSignsWhatWasNotStampedWhenItWasMade) {
+  stamped_ = [](const json&) -> base::Status {
+    return base::MakeError(Code::kUnauthenticated, "StampNotFresh", "stamped an hour before it was made");
+  };
+  Start();
+  Apply();
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(Reconcile().kind, Kind::kAfter);
+    Sync();
+  }
+  EXPECT_EQ(Reason("Ready"), "RequesterUnknown");
+  EXPECT_THAT(Message("Ready"), HasSubstr("stamped an hour before"));
+  EXPECT_EQ(Writes(), 1U);
+  EXPECT_THAT(service_.calls, IsEmpty());
+}
+
+// ---- who approves ----------------------------------------------------------------------
+
+namespace approvals {
+
+policy::Approval By(const char* name) {
+  policy::Approval approval;
+  approval.name = std::string("app-") + name;
+  approval.spec.approver = api::UserInfo{name, "", {}, {}};
+  return approval;
+}
+api::ApprovalStatus Line(const char* name, bool counts) {
+  return {std::string("app-") + name,
+          name,
+          "Approve",
+          *base::ParseTime("2026-11-23T09:00:00Z"),
+          counts,
+          "Counts",
+          "",
+          3,
+          ""};
+}
+
+}  // namespace approvals
+
+TEST_F(RequestReconcilerTest, ListsEachApprovalWithOneWrite) {
+  Start();
+  Apply();
+  auto waiting = Refuse(Code::kPermissionDenied, "AwaitingApproval", "1 of 2 approvals");
+  service_.always = waiting;
+  Reconcile();
+  Sync();
+  EXPECT_EQ(Writes(), 1U);
+  EXPECT_FALSE(Now()["status"].contains("approvals"));
+
+  approvals_ = {approvals::By("alice")};
+  waiting.approvals = {approvals::Line("alice", true)};
+  service_.always = waiting;
+  for (int i = 0; i < 3; ++i) {
+    Reconcile();
+    Sync();
+  }
+  EXPECT_EQ(Writes(), 2U);
+  ASSERT_EQ(service_.calls.back().approvals.size(), 1U);
+  EXPECT_EQ(Now()["status"]["approvals"], (json::array({{{"name", "app-alice"},
+                                                         {"approver", "alice"},
+                                                         {"decision", "Approve"},
+                                                         {"time", "2026-11-23T09:00:00Z"},
+                                                         {"counts", true},
+                                                         {"reason", "Counts"},
+                                                         {"policyGeneration", 3}}})));
+  EXPECT_EQ(Reason("Ready"), "AwaitingApproval");
+
+  service_.always.reset();
+  Reconcile();
+  EXPECT_EQ(Reason("Ready"), "Signed");
+}
+
+TEST_F(RequestReconcilerTest, EndsWithAnApproversNo) {
+  Start();
+  Apply();
+  approvals_ = {approvals::By("bob")};
+  service_.always = Refuse(Code::kPermissionDenied, "DeniedByApprover", "bob said no: not today");
+  service_.explained =
+      policy::Decision{policy::Reason::kDeniedByApprover, {}, "bob said no: not today", std::nullopt, std::nullopt};
+  Reconcile();
+  EXPECT_EQ(Reason("Denied"), "DeniedByApprover");
+  EXPECT_THAT(Message("Denied"), HasSubstr("not today"));
 }
 
 TEST_F(RequestReconcilerTest, NeedsARequester) {
