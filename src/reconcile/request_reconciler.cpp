@@ -11,6 +11,7 @@
 #include "obs/log.hpp"
 #include "obs/metrics.hpp"
 #include "reconcile/on_loop.hpp"
+#include "reconcile/request_call.hpp"
 #include "reconcile/resources.hpp"
 
 namespace signet::reconcile {
@@ -31,19 +32,6 @@ base::Duration Backoff(int attempts) {
 bool PassesByItself(std::string_view reason) {
   return reason == "Busy" || reason == "HSMUnavailable" || reason == "AuditUnavailable" || reason == "PolicyStale" ||
          reason == "QuotaExceeded" || reason == "Pending";
-}
-
-signing::SignCall CallOf(const RequestView& view, const api::SigningRequestSpec& spec) {
-  signing::SignCall call;
-  call.policy = spec.policy_name;
-  call.digest = spec.digest;
-  call.message = spec.message;
-  call.algorithm = spec.algorithm;
-  call.artifact = spec.artifact;
-  call.request_namespace = view.meta.ns;
-  call.request_name = view.meta.name;
-  call.request_uid = view.meta.uid;
-  return call;
 }
 
 /// A signature that was made and not delivered yet is taken back by these. Windows and quotas were met when it was
@@ -219,8 +207,8 @@ RequestReconciler::Delivery RequestReconciler::Redeliver(const RequestKey& key, 
   auto object = deps_.store->Get(SigningRequests(), key.ns, key.name);
   auto request = object ? api::RequestFromJson(*object) : base::Result<api::SigningRequest>(object.error());
   if (request) {
-    auto caller = CallerOf(*object, request->spec);
-    auto call = CallOf(*live, request->spec);
+    auto caller = CallerOf(*deps_.store, deps_.stamped, *object, request->spec);
+    auto call = CallOf(live->meta, request->spec);
     if (deps_.approvals) call.approvals = deps_.approvals(key);
     auto decision = caller ? Explain(*caller, call) : base::Result<policy::Decision>(caller.error());
     if (!decision || TakesBack(decision->reason)) {
@@ -319,40 +307,18 @@ base::Status RequestReconciler::ReadLive(const api::SigningRequestSpec& spec) {
   return {};
 }
 
-base::Result<signing::Caller> RequestReconciler::CallerOf(const nlohmann::json& object,
-                                                          const api::SigningRequestSpec& spec) const {
-  const auto unknown = [](std::string message) {
-    return base::MakeError(base::Code::kUnauthenticated, "RequesterUnknown", std::move(message));
-  };
-  signing::Caller caller;
-  caller.door = signing::Door::kController;
-  caller.principal.proof = identity::Proof::kAsserted;
-  if (!deps_.store->TrustsRequesters()) {
-    if (!deps_.stamped)
-      return unknown("this operator runs without Signet's admission webhook, so nobody vouches for spec.requester");
-    if (auto stamped = deps_.stamped(object); !stamped) return unknown(stamped.error().message);
-    caller.principal.proof = identity::Proof::kAdmission;
-  }
-  if (!spec.requester) return unknown("spec.requester is missing: nobody to decide about");
-  caller.principal.username = spec.requester->username;
-  caller.principal.uid = spec.requester->uid;
-  caller.principal.groups = spec.requester->groups;
-  caller.principal.extra = spec.requester->extra;
-  return caller;
-}
-
 Outcome RequestReconciler::Decide(RequestView& view, const nlohmann::json& object, const api::SigningRequestSpec& spec,
                                   Memory& memory) {
   memory.policy = spec.policy_name;
   if (deps_.clock->Now() >= view.meta.creation_time + spec.expires_after) {
     return Denied(view, "Expired", "not decided before expiresAfter had passed: make a new request", memory);
   }
-  auto proven = CallerOf(object, spec);
+  auto proven = CallerOf(*deps_.store, deps_.stamped, object, spec);
   if (!proven)
     return Wait(view, spec, {Verdict::kWaiting, "RequesterUnknown", proven.error().message}, kLongestWait, memory);
   deps_.ensure_fresh(spec.policy_name);
   const auto& caller = *proven;
-  auto call = CallOf(view, spec);
+  auto call = CallOf(view.meta, spec);
   if (deps_.approvals) call.approvals = deps_.approvals({view.meta.ns, view.meta.name});
   auto answer = Sign(caller, call);
   const auto written = std::exchange(view.approvals, answer ? answer->approvals : answer.error().approvals);

@@ -31,6 +31,7 @@
 #include "kube/object_store.hpp"
 #include "reconcile/events.hpp"
 #include "reconcile/outcome.hpp"
+#include "reconcile/request_call.hpp"
 #include "reconcile/request_status.hpp"
 #include "signing/service.hpp"
 
@@ -57,9 +58,8 @@ class RequestReconciler {
     std::function<std::shared_ptr<const nlohmann::json>(const RequestKey&)> cached;
     std::function<void(const std::string& policy)> ensure_fresh;            ///< PolicyFreshness
     std::function<base::Status(const std::string& policy)> refresh_policy;  ///< PolicyReconciler::Refresh
-    /// Was this object stamped when it was made (authn::StampJudge)? Empty: nobody can tell. Not asked where the
-    /// store's owner vouches for what is written.
-    std::function<base::Status(const nlohmann::json& object)> stamped;
+    /// Empty: nobody can tell. Not asked where the store's owner vouches for what is written.
+    Stamped stamped;
     /// Every approval that names this request, in the order of creation; may be empty.
     std::function<std::vector<policy::Approval>(const RequestKey&)> approvals;
     /// Reads one namespace's labels live into what SigningService sees; may be empty.
@@ -108,7 +108,6 @@ class RequestReconciler {
   std::optional<Outcome> SettleOld(const RequestKey& key, Memory& memory);
   Delivery Redeliver(const RequestKey& key, const Undelivered& open, base::Error& why);
   Outcome Decide(RequestView& view, const nlohmann::json& object, const api::SigningRequestSpec& spec, Memory& memory);
-  base::Result<signing::Caller> CallerOf(const nlohmann::json& object, const api::SigningRequestSpec& spec) const;
   std::optional<Outcome> Confirm(const RequestView& view, const api::SigningRequestSpec& spec,
                                  const signing::Caller& caller, const signing::SignCall& call, Memory& memory);
   Outcome Deliver(const RequestView& view, signing::Signed made, Memory& memory);

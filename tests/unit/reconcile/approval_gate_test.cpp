@@ -1,0 +1,159 @@
+#include "reconcile/approval_gate.hpp"
+
+#include "fakes.hpp"
+#include "fakes/fake_clock.hpp"
+#include "fakes/fake_store.hpp"
+#include "reconcile/cluster_policies.hpp"
+#include "reconcile/resources.hpp"
+#include "support/matchers.hpp"
+
+namespace signet::reconcile {
+namespace {
+
+using base::Code;
+using nlohmann::json;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::IsErr;
+using testing::IsOk;
+
+json Approval(const std::string& name, const std::string& request_uid, const char* user = "alice") {
+  return {{"metadata", {{"name", name}, {"namespace", "ci"}, {"creationTimestamp", "2026-11-23T09:00:00Z"}}},
+          {"spec",
+           {{"requestRef", {{"name", "app"}, {"uid", request_uid}}},
+            {"decision", "Approve"},
+            {"approver", {{"username", user}}}}}};
+}
+
+std::shared_ptr<const json> Shared(json object) { return std::make_shared<const json>(std::move(object)); }
+
+// ---- the index -------------------------------------------------------------------------
+
+std::vector<std::string> Names(const std::vector<policy::Approval>& approvals) {
+  std::vector<std::string> out;
+  for (const auto& approval : approvals) out.push_back(approval.name);
+  return out;
+}
+
+TEST(ApprovalIndexTest, KnowsApprovalsByTheirRequest) {
+  ApprovalIndex index({});
+  const controller::Key app{"ci", "app"};
+  EXPECT_THAT(index.Change({"ci", "b"}, Shared(Approval("b", "1"))), ElementsAre(app));
+  json early = Approval("a2", "1");
+  early["metadata"]["creationTimestamp"] = "2026-11-23T08:00:00Z";
+  index.Change({"ci", "a2"}, Shared(early));
+  index.Change({"ci", "a1"}, Shared(Approval("a1", "1")));
+  EXPECT_THAT(Names(index.For(app)), ElementsAre("a2", "a1", "b")) << "by creation, then by name";
+  EXPECT_THAT(index.For({"prod", "app"}), IsEmpty());
+
+  json moved = Approval("b", "1");
+  moved["spec"]["requestRef"]["name"] = "other";
+  EXPECT_THAT(index.Change({"ci", "b"}, Shared(moved)), ElementsAre(app, controller::Key{"ci", "other"}));
+  EXPECT_THAT(index.Change({"ci", "a1"}, nullptr), ElementsAre(app));
+  EXPECT_THAT(Names(index.For(app)), ElementsAre("a2"));
+  EXPECT_THAT(index.Change({"ci", "odd"}, Shared(json{{"spec", 1}})), IsEmpty());
+}
+
+TEST(ApprovalIndexTest, IsNotCrowdedOutByWhatNobodyVouchesFor) {
+  ApprovalIndex index([](const json& object) -> base::Status {
+    if (object["spec"]["approver"]["username"] == "alice") return {};
+    return base::MakeError(Code::kUnauthenticated, "NotStamped", "no stamp");
+  });
+  for (int i = 0; i < 200; ++i) {
+    const std::string name = "a" + std::to_string(i);
+    index.Change({"ci", name}, Shared(Approval(name, "1", "mallory")));
+  }
+  index.Change({"ci", "z"}, Shared(Approval("z", "1")));
+  const auto given = index.For({"ci", "app"});
+  ASSERT_EQ(given.size(), ApprovalIndex::kMost);
+  EXPECT_EQ(given[0].name, "z");
+  EXPECT_TRUE(given[0].vouched);
+  EXPECT_FALSE(given[1].vouched);
+  EXPECT_EQ(given[1].not_vouched, "no stamp");
+}
+
+// ---- the gate --------------------------------------------------------------------------
+
+class ApprovalGateTest : public ::testing::Test {
+ protected:
+  ApprovalGateTest() : gate_(Deps()) {
+    const json request = {{"metadata", {{"name", "app"}}},
+                          {"spec",
+                           {{"policyRef", {{"name", "release"}}},
+                            {"digest", "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
+                            {"requester", {{"username", "carol"}}}}}};
+    auto made = store_.Create(SigningRequests(), "ci", request);
+    request_ = *made;
+    uid_ = request_["metadata"]["uid"];
+    Answer("Counts", true);
+  }
+  ApprovalGate::Dependencies Deps() {
+    ApprovalGate::Dependencies deps;
+    deps.reactor = &loop_;
+    deps.store = &store_;
+    deps.service = &service_;
+    deps.policies = &policies_;
+    deps.approvals = &index_;
+    deps.cached = [this](const controller::Key&) { return cache_; };
+    return deps;
+  }
+  void Answer(const std::string& reason, bool counts) {
+    policy::Decision decision;
+    decision.reason = policy::Reason::kAwaitingApproval;
+    decision.approvals = policy::Tally{};
+    api::ApprovalStatus line;
+    line.counts = counts;
+    line.reason = reason;
+    line.message = "because of " + reason;
+    decision.approvals->approvals = {line};
+    service_.explained = decision;
+  }
+
+  testing::FakeClock clock_;
+  testing::FakeStore store_{clock_, true};
+  testing::LoopThread loop_;
+  testing::ScriptedService service_;
+  ClusterPolicies policies_{clock_};
+  ApprovalIndex index_{{}};
+  std::shared_ptr<const json> cache_;
+  json request_;
+  std::string uid_;
+  ApprovalGate gate_;
+};
+
+TEST_F(ApprovalGateTest, TellsTheApproverWhatTheDecisionWillSay) {
+  EXPECT_THAT(gate_.Check(Approval("a", uid_)), IsOk());
+  Answer("Denies", false);
+  EXPECT_THAT(gate_.Check(Approval("a", uid_)), IsOk());
+  Answer("NotAnApprover", false);
+  const auto refused = gate_.Check(Approval("a", uid_));
+  ASSERT_THAT(refused, IsErr(Code::kPermissionDenied, "NotAnApprover"));
+  EXPECT_EQ(refused.error().message, "because of NotAnApprover");
+}
+
+TEST_F(ApprovalGateTest, FindsRequestsThatTheCopyDoesNotHaveYet) {
+  EXPECT_THAT(gate_.Check(Approval("a", uid_)), IsOk());
+  EXPECT_EQ(store_.CountCalls("Get"), 1U);
+  cache_ = Shared(request_);
+  EXPECT_THAT(gate_.Check(Approval("a", uid_)), IsOk());
+  EXPECT_EQ(store_.CountCalls("Get"), 1U);
+}
+
+TEST_F(ApprovalGateTest, RefusesWhatIsAboutNoOpenRequest) {
+  EXPECT_THAT(gate_.Check(Approval("a", "another")), IsErr(Code::kNotFound, "OtherRequest"));
+  json elsewhere = Approval("a", uid_);
+  elsewhere["metadata"]["namespace"] = "prod";
+  EXPECT_THAT(gate_.Check(elsewhere), IsErr(Code::kNotFound, "RequestNotFound"));
+  request_["status"]["conditions"] = {{{"type", "Ready"}, {"status", "True"}, {"reason", "Signed"}, {"message", ""}}};
+  cache_ = Shared(request_);
+  EXPECT_THAT(gate_.Check(Approval("a", uid_)), IsErr(Code::kFailedPrecondition, "AlreadyDecided"));
+  cache_ = nullptr;
+  service_.explained.reset();
+  const auto nothing = gate_.Check(Approval("a", uid_));
+  ASSERT_THAT(nothing, IsErr(Code::kPermissionDenied));
+  EXPECT_THAT(nothing.error().message, HasSubstr("nothing to approve"));
+}
+
+}  // namespace
+}  // namespace signet::reconcile
