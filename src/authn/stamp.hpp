@@ -40,21 +40,34 @@ class Sealer {
 };
 
 /// Decides whether an object as the store shows it was stamped when it was made.
+///
+/// A nonce is remembered for kMemory, longer than a copy could still pass for fresh; one that was found on two objects
+/// is remembered as long as the judge lives, so that the copy does not become good by waiting.
 class StampJudge {
  public:
   static constexpr std::chrono::seconds kMaxDistance{60};  ///< between the stamp's time and creationTimestamp
+  static constexpr std::chrono::seconds kMemory{600};      ///< after the stamp's time; clocks may differ by the rest
 
   StampJudge(const Sealer& sealer, const base::Clock& clock);
 
   /// @return kUnauthenticated, reason NotStamped (none), SealInvalid, StampNotFresh (not from the moment of its
   ///         creation) or StampReused (its nonce belongs to another uid); the message says what to do.
   base::Status Judge(std::string_view kind, const nlohmann::json& object);
+  [[nodiscard]] std::size_t remembered() const;  ///< nonces
 
  private:
+  struct Owner {
+    std::string uid;
+    base::TimePoint time{};
+    bool contested = false;  ///< another uid came with the same nonce
+  };
+  void Forget(base::TimePoint now);
+
   const Sealer& sealer_;
   const base::Clock& clock_;
-  std::mutex mutex_;
-  std::map<std::string, std::pair<std::string, base::TimePoint>> seen_;  ///< nonce to uid; guarded by mutex_
+  mutable std::mutex mutex_;
+  std::map<std::string, Owner> seen_;                    ///< by nonce; guarded by mutex_
+  std::multimap<base::TimePoint, std::string> by_time_;  ///< the nonces of seen_ to forget; guarded by mutex_
 };
 
 }  // namespace signet::authn
