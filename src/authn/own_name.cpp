@@ -1,0 +1,73 @@
+#include "authn/own_name.hpp"
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "crypto/certificate.hpp"
+#include "encoding/json.hpp"
+#include "encoding/text.hpp"
+
+namespace signet::authn {
+namespace {
+
+constexpr std::size_t kMostOctets = 64 * 1024;
+
+base::Error Nobody(std::string_view why) {
+  return base::MakeError(base::Code::kFailedPrecondition, "ConfigInvalid",
+                         std::string("cannot tell the user name that the API server knows this operator by: ") +
+                             std::string(why) + "; give --username NAME");
+}
+
+base::Result<std::string> ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return Nobody("cannot read " + path);
+  std::string text(kMostOctets, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  return text;
+}
+
+/// The name in a JWT's payload.
+base::Result<std::string> SubjectOf(std::string_view token) {
+  const auto first = token.find('.');
+  const auto second = first == std::string_view::npos ? first : token.find('.', first + 1);
+  if (second == std::string_view::npos) return Nobody("the token is opaque");
+  std::string payload(token.substr(first + 1, second - first - 1));
+  std::replace(payload.begin(), payload.end(), '-', '+');
+  std::replace(payload.begin(), payload.end(), '_', '/');
+  payload.append((4 - payload.size() % 4) % 4, '=');
+  const auto octets = encoding::FromBase64(payload);
+  if (!octets) return Nobody("the token is no JWT");
+  const auto claims = encoding::ParseJson(base::AsText(*octets));
+  if (!claims || !claims->is_object()) return Nobody("the token is no JWT");
+  const auto subject = claims->find("sub");
+  if (subject == claims->end() || !subject->is_string() || subject->get_ref<const std::string&>().empty()) {
+    return Nobody("the token has no sub");
+  }
+  return subject->get<std::string>();
+}
+
+}  // namespace
+
+base::Result<std::string> OwnName(const kube::ClusterConfig& config) {
+  std::string pem = config.client_certificate_data;
+  if (pem.empty() && !config.client_certificate_file.empty()) {
+    TRY(pem, ReadFile(config.client_certificate_file));
+  }
+  if (!pem.empty()) {
+    const auto info = crypto::ReadCertificate(pem);
+    if (!info) return Nobody(info.error().message);
+    if (info->common_name.empty()) return Nobody("the client certificate has no CN");
+    return info->common_name;
+  }
+  if (!config.token.empty()) return SubjectOf(base::AsText(config.token.Reveal()));
+  if (config.token_file.empty()) return Nobody("there is neither a token nor a client certificate");
+  TRY(std::string text, ReadFile(config.token_file));
+  auto subject = SubjectOf(text);
+  base::WipeMemory(text.data(), text.size());
+  return subject;
+}
+
+}  // namespace signet::authn
