@@ -86,9 +86,10 @@ class FakeService final : public signing::SigningService {
     done(std::move(answers));
   }
   void Settle(const audit::Release& /*release*/, std::function<void()> /*done*/) override { ADD_FAILURE(); }
-  [[nodiscard]] policy::Decision Explain(const signing::Caller& /*caller*/,
-                                         const signing::SignCall& /*call*/) const override {
-    return {};
+  /// Nothing set: no subject.
+  std::function<policy::Decision(const signing::Caller&, const signing::SignCall&)> explain;
+  [[nodiscard]] policy::Decision Explain(const signing::Caller& caller, const signing::SignCall& call) const override {
+    return explain ? explain(caller, call) : policy::Decision{};
   }
   [[nodiscard]] std::vector<std::shared_ptr<const signing::ActivePolicy>> Visible(
       const signing::Caller& /*caller*/) const override {
