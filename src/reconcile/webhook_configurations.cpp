@@ -1,0 +1,123 @@
+#include "reconcile/webhook_configurations.hpp"
+
+#include <initializer_list>
+#include <utility>
+
+#include "encoding/text.hpp"
+#include "obs/log.hpp"
+
+namespace signet::reconcile {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kTimeoutSeconds = 10;
+
+json Rule(std::initializer_list<const char*> operations, std::initializer_list<const char*> resources) {
+  return {{"apiGroups", {"signet.dev"}},
+          {"apiVersions", {"v1alpha1"}},
+          {"operations", operations},
+          {"resources", resources},
+          {"scope", "*"}};
+}
+
+/// Every member is written out, so that a server's defaults add nothing.
+json Webhook(const char* name, std::string_view path, const char* side_effects, json rules,
+             const WebhookEndpoint& endpoint, std::string_view bundle_pem) {
+  json client = {{"caBundle", encoding::ToBase64(base::AsBytes(bundle_pem))}};
+  if (endpoint.url.empty()) {
+    client["service"] = {{"namespace", endpoint.service_ns},
+                         {"name", endpoint.service_name},
+                         {"path", path},
+                         {"port", endpoint.service_port}};
+  } else {
+    client["url"] = endpoint.url + std::string(path);
+  }
+  return {{"name", name},
+          {"clientConfig", std::move(client)},
+          {"rules", std::move(rules)},
+          {"failurePolicy", "Fail"},
+          {"matchPolicy", "Equivalent"},
+          {"namespaceSelector", json::object()},
+          {"objectSelector", json::object()},
+          {"sideEffects", side_effects},
+          {"timeoutSeconds", kTimeoutSeconds},
+          {"admissionReviewVersions", {"v1"}}};
+}
+
+json Configuration(const kube::Resource& resource, json webhooks) {
+  return {{"apiVersion", resource.group + "/" + resource.version},
+          {"kind", resource.kind},
+          {"metadata",
+           {{"name", kWebhookConfiguration}, {"labels", {{"app.kubernetes.io/managed-by", "signet-operator"}}}}},
+          {"webhooks", std::move(webhooks)}};
+}
+
+}  // namespace
+
+const kube::Resource& MutatingWebhookConfigurations() {
+  static const kube::Resource kResource{"admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations",
+                                        "MutatingWebhookConfiguration", false};
+  return kResource;
+}
+
+const kube::Resource& ValidatingWebhookConfigurations() {
+  static const kube::Resource kResource{"admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations",
+                                        "ValidatingWebhookConfiguration", false};
+  return kResource;
+}
+
+json MutatingConfiguration(const WebhookEndpoint& endpoint, std::string_view bundle_pem) {
+  json webhook =
+      Webhook("mutate.signet.dev", "/mutate", "None",
+              json::array({Rule({"CREATE"}, {"signingrequests", "signingapprovals"})}), endpoint, bundle_pem);
+  webhook["reinvocationPolicy"] = "Never";
+  return Configuration(MutatingWebhookConfigurations(), json::array({std::move(webhook)}));
+}
+
+json ValidatingConfiguration(const WebhookEndpoint& endpoint, std::string_view bundle_pem) {
+  // A policy's change is recorded, and a dry run is not: NoneOnDryRun.
+  return Configuration(
+      ValidatingWebhookConfigurations(),
+      json::array(
+          {Webhook("validate.signet.dev", "/validate", "None",
+                   json::array({Rule({"CREATE", "UPDATE"}, {"signingrequests", "signingapprovals"}),
+                                Rule({"UPDATE"}, {"signingrequests/status", "signingpolicies/status"})}),
+                   endpoint, bundle_pem),
+           Webhook("policies.validate.signet.dev", "/validate", "NoneOnDryRun",
+                   json::array({Rule({"CREATE", "UPDATE", "DELETE"}, {"signingpolicies"})}), endpoint, bundle_pem)}));
+}
+
+base::Status WebhookConfigurations::EnsureOne(const kube::Resource& resource, const json& wanted, json& accepted) {
+  auto live = store_.Get(resource, "", kWebhookConfiguration);
+  if (live) {
+    const json webhooks = live->value("webhooks", json());
+    if (webhooks == wanted["webhooks"]) return {};
+    // `accepted` is the answer to a write of exactly this.
+    if (accepted.is_object() && accepted["wanted"] == wanted["webhooks"] && webhooks == accepted["webhooks"]) return {};
+    json changed = std::move(*live);
+    changed["webhooks"] = wanted["webhooks"];
+    changed["metadata"]["labels"]["app.kubernetes.io/managed-by"] = "signet-operator";
+    TRY(const json written, store_.Update(resource, "", kWebhookConfiguration, changed));
+    accepted = {{"wanted", wanted["webhooks"]}, {"webhooks", written.value("webhooks", json())}};
+    obs::Info("webhook configuration updated", {{"kind", resource.kind}});
+    return {};
+  }
+  if (live.error().code != base::Code::kNotFound) return base::Error(live.error());
+  TRY(const json made, store_.Create(resource, "", wanted));
+  accepted = {{"wanted", wanted["webhooks"]}, {"webhooks", made.value("webhooks", json())}};
+  obs::Info("webhook configuration created", {{"kind", resource.kind}});
+  return {};
+}
+
+base::Status WebhookConfigurations::Ensure(std::string_view bundle_pem) {
+  // First the one that refuses: without it, an object of the time between would be stamped and not checked.
+  const auto validating = EnsureOne(ValidatingWebhookConfigurations(), ValidatingConfiguration(endpoint_, bundle_pem),
+                                    accepted_validating_);
+  const auto mutating =
+      EnsureOne(MutatingWebhookConfigurations(), MutatingConfiguration(endpoint_, bundle_pem), accepted_mutating_);
+  if (!validating) return validating;
+  return mutating;
+}
+
+}  // namespace signet::reconcile

@@ -1,0 +1,56 @@
+// reconcile/webhook_configurations.hpp - the webhook configurations signet.dev: ours, written, and written back.
+//
+// One MutatingWebhookConfiguration and one ValidatingWebhookConfiguration say what the running binary serves, where,
+// and with which certificates. Whoever deletes or edits them finds them as they were at the next Ensure(). Only the
+// leader calls it.
+//
+// Ownership:     borrows the store.
+// Thread-safety: one thread.
+// Blocking:      two to four store calls.
+// Errors:        those of the store.
+// Sources:       Kubernetes "Dynamic Admission Control" (admissionregistration.k8s.io/v1).
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "base/result.hpp"
+#include "kube/object_store.hpp"
+
+namespace signet::reconcile {
+
+const kube::Resource& MutatingWebhookConfigurations();
+const kube::Resource& ValidatingWebhookConfigurations();
+
+/// Where API servers reach the webhook: a URL, or a Service.
+struct WebhookEndpoint {
+  std::string url;  ///< https://host:port, no path; empty: the service
+  std::string service_ns, service_name;
+  std::uint16_t service_port = 443;
+};
+
+inline constexpr std::string_view kWebhookConfiguration = "signet.dev";
+
+nlohmann::json MutatingConfiguration(const WebhookEndpoint& endpoint, std::string_view bundle_pem);
+nlohmann::json ValidatingConfiguration(const WebhookEndpoint& endpoint, std::string_view bundle_pem);
+
+class WebhookConfigurations {
+ public:
+  WebhookConfigurations(kube::ObjectStore& store, WebhookEndpoint endpoint)
+      : store_(store), endpoint_(std::move(endpoint)) {}
+
+  /// Ok: both are there, as they should be, and trust `bundle_pem`.
+  base::Status Ensure(std::string_view bundle_pem);
+
+ private:
+  base::Status EnsureOne(const kube::Resource& resource, const nlohmann::json& wanted, nlohmann::json& accepted);
+
+  kube::ObjectStore& store_;
+  const WebhookEndpoint endpoint_;
+  /// What the server made of our last writes: later servers add members of their own, with defaults.
+  nlohmann::json accepted_mutating_, accepted_validating_;
+};
+
+}  // namespace signet::reconcile

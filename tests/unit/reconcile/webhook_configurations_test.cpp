@@ -1,0 +1,175 @@
+#include "reconcile/webhook_configurations.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+
+#include "encoding/text.hpp"
+#include "fakes/fake_store.hpp"
+#include "support/matchers.hpp"
+
+namespace signet::testing {
+namespace {
+
+using base::Code;
+using nlohmann::json;
+using reconcile::kWebhookConfiguration;
+using reconcile::MutatingWebhookConfigurations;
+using reconcile::ValidatingWebhookConfigurations;
+using reconcile::WebhookConfigurations;
+using reconcile::WebhookEndpoint;
+
+const WebhookEndpoint kUrl{"https://127.0.0.1:9443", "", "", 443};
+const WebhookEndpoint kService{"", "signet-system", "signet-webhook", 8443};
+
+class WebhookConfigurationsTest : public ::testing::Test {
+ protected:
+  json Live(const kube::Resource& resource) {
+    auto object = store_.Get(resource, "", kWebhookConfiguration);
+    EXPECT_THAT(object, IsOk());
+    return object ? *object : json();
+  }
+  std::size_t Writes() const { return store_.CountCalls("Create") + store_.CountCalls("Update"); }
+
+  FakeStore store_;
+  WebhookConfigurations configurations_{store_, kUrl};
+};
+
+TEST_F(WebhookConfigurationsTest, CreatesBothAndThenLeavesThemAlone) {
+  EXPECT_THAT(configurations_.Ensure("PEM"), IsOk());
+  for (const auto* resource : {&MutatingWebhookConfigurations(), &ValidatingWebhookConfigurations()}) {
+    for (const json& webhook : Live(*resource)["webhooks"]) {
+      EXPECT_EQ(webhook["clientConfig"]["caBundle"], encoding::ToBase64(base::AsBytes("PEM")));
+      EXPECT_EQ(webhook["failurePolicy"], "Fail");
+      EXPECT_EQ(webhook["namespaceSelector"], json::object()) << "no namespace is excluded";
+      EXPECT_EQ(webhook["objectSelector"], json::object());
+      EXPECT_EQ(webhook["admissionReviewVersions"], json::array({"v1"}));
+    }
+  }
+  EXPECT_EQ(Writes(), 2U);
+  EXPECT_THAT(configurations_.Ensure("PEM"), IsOk());
+  EXPECT_EQ(Writes(), 2U);
+}
+
+TEST_F(WebhookConfigurationsTest, WatchesEveryWriteThatMatters) {
+  std::set<std::string> seen;
+  const auto note = [&](const char* prefix, const json& configuration) {
+    for (const json& webhook : configuration["webhooks"]) {
+      for (const json& rule : webhook["rules"]) {
+        for (const json& operation : rule["operations"]) {
+          for (const json& resource : rule["resources"]) {
+            seen.insert(prefix + operation.get<std::string>() + " " + resource.get<std::string>());
+          }
+        }
+      }
+    }
+  };
+  note("mutate ", reconcile::MutatingConfiguration(kUrl, ""));
+  note("validate ", reconcile::ValidatingConfiguration(kUrl, ""));
+  EXPECT_THAT(
+      seen, ::testing::UnorderedElementsAre("mutate CREATE signingrequests", "mutate CREATE signingapprovals",
+                                            "validate CREATE signingrequests", "validate UPDATE signingrequests",
+                                            "validate CREATE signingapprovals", "validate UPDATE signingapprovals",
+                                            "validate UPDATE signingrequests/status",
+                                            "validate UPDATE signingpolicies/status", "validate CREATE signingpolicies",
+                                            "validate UPDATE signingpolicies", "validate DELETE signingpolicies"));
+}
+
+TEST_F(WebhookConfigurationsTest, NamesAUrlOrAService) {
+  const json url = reconcile::MutatingConfiguration(kUrl, "x")["webhooks"][0]["clientConfig"];
+  EXPECT_EQ(url["url"], "https://127.0.0.1:9443/mutate");
+  EXPECT_FALSE(url.contains("service"));
+  const json service = reconcile::ValidatingConfiguration(kService, "x")["webhooks"][1]["clientConfig"];
+  EXPECT_EQ(service["service"],
+            json({{"namespace", "signet-system"}, {"name", "signet-webhook"}, {"path", "/validate"}, {"port", 8443}}));
+  EXPECT_FALSE(service.contains("url"));
+}
+
+TEST_F(WebhookConfigurationsTest, PutsBackWhatWasDeletedOrEdited) {
+  ASSERT_THAT(configurations_.Ensure("PEM"), IsOk());
+  const json mutating = Live(MutatingWebhookConfigurations())["webhooks"];
+  const json validating = Live(ValidatingWebhookConfigurations())["webhooks"];
+  ASSERT_THAT(store_.Delete(MutatingWebhookConfigurations(), "", kWebhookConfiguration, ""), IsOk());
+  json edited = Live(ValidatingWebhookConfigurations());
+  edited["webhooks"][0]["namespaceSelector"] = {{"matchLabels", {{"signet", "yes"}}}};
+  edited["webhooks"][0]["matchConditions"] = json::array({{{"name", "never"}, {"expression", "false"}}});
+  edited["webhooks"].erase(1);
+  ASSERT_THAT(store_.Update(ValidatingWebhookConfigurations(), "", kWebhookConfiguration, edited), IsOk());
+  EXPECT_THAT(configurations_.Ensure("PEM"), IsOk());
+  EXPECT_EQ(Live(MutatingWebhookConfigurations())["webhooks"], mutating);
+  EXPECT_EQ(Live(ValidatingWebhookConfigurations())["webhooks"], validating);
+}
+
+TEST_F(WebhookConfigurationsTest, ANewBundleIsWritten) {
+  ASSERT_THAT(configurations_.Ensure("one"), IsOk());
+  EXPECT_THAT(configurations_.Ensure("one two"), IsOk());
+  EXPECT_EQ(Live(MutatingWebhookConfigurations())["webhooks"][0]["clientConfig"]["caBundle"],
+            encoding::ToBase64(base::AsBytes("one two")));
+}
+
+/// A server of the future that adds a member with a default to what it stores.
+class DefaultingStore final : public kube::ObjectStore {
+ public:
+  explicit DefaultingStore(FakeStore& inner) : inner_(inner) {}
+  base::Result<json> Get(const kube::Resource& r, std::string_view ns, std::string_view name) override {
+    return inner_.Get(r, ns, name);
+  }
+  base::Result<kube::List> ListAll(const kube::Resource& r) override { return inner_.ListAll(r); }
+  base::Result<json> Create(const kube::Resource& r, std::string_view ns, const json& object) override {
+    return inner_.Create(r, ns, Defaulted(object));
+  }
+  base::Result<json> Update(const kube::Resource& r, std::string_view ns, std::string_view name,
+                            const json& object) override {
+    return inner_.Update(r, ns, name, Defaulted(object));
+  }
+  base::Result<json> PatchStatus(const kube::Resource& r, std::string_view ns, std::string_view name,
+                                 std::string_view uid, std::string_view version, const json& status) override {
+    return inner_.PatchStatus(r, ns, name, uid, version, status);
+  }
+  base::Status Delete(const kube::Resource& r, std::string_view ns, std::string_view name,
+                      std::string_view uid) override {
+    return inner_.Delete(r, ns, name, uid);
+  }
+  std::unique_ptr<kube::Watch> StartWatch(const kube::Resource& r, std::string_view version,
+                                          kube::WatchSink sink) override {
+    return inner_.StartWatch(r, version, std::move(sink));
+  }
+  [[nodiscard]] bool TrustsRequesters() const override { return false; }
+
+ private:
+  static json Defaulted(json object) {
+    for (json& webhook : object["webhooks"]) webhook["newMember"] = "Default";
+    return object;
+  }
+  FakeStore& inner_;
+};
+
+TEST_F(WebhookConfigurationsTest, DoesNotFightAServersDefaults) {
+  DefaultingStore later(store_);
+  WebhookConfigurations configurations(later, kUrl);
+  EXPECT_THAT(configurations.Ensure("PEM"), IsOk());
+  EXPECT_THAT(configurations.Ensure("PEM"), IsOk());
+  EXPECT_EQ(Writes(), 2U);
+  json edited = Live(ValidatingWebhookConfigurations());
+  edited["webhooks"][0]["newMember"] = "Other";
+  ASSERT_THAT(store_.Update(ValidatingWebhookConfigurations(), "", kWebhookConfiguration, edited), IsOk());
+  EXPECT_THAT(configurations.Ensure("PEM"), IsOk());
+  EXPECT_EQ(Live(ValidatingWebhookConfigurations())["webhooks"][0]["newMember"], "Default");
+}
+
+TEST_F(WebhookConfigurationsTest, OneThatFailsDoesNotKeepTheOtherBack) {
+  store_.set_fault([](const FakeStore::Call& call) -> std::optional<FakeStore::Fault> {
+    if (call.resource == ValidatingWebhookConfigurations()) {
+      return FakeStore::Fault{base::MakeError(Code::kPermissionDenied, "Forbidden", "no"), false};
+    }
+    return std::nullopt;
+  });
+  EXPECT_THAT(configurations_.Ensure("PEM"), IsErr(Code::kPermissionDenied));
+  EXPECT_EQ(Live(MutatingWebhookConfigurations())["webhooks"].size(), 1U);
+}
+
+}  // namespace
+}  // namespace signet::testing
