@@ -99,12 +99,10 @@ void Admission::ValidatePolicy(const AdmissionReview& review, Answer answer) con
 
 void Admission::RecordChange(const AdmissionReview& review, AdmissionVerdict verdict, Answer answer) const {
   const json& named = review.object.is_null() ? review.old_object : review.object;
-  std::map<std::string, std::string> fields = {{"policy", TextAt(named, {"metadata", "name"})},
-                                               {"uid", TextAt(named, {"metadata", "uid"})},
-                                               {"operation", std::string(Name(review.operation))},
-                                               {"user", review.user.username},
-                                               {"oldHash", HashOf(review.old_object)},
-                                               {"newHash", HashOf(review.object)}};
+  std::map<std::string, std::string> fields = {
+      {"policy", TextAt(named, {"metadata", "name"})}, {"uid", TextAt(named, {"metadata", "uid"})},
+      {"verb", std::string(Name(review.operation))},   {"user", review.user.username},
+      {"oldHash", HashOf(review.old_object)},          {"newHash", HashOf(review.object)}};
   if (fields["policy"].empty()) fields["policy"] = review.name;
   std::erase_if(fields, [](const auto& field) { return field.second.empty(); });
   deps_.journal->Event("policyChange", fields,

@@ -12,7 +12,7 @@ import tempfile
 
 import jsonschema
 
-TYPES = {"stream", "segment", "recovered", "resumed", "intent", "outcome", "release", "refused", "keyGenerated"}
+TYPES = {"stream", "segment", "recovered", "resumed", "intent", "outcome", "release", "refused", "keyGenerated", "policyChange"}
 
 
 def main():

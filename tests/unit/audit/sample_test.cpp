@@ -20,6 +20,14 @@ TEST_F(JournalSampleTest, HasEveryTypeOfLine) {
   {
     auto journal = Open();
     journal->Event("keyGenerated", {{"policy", "release"}, {"keyID", std::string(64, 'b')}}, {});
+    journal->Event("policyChange",
+                   {{"policy", "release"},
+                    {"uid", "5a29e13d-8337-46ce-b8ad-6a471bb29015"},
+                    {"verb", "UPDATE"},
+                    {"user", "alice"},
+                    {"oldHash", std::string(64, 'a')},
+                    {"newHash", std::string(64, 'b')}},
+                   {});
     Sign(*journal);
     Sign(*journal, "controller");  // stays unsettled
     const auto settled = Sign(*journal, "controller");
@@ -48,7 +56,7 @@ TEST_F(JournalSampleTest, HasEveryTypeOfLine) {
   Sign(*Open());
   const auto types = Types();
   EXPECT_THAT((std::vector<std::string>{"stream", "segment", "recovered", "resumed", "intent", "outcome", "release",
-                                        "refused", "keyGenerated"}),
+                                        "refused", "keyGenerated", "policyChange"}),
               IsSubsetOf(types));
   if (const char* target = std::getenv("SIGNET_AUDIT_SAMPLE")) {
     for (const auto& entry : std::filesystem::directory_iterator(folder_.path())) {

@@ -119,18 +119,16 @@ TEST_F(PolicyAdmissionTest, EveryChangeIsRecordedBeforeItIsAllowed) {
   };
   const std::string one = HashOf(Policy());
   const std::string two = HashOf(after);
-  EXPECT_EQ(
-      fields(changes[0]),
-      json({{"policy", "release"}, {"uid", "uid-p"}, {"operation", "CREATE"}, {"user", "alice"}, {"newHash", one}}));
+  EXPECT_EQ(fields(changes[0]),
+            json({{"policy", "release"}, {"uid", "uid-p"}, {"verb", "CREATE"}, {"user", "alice"}, {"newHash", one}}));
   EXPECT_EQ(fields(changes[1]), json({{"policy", "release"},
                                       {"uid", "uid-p"},
-                                      {"operation", "UPDATE"},
+                                      {"verb", "UPDATE"},
                                       {"user", "alice"},
                                       {"oldHash", one},
                                       {"newHash", two}}));
-  EXPECT_EQ(
-      fields(changes[2]),
-      json({{"policy", "release"}, {"uid", "uid-p"}, {"operation", "DELETE"}, {"user", "alice"}, {"oldHash", two}}));
+  EXPECT_EQ(fields(changes[2]),
+            json({{"policy", "release"}, {"uid", "uid-p"}, {"verb", "DELETE"}, {"user", "alice"}, {"oldHash", two}}));
 }
 
 TEST_F(PolicyAdmissionTest, ADryRunRecordsNothing) {

@@ -142,7 +142,7 @@ TEST(PolicyKeyChangeTest, IsAboutTheKeyThatAnswers) {
            {"{}", false},
            {R"({"key": {"uri": "pkcs11:object=o;token=t"}})", false},
            {R"({"key": {"uri": "pkcs11:token=t;object=p"}})", true},
-           {R"({"key": {"uri": "pkcs11:token=t;object=o;id=%01"}})", true},
+           {R"({"key": {"uri": "pkcs11:token=t;object=o;id=%01", "generate": null}})", true},
            {R"({"key": {"generate": {"size": 384}}})", true},
            {R"({"key": {"generate": {"algorithm": "RSA", "size": 3072}}, "algorithms": ["SHA256WithRSA"]})", true},
            {R"({"key": {"generate": null}})", false},
