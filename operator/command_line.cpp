@@ -13,17 +13,32 @@ using std::chrono::milliseconds;
 struct Flags {
   std::string config_file;
   std::optional<std::string> kubeconfig, context, store, module, pin_file, token, state_dir, audit, durability, metrics,
-      approval_roots, lease_name, lease_namespace, log_level, log_format;
+      approval_roots, lease_name, lease_namespace, log_level, log_format, username, webhook, webhook_url,
+      webhook_service;
   std::optional<std::uint32_t> workers, parallelism;
-  std::optional<double> lease_duration, drain_timeout;
+  std::optional<double> lease_duration, drain_timeout, webhook_certificate_lifetime, webhook_rotation_pause;
   std::optional<bool> leader_elect;
   bool once = false;
-  bool trust = false;
 };
 
 template <class T>
 void Take(const std::optional<T>& flag, T& target) {
   if (flag) target = *flag;
+}
+
+void DeclareWebhook(CLI::App& app, Flags& flags) {
+  app.add_option("--webhook", flags.webhook,
+                 "ADDRESS:PORT of the admission webhook, or off (default: 0.0.0.0:9443 in a cluster, off elsewhere)");
+  app.add_option("--webhook-url", flags.webhook_url, "https://HOST[:PORT] by which API servers reach the webhook");
+  app.add_option("--webhook-service", flags.webhook_service,
+                 "NAMESPACE/NAME[:PORT] of the Service in front of the webhook");
+  app.add_option("--webhook-certificate-lifetime", flags.webhook_certificate_lifetime,
+                 "seconds; renewed after two thirds of it (default: 90 days)")
+      ->check(CLI::Range(5.0, 157'680'000.0));
+  app.add_option("--webhook-rotation-pause", flags.webhook_rotation_pause,
+                 "seconds that API servers have to learn of a new certificate (default: 10)")
+      ->check(CLI::Range(0.1, 3600.0));
+  app.add_option("--username", flags.username, "our own name at the API server, where the credentials do not tell it");
 }
 
 void Declare(CLI::App& app, Flags& flags, CommandLine& out) {
@@ -33,8 +48,6 @@ void Declare(CLI::App& app, Flags& flags, CommandLine& out) {
   app.add_option("--context", flags.context, "context of the kubeconfig");
   app.add_option("--store", flags.store, "dir:PATH, a folder of manifests in place of an API server");
   app.add_flag("--once", flags.once, "with --store: bring everything there to an end, then exit");
-  app.add_flag("--trust-unstamped-requesters", flags.trust,
-               "believe spec.requester as written (tests only: anybody could claim to be anybody)");
   app.add_option("--pkcs11-module", flags.module, "the HSM's PKCS#11 library");
   app.add_option("--pin-file", flags.pin_file, "file with the user PIN");
   app.add_option("--token", flags.token, "label of the token, where the module shows several");
@@ -58,10 +71,23 @@ void Declare(CLI::App& app, Flags& flags, CommandLine& out) {
   app.add_option("--log-level", flags.log_level, "debug, info, warn or error")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
   app.add_option("--log-format", flags.log_format, "json or text")->check(CLI::IsMember({"json", "text"}));
+  DeclareWebhook(app, flags);
   auto* check = app.add_subcommand("check", "test module, token, keys and mechanisms, a line each");
   check->fallthrough();
   check->add_flag("--login", out.login, "try the PIN, once");
   check->callback([&out] { out.check = true; });
+}
+
+milliseconds Seconds(double count) { return milliseconds(static_cast<std::int64_t>(count * 1000)); }
+
+void MergeWebhook(const Flags& flags, config::OperatorConfig& config) {
+  auto& webhook = config.webhook;
+  Take(flags.username, config.username);
+  Take(flags.webhook, webhook.listen);
+  Take(flags.webhook_url, webhook.url);
+  Take(flags.webhook_service, webhook.service);
+  if (flags.webhook_certificate_lifetime) webhook.certificate_lifetime = Seconds(*flags.webhook_certificate_lifetime);
+  if (flags.webhook_rotation_pause) webhook.rotation_pause = Seconds(*flags.webhook_rotation_pause);
 }
 
 void Merge(const Flags& flags, config::OperatorConfig& config) {
@@ -81,7 +107,6 @@ void Merge(const Flags& flags, config::OperatorConfig& config) {
   Take(flags.lease_name, config.leader_election.name);
   Take(flags.lease_namespace, config.leader_election.ns);
   if (flags.once) config.once = true;
-  if (flags.trust) config.trust_unstamped_requesters = true;
   if (flags.durability) config.audit.durability = *config::ParseDurability(*flags.durability);
   if (flags.log_level) obs::ParseLevel(*flags.log_level, config.log.level);
   if (flags.log_format) config.log.text = *flags.log_format == "text";
@@ -121,6 +146,7 @@ std::variant<CommandLine, Ending> ParseCommandLine(int argc, char** argv) {
     out.config = std::move(*loaded);
   }
   Merge(flags, out.config);
+  MergeWebhook(flags, out.config);
   if (!out.check) {
     const auto wrong = flags.config_file.empty() ? ExitCode::kUsage : ExitCode::kConfiguration;
     if (auto valid = config::Validate(out.config); !valid) return Fail(wrong, valid.error());

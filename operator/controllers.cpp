@@ -11,6 +11,7 @@
 #include <thread>
 #include <utility>
 
+#include "authn/own_name.hpp"
 #include "controller/controller.hpp"
 #include "controller/informer.hpp"
 #include "controller/manager.hpp"
@@ -20,6 +21,8 @@
 #include "obs/metrics.hpp"
 #include "operator/core.hpp"
 #include "operator/probes.hpp"
+#include "operator/webhooks.hpp"
+#include "reconcile/approval_gate.hpp"
 #include "reconcile/approval_index.hpp"
 #include "reconcile/outcome.hpp"
 #include "reconcile/resources.hpp"
@@ -90,6 +93,8 @@ class Operator {
  private:
   std::optional<Ending> Open();
   std::optional<Ending> SetLease();
+  std::optional<Ending> OpenWebhooks();
+  void AwaitWebhooks();
   CoreHooks Hooks();
   void Wire();
   void OnHsmChange();
@@ -114,6 +119,8 @@ class Operator {
   std::unique_ptr<controller::Controller> policy_controller_;
   std::unique_ptr<controller::Controller> request_controller_;
   std::unique_ptr<controller::Manager> manager_;
+  std::unique_ptr<reconcile::ApprovalGate> approval_gate_;
+  std::unique_ptr<Webhooks> webhooks_;  ///< nullptr: none
   std::unique_ptr<Probes> probes_;
 };
 
@@ -143,8 +150,8 @@ std::optional<Ending> Operator::Open() {
   if (!store) return Fail(ExitCode::kConfiguration, store.error());
   CoreHooks hooks = Hooks();
   if (config.StoreFolder().empty()) {
-    hooks.stamped = [trusted = config.trust_unstamped_requesters](const nlohmann::json&) -> base::Status {
-      if (trusted) return {};
+    hooks.stamped = [this](const nlohmann::json& object) -> base::Status {
+      if (webhooks_) return webhooks_->Judge(object);
       return base::MakeError(base::Code::kUnauthenticated, "NotStamped",
                              "this operator runs without Signet's admission webhook, so nobody vouches for who asks");
     };
@@ -156,7 +163,8 @@ std::optional<Ending> Operator::Open() {
   if (auto* ending = std::get_if<Ending>(&opened)) return *ending;
   core_ = std::move(std::get<std::unique_ptr<Core>>(opened));
   Wire();
-  return SetLease();
+  if (auto ending = SetLease()) return ending;
+  return OpenWebhooks();
 }
 
 void Operator::Wire() {
@@ -240,6 +248,55 @@ std::optional<Ending> Operator::SetLease() {
   return std::nullopt;
 }
 
+std::optional<Ending> Operator::OpenWebhooks() {
+  const auto& config = command_.config;
+  if (core_->store->TrustsRequesters()) return std::nullopt;
+  Webhooks::Options options;
+  options.config = config.webhook;
+  options.ns = config.leader_election.ns.empty() ? lease_namespace_ : config.leader_election.ns;
+  auto plan = config::PlanWebhook(config.webhook, config.kubeconfig.empty(), options.ns);
+  if (!plan) return Fail(ExitCode::kConfiguration, plan.error());
+  if (!*plan) {
+    obs::Warn("no admission webhook: nobody vouches for spec.requester, so no request will be signed (--webhook)");
+    return std::nullopt;
+  }
+  options.plan = std::move(**plan);
+  options.username = config.username;
+  if (options.username.empty()) {
+    auto cluster = FindCluster(config, environment_);
+    auto name = cluster ? authn::OwnName(*cluster) : base::Result<std::string>(cluster.error());
+    if (!name) return Fail(ExitCode::kConfiguration, name.error());
+    options.username = std::move(*name);
+  }
+  Webhooks::Hooks hooks;
+  hooks.leads = [this] { return manager_->IsLeader(); };
+  hooks.request = [this](const controller::Key& key) { return requests_->Get(key); };
+  hooks.policy = [this](std::string_view name) { return policies_->Get({"", std::string(name)}); };
+  hooks.policies = [this] { return policies_->All(); };
+  reconcile::ApprovalGate::Dependencies gate;
+  gate.reactor = core_->reactor.get();
+  gate.store = core_->store.get();
+  gate.service = core_->service.get();
+  gate.policies = &core_->policies;
+  gate.approvals = approval_index_.get();
+  gate.stamped = [this](const nlohmann::json& object) { return webhooks_->Judge(object); };
+  gate.cached = hooks.request;
+  approval_gate_ = std::make_unique<reconcile::ApprovalGate>(std::move(gate));
+  hooks.would_count = [this](const nlohmann::json& approval) { return approval_gate_->Check(approval); };
+  auto opened = Webhooks::Open(std::move(options), *core_, std::move(hooks));
+  if (auto* ending = std::get_if<Ending>(&opened)) return *ending;
+  webhooks_ = std::move(std::get<std::unique_ptr<Webhooks>>(opened));
+  return std::nullopt;
+}
+
+/// Seal and certificate before controllers: without the seal's key every request would look forged.
+void Operator::AwaitWebhooks() {
+  if (!webhooks_) return;
+  webhooks_->Start();
+  while (!webhooks_->IsReady() && !finish_.WaitFor(10ms)) {
+  }
+}
+
 /// Loop thread.
 void Operator::OnHsmChange() {
   const auto state = core_->hsm->State();
@@ -276,6 +333,7 @@ std::vector<frontend::Check> Operator::Checks() const {
                     synced ? ""
                            : "policies and requests have not been listed yet: is the API server reachable, are "
                              "the CRDs applied, may this account list them?"});
+  if (webhooks_) checks.push_back(webhooks_->ReadyCheck());
   return checks;
 }
 
@@ -293,6 +351,7 @@ Ending Operator::Run() {
   const auto deadline = clock_.Steady() + kHsmFirstVerdict;
   while (core_->HsmState().reason == "Starting" && clock_.Steady() < deadline && !finish_.WaitFor(10ms)) {
   }
+  AwaitWebhooks();
   manager_->Start();
   // Not the manager's: without the right to read namespaces only selectors fail to match.
   namespaces_->Start();
@@ -300,9 +359,14 @@ Ending Operator::Run() {
   auto ending = finish_.Wait();
   obs::Info("stopping");
   const DrainLimit limit(command_.config.drain_timeout);
+  if (webhooks_) webhooks_->Stop();
   manager_->Stop();
+  if (webhooks_) webhooks_->Drain(command_.config.drain_timeout);
   namespaces_->Stop();
-  core_->reactor->Post([this] { probes_.reset(); });
+  core_->reactor->Post([this] {
+    probes_.reset();
+    webhooks_.reset();
+  });
   core_->Close();
   obs::Info("stopped");
   return ending;

@@ -58,7 +58,6 @@ void Core::Wire(const config::OperatorConfig& config, std::string instance, Core
   }
 
   reconcile::PolicyReconciler::Options policy_options;
-  policy_options.trust_unstamped_requesters = config.trust_unstamped_requesters && !store->TrustsRequesters();
   policy_reconciler = std::make_unique<reconcile::PolicyReconciler>(
       policy_options, reconcile::PolicyReconciler::Dependencies{
                           reactor.get(), &clock, store.get(), hsm.get(), journal.get(), &policies, events.get(),

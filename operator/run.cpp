@@ -1,7 +1,6 @@
 #include "operator/run.hpp"
 
 #include "config/kubeconfig.hpp"
-#include "obs/log.hpp"
 #include "operator/controllers.hpp"
 #include "operator/once.hpp"
 #include "reconcile/resources.hpp"
@@ -14,22 +13,24 @@ constexpr std::string_view kDefaultLeaseNamespace = "signet-system";
 
 }  // namespace
 
-base::Result<std::unique_ptr<kube::ObjectStore>> OpenCluster(const config::OperatorConfig& config,
-                                                             const Environment& environment, kube::RestOptions options,
-                                                             std::string* ns) {
+base::Result<kube::ClusterConfig> FindCluster(const config::OperatorConfig& config, const Environment& environment) {
   auto cluster = config.kubeconfig.empty() ? kube::InClusterConfig(kube::kServiceAccountFolder,
                                                                    environment.service_host, environment.service_port)
                                            : config::LoadKubeconfig(config.kubeconfig, config.context);
-  if (!cluster) {
-    if (!config.kubeconfig.empty()) return cluster.error();
-    return base::MakeError(base::Code::kFailedPrecondition, "ConfigInvalid",
-                           "not in a cluster (" + cluster.error().message +
-                               "): give --kubeconfig FILE, or --store dir:PATH for a folder of manifests");
-  }
+  if (cluster || !config.kubeconfig.empty()) return cluster;
+  return base::MakeError(base::Code::kFailedPrecondition, "ConfigInvalid",
+                         "not in a cluster (" + cluster.error().message +
+                             "): give --kubeconfig FILE, or --store dir:PATH for a folder of manifests");
+}
+
+base::Result<std::unique_ptr<kube::ObjectStore>> OpenCluster(const config::OperatorConfig& config,
+                                                             const Environment& environment, kube::RestOptions options,
+                                                             std::string* ns) {
+  TRY(auto cluster, FindCluster(config, environment));
   if (ns != nullptr) {
-    *ns = cluster->namespace_name.empty() ? std::string(kDefaultLeaseNamespace) : cluster->namespace_name;
+    *ns = cluster.namespace_name.empty() ? std::string(kDefaultLeaseNamespace) : cluster.namespace_name;
   }
-  TRY(auto store, kube::RestStore::Open(std::move(*cluster), options));
+  TRY(auto store, kube::RestStore::Open(std::move(cluster), options));
   return std::unique_ptr<kube::ObjectStore>(std::move(store));
 }
 
@@ -44,12 +45,6 @@ base::Result<std::unique_ptr<kube::ObjectStore>> OpenFolder(const config::Operat
 
 Ending Run(const CommandLine& command, const Environment& environment) {
   config::Apply(command.config.log);
-  const bool folder = !command.config.StoreFolder().empty();
-  if (command.config.trust_unstamped_requesters && !folder) {
-    obs::Warn(
-        "spec.requester of every request is believed as written: whoever may create a SigningRequest can sign as "
-        "anybody (--trust-unstamped-requesters)");
-  }
   if (command.config.once) return RunOnce(command.config);
   return RunControllers(command, environment);
 }

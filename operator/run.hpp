@@ -6,6 +6,7 @@
 
 #include "base/result.hpp"
 #include "config/operator_config.hpp"
+#include "kube/cluster_config.hpp"
 #include "kube/object_store.hpp"
 #include "kube/rest_store.hpp"
 #include "operator/command_line.hpp"
@@ -19,6 +20,8 @@ struct Environment {
   std::string host_name;                   ///< HOSTNAME: the pod's name
 };
 
+/// Which API server and with which credentials: the kubeconfig's, or the pod's.
+base::Result<kube::ClusterConfig> FindCluster(const config::OperatorConfig& config, const Environment& environment);
 /// The API server of the configuration; `ns` becomes the namespace that it names.
 base::Result<std::unique_ptr<kube::ObjectStore>> OpenCluster(const config::OperatorConfig& config,
                                                              const Environment& environment, kube::RestOptions options,

@@ -37,7 +37,8 @@ base::Result<OperatorConfig> LoadOperatorConfig(const std::string& file) {
   reader.Text("context", out.context);
   reader.Text("store", out.store);
   reader.Flag("once", out.once);
-  reader.Flag("trustUnstampedRequesters", out.trust_unstamped_requesters);
+  reader.Text("username", out.username);
+  ReadWebhook(reader.Section("webhook"), out.webhook);
   ReadHsm(reader.Section("hsm"), out.hsm);
   ReadAudit(reader.Section("audit"), out.audit);
   reader.Text("approvalRoots", out.approval_roots);
@@ -65,12 +66,17 @@ base::Status Validate(const OperatorConfig& config) {
     if (!config.kubeconfig.empty() || !config.context.empty()) {
       return ConfigError("--store and --kubeconfig name two stores: leave one out");
     }
+    const auto& hook = config.webhook;
+    if (!hook.url.empty() || !hook.service.empty() || (!hook.listen.empty() && hook.listen != WebhookOptions::kOff)) {
+      return ConfigError("--webhook needs an API server: leave it or --store out");
+    }
   } else if (config.once) {
     return ConfigError("--once is for the directory store: give --store dir:PATH");
   }
   if (!config.context.empty() && config.kubeconfig.empty()) {
     return ConfigError("--context chooses within a kubeconfig: give --kubeconfig FILE");
   }
+  TRY_VOID(Validate(config.webhook));
   const LeaderElectionOptions& lease = config.leader_election;
   if (lease.enabled && (lease.renew_deadline >= lease.lease_duration || lease.retry_period >= lease.renew_deadline)) {
     return ConfigError("leaderElection: retryPeriod < renewDeadline < leaseDuration must hold");

@@ -10,6 +10,7 @@
 
 #include "base/result.hpp"
 #include "config/options.hpp"
+#include "config/webhook_options.hpp"
 
 namespace signet::config {
 
@@ -28,7 +29,8 @@ struct OperatorConfig {
   std::string context;     ///< empty: the kubeconfig's current one
   std::string store;       ///< "dir:PATH"; empty: an API server
   bool once = false;       ///< directory store: handle what is there, then end
-  bool trust_unstamped_requesters = false;
+  std::string username;    ///< ours, as the API server knows it; empty: from our own credentials
+  WebhookOptions webhook;  ///< API server only
   HsmOptions hsm;
   AuditOptions audit;
   std::string approval_roots;  ///< file; empty: none

@@ -12,7 +12,7 @@ namespace signet::identity {
 
 /// How the caller's name was established. Written into every record.
 enum class Proof : std::uint8_t {
-  kAsserted,     ///< configuration says so (--subject, directory store, --trust-unstamped-requesters)
+  kAsserted,     ///< configuration says so (--subject, directory store)
   kAdmission,    ///< stamped by our admission webhook
   kTokenReview,  ///< the API server reviewed a pod-bound token
 };

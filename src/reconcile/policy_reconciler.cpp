@@ -165,7 +165,6 @@ Outcome PolicyReconciler::ResolveKey(const nlohmann::json& object, const signing
   PolicyFacts facts;
   facts.generation = parsed.metadata.generation;
   facts.spec = &parsed.spec;
-  facts.trust_unstamped_requesters = options_.trust_unstamped_requesters;
   bool reuse = false;
   {
     const std::lock_guard lock(mutex_);

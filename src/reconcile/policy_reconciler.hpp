@@ -37,9 +37,8 @@ namespace signet::reconcile {
 class PolicyReconciler {
  public:
   struct Options {
-    bool trust_unstamped_requesters = false;  ///< said in every policy's Ready message
-    std::chrono::seconds key_recheck{60};     ///< an unchanged policy's key is looked up again after this
-    std::chrono::seconds key_retry{2};        ///< while the HSM or the key is missing
+    std::chrono::seconds key_recheck{60};  ///< an unchanged policy's key is looked up again after this
+    std::chrono::seconds key_retry{2};     ///< while the HSM or the key is missing
   };
   struct Dependencies {
     base::Reactor* reactor = nullptr;

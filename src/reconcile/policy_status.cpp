@@ -114,9 +114,6 @@ api::Condition ReadyOf(const PolicyFacts& facts) {
     ready.message += fmt::format("; warning: shared with {}", fmt::join(facts.shared_with, ", "));
   }
   if (facts.spec->quota) ready.message += "; quotas are counted by this operator process alone";
-  if (facts.trust_unstamped_requesters) {
-    ready.message += "; warning: spec.requester is believed as written (--trust-unstamped-requesters)";
-  }
   if (facts.spec->suspend) {
     ready.reason = "Suspended";
     ready.message = "suspended by spec.suspend, nothing is signed; " + ready.message;

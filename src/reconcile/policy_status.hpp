@@ -31,7 +31,6 @@ struct PolicyFacts {
   const api::SigningPolicySpec* spec = nullptr;  ///< nullptr: the spec is invalid, see `key.message`
   KeyAnswer key;                                 ///< with spec == nullptr: reason "Invalid"
   std::vector<std::string> shared_with;          ///< other policies on this key
-  bool trust_unstamped_requesters = false;
 };
 
 api::SigningPolicyStatus NextPolicyStatus(const api::SigningPolicyStatus& before, const PolicyFacts& facts,

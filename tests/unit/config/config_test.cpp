@@ -202,7 +202,13 @@ TEST(OperatorConfigTest, ExampleNamesEveryKeyWithItsDefault) {
   EXPECT_THAT(Validate(*example), IsOk());
   const OperatorConfig defaults;
   EXPECT_EQ(example->once, defaults.once);
-  EXPECT_EQ(example->trust_unstamped_requesters, defaults.trust_unstamped_requesters);
+  EXPECT_EQ(example->username, defaults.username);
+  EXPECT_EQ(example->webhook.listen, defaults.webhook.listen);
+  EXPECT_EQ(example->webhook.url, defaults.webhook.url);
+  EXPECT_EQ(example->webhook.service, defaults.webhook.service);
+  EXPECT_EQ(example->webhook.certificate_lifetime, defaults.webhook.certificate_lifetime);
+  EXPECT_EQ(example->webhook.rotation_pause, defaults.webhook.rotation_pause);
+  EXPECT_EQ(example->webhook.check_interval, defaults.webhook.check_interval);
   EXPECT_EQ(example->metrics, defaults.metrics);
   EXPECT_EQ(example->leader_election.enabled, defaults.leader_election.enabled);
   EXPECT_EQ(example->leader_election.name, defaults.leader_election.name);
@@ -227,6 +233,8 @@ TEST(OperatorConfigTest, ValidatesTheWhole) {
   EXPECT_THAT(broken("store: 'dir:/x'\nkubeconfig: /k\n"), HasSubstr("two stores"));
   EXPECT_THAT(broken("once: true\n"), HasSubstr("--once"));
   EXPECT_THAT(broken("context: c\n"), HasSubstr("--context"));
+  EXPECT_THAT(broken("store: 'dir:/x'\nwebhook: {listen: '127.0.0.1:0'}\n"), HasSubstr("--webhook"));
+  EXPECT_THAT(broken("webhook: {url: 'http://x'}\n"), HasSubstr("--webhook-url"));
   EXPECT_THAT(broken("leaderElection: {renewDeadline: 20s}\n"), HasSubstr("leaderElection"));
   EXPECT_THAT(broken("policies: {maxAge: 5s, refresh: 5s}\n"), HasSubstr("refresh"));
   const auto folder = Operator("store: 'dir:/x'\nonce: true\naudit: {file: /a}\n");

@@ -455,16 +455,6 @@ TEST_F(PolicyReconcilerTest, TakesADeletedPolicyOutOfForce) {
   EXPECT_EQ(hsm_.keys["release"].size(), 1U) << "the HSM is never touched";
 }
 
-TEST_F(PolicyReconcilerTest, SaysThatRequestersAreBelieved) {
-  PolicyReconciler::Options options;
-  options.trust_unstamped_requesters = true;
-  Start(options);
-  HaveKey("release");
-  Apply(Policy());
-  Reconcile();
-  EXPECT_THAT(Message(), HasSubstr("--trust-unstamped-requesters"));
-}
-
 TEST_F(PolicyReconcilerTest, SaysThatQuotasAreLocal) {
   HaveKey("release");
   json object = Policy();

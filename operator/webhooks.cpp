@@ -1,0 +1,302 @@
+#include "operator/webhooks.hpp"
+
+#include <fmt/format.h>
+
+#include <future>
+#include <utility>
+
+#include "api/json.hpp"
+#include "authn/installation_key.hpp"
+#include "frontend/problem.hpp"
+#include "obs/log.hpp"
+#include "reconcile/resources.hpp"
+
+namespace signet::app {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::chrono::milliseconds kStartInterval{200};  // between tries until reviews can be answered
+constexpr std::size_t kMostJobs = 64;
+constexpr int kWorkers = 2;                       // one may wait for a slow answer
+constexpr std::size_t kMostBuffered = 64U << 20;  // octets of all reviews being received
+
+const std::string* TextAt(const json& object, const char* outer, const char* inner) {
+  const auto it = object.find(outer);
+  if (it == object.end() || !it->is_object()) return nullptr;
+  const auto found = it->find(inner);
+  return found != it->end() && found->is_string() ? found->get_ptr<const std::string*>() : nullptr;
+}
+
+base::Error Nothing() { return base::MakeError(base::Code::kNotFound, "no such request, or no such policy"); }
+
+/// The name of the policy that this request names, if it is the one with that uid.
+base::Result<std::string> PolicyOf(const json& request, const std::string& uid) {
+  const auto* found = TextAt(request, "metadata", "uid");
+  if (found == nullptr || *found != uid) return Nothing();
+  const auto parsed = api::RequestFromJson(request);
+  if (!parsed) return Nothing();
+  return parsed->spec.policy_name;
+}
+
+base::Result<api::PolicyRevision> RevisionOf(const json& policy) {
+  TRY(const auto metadata, api::MetadataFromJson(policy));
+  return api::PolicyRevision{metadata.uid, metadata.generation};
+}
+
+}  // namespace
+
+Webhooks::Webhooks(Options options, Core& core, Hooks hooks)
+    : options_(std::move(options)), core_(core), hooks_(std::move(hooks)) {}
+
+Webhooks::~Webhooks() { Stop(); }
+
+std::variant<std::unique_ptr<Webhooks>, Ending> Webhooks::Open(Options options, Core& core, Hooks hooks) {
+  std::unique_ptr<Webhooks> webhooks(new Webhooks(std::move(options), core, std::move(hooks)));
+  if (auto listening = webhooks->Listen(); !listening) {
+    return Fail(ExitCode::kConfiguration, listening.error());
+  }
+  return webhooks;
+}
+
+base::Status Webhooks::Listen() {
+  const auto& plan = options_.plan;
+  http::Server::Options server;
+  server.tcp = plan.listen;
+  server.allow_remote = true;
+  server.limits.body_bytes = frontend::Admission::kMostBody;
+  server.limits.buffered_bytes = kMostBuffered;
+  server.tls = [this] {
+    const std::lock_guard lock(mutex_);
+    return context_;
+  };
+  const auto handle = [this](const http::Request& request, http::Responder respond) {
+    if (admission_) return admission_->Handle(request, std::move(respond));
+    respond(frontend::ToResponse(frontend::MakeProblem("NotReady", "the seal's key is not loaded yet")));
+  };
+  TRY(server_, http::Server::Listen(*core_.reactor, std::move(server), handle, frontend::RefuseWithProblem));
+
+  authn::WebhookCertificate::Options certificate;
+  certificate.ns = options_.ns;
+  certificate.dns_names = plan.dns_names;
+  certificate.ip_addresses = plan.ip_addresses;
+  certificate.lifetime = std::chrono::duration_cast<std::chrono::seconds>(options_.config.certificate_lifetime);
+  certificate.pause = options_.config.rotation_pause;
+  certificate_ = std::make_unique<authn::WebhookCertificate>(*core_.store, core_.clock, std::move(certificate));
+  reconcile::WebhookEndpoint endpoint;
+  if (plan.host.empty()) {
+    endpoint.service_ns = plan.service_ns;
+    endpoint.service_name = plan.service_name;
+    endpoint.service_port = plan.port;
+  } else {
+    const std::string host = plan.host.find(':') == std::string::npos ? plan.host : "[" + plan.host + "]";
+    endpoint.url = fmt::format("https://{}:{}", host, plan.port == 0 ? server_->port() : plan.port);
+  }
+  obs::Info("admission webhook listening",
+            {{"port", server_->port()},
+             {"reachedBy", endpoint.url.empty() ? endpoint.service_ns + "/" + endpoint.service_name : endpoint.url}});
+  configurations_ = std::make_unique<reconcile::WebhookConfigurations>(*core_.store, std::move(endpoint));
+  return {};
+}
+
+void Webhooks::Start() {
+  keeper_ = std::thread([this] { Keep(); });
+  for (int i = 0; i < kWorkers; ++i) workers_.emplace_back([this] { Work(); });
+}
+
+bool Webhooks::IsReady() const {
+  const std::lock_guard lock(mutex_);
+  return sealing_ && context_;
+}
+
+std::optional<base::Error> Webhooks::problem() const {
+  const std::lock_guard lock(mutex_);
+  return problem_;
+}
+
+frontend::Check Webhooks::ReadyCheck() const {
+  const bool ready = IsReady();
+  frontend::Check check{"webhook", ready, "", ""};
+  const auto why = problem();
+  // Later problems leave what is served as it is: told, and no reason to be taken out of service.
+  if (why) {
+    check.reason = why->reason.empty() ? "WebhookUnavailable" : why->reason;
+    check.message = why->message;
+  } else if (!ready) {
+    check.reason = "Starting";
+    check.message = "the seal's key and the webhook's certificate are being read";
+  }
+  return check;
+}
+
+base::Status Webhooks::Judge(const json& object) {
+  std::shared_ptr<Sealing> sealing;
+  {
+    const std::lock_guard lock(mutex_);
+    sealing = sealing_;
+  }
+  if (!sealing) {
+    return base::MakeError(base::Code::kUnauthenticated, "NotStamped", "the key of Signet's seal is not loaded yet");
+  }
+  const auto kind = object.find("kind");
+  const bool named = kind != object.end() && kind->is_string();
+  return sealing->judge.Judge(named ? kind->get_ref<const std::string&>() : std::string(), object);
+}
+
+// ---- the keeper ----
+
+void Webhooks::Keep() {
+  for (;;) {
+    auto status = Step();
+    std::unique_lock lock(mutex_);
+    if (!status && (!problem_ || problem_->message != status.error().message)) {
+      obs::Warn("admission webhook", {{"error", base::Describe(status.error())}});
+    }
+    if (status) {
+      problem_.reset();
+    } else {
+      problem_ = std::move(status.error());
+    }
+    const bool starting = !sealing_ || !context_;
+    const auto pause =
+        starting ? std::min(kStartInterval, options_.config.check_interval) : options_.config.check_interval;
+    if (changed_.wait_for(lock, pause, [this] { return stopping_; })) return;
+  }
+}
+
+base::Status Webhooks::Step() {
+  TRY_VOID(LoadSeal());
+  const bool leads = hooks_.leads();
+  TRY(auto state, certificate_->Look(leads));
+  {
+    const std::lock_guard lock(mutex_);
+    context_ = state.serve;
+  }
+  if (!leads) return {};
+  TRY_VOID(configurations_->Ensure(state.bundle));
+  certificate_->OnBundleInstalled(state.bundle);
+  return {};
+}
+
+base::Status Webhooks::LoadSeal() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (sealing_) return {};
+  }
+  TRY(auto sealer, authn::LoadSealer(*core_.store, options_.ns));
+  auto sealing = std::make_shared<Sealing>(std::move(sealer), core_.clock);
+  // Serve() is queued before the certificate, and so any connection, can be there.
+  {
+    const std::lock_guard lock(mutex_);
+    sealing_ = std::move(sealing);
+  }
+  core_.reactor->Post([this] { Serve(); });
+  return {};
+}
+
+/// Loop thread.
+void Webhooks::Serve() {
+  frontend::Admission::Dependencies dependencies;
+  dependencies.clock = &core_.clock;
+  {
+    const std::lock_guard lock(mutex_);
+    dependencies.sealer = &sealing_->sealer;
+  }
+  dependencies.service = core_.service.get();
+  dependencies.journal = core_.journal.get();
+  dependencies.revision = [this](const frontend::Admission::RequestRef& request, bool live, RevisionDone done) {
+    FindRevision(request, live, std::move(done));
+  };
+  if (hooks_.would_count) {
+    dependencies.would_count = [this](json approval, std::function<void(base::Status)> done) {
+      Ask<base::Status>([this, approval = std::move(approval)] { return hooks_.would_count(approval); },
+                        std::move(done));
+    };
+  }
+  dependencies.policies = hooks_.policies;
+  admission_ =
+      std::make_unique<frontend::Admission>(frontend::Admission::Options{options_.username}, std::move(dependencies));
+}
+
+// ---- what may block ----
+
+template <class T>
+void Webhooks::Ask(std::function<T()> work, std::function<void(T)> done) {
+  Job job;
+  job.run = [this, work = std::move(work), done] {
+    auto result = std::make_shared<T>(work());
+    core_.reactor->Post([done, result] { done(std::move(*result)); });
+  };
+  job.drop = [done](base::Error error) { done(T(std::move(error))); };
+  {
+    const std::lock_guard lock(mutex_);
+    if (jobs_.size() < kMostJobs && !stopping_) {
+      jobs_.push_back(std::move(job));
+      changed_.notify_all();
+      return;
+    }
+  }
+  job.drop(base::MakeError(base::Code::kUnavailable, "Busy", "too much is being looked up: try again shortly"));
+}
+
+/// Loop thread.
+void Webhooks::FindRevision(const frontend::Admission::RequestRef& request, bool live, RevisionDone done) {
+  if (!live) {
+    const auto object = hooks_.request({request.ns, request.name});
+    const auto name = object ? PolicyOf(*object, request.uid) : base::Result<std::string>(Nothing());
+    const auto policy = name ? hooks_.policy(*name) : nullptr;
+    if (policy) return done(RevisionOf(*policy));
+  }
+  Ask<base::Result<api::PolicyRevision>>([this, request] { return ReadRevision(request); }, std::move(done));
+}
+
+base::Result<api::PolicyRevision> Webhooks::ReadRevision(const frontend::Admission::RequestRef& request) {
+  TRY(const json object, core_.store->Get(reconcile::SigningRequests(), request.ns, request.name));
+  TRY(const std::string name, PolicyOf(object, request.uid));
+  TRY(const json policy, core_.store->Get(reconcile::SigningPolicies(), "", name));
+  return RevisionOf(policy);
+}
+
+void Webhooks::Work() {
+  for (;;) {
+    Job next;
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
+      if (stopping_) return;
+      next = std::move(jobs_.front());
+      jobs_.pop_front();
+    }
+    next.run();
+  }
+}
+
+// ---- the end ----
+
+void Webhooks::Stop() {
+  std::deque<Job> open;
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    open.swap(jobs_);
+  }
+  changed_.notify_all();
+  if (keeper_.joinable()) keeper_.join();
+  for (auto& worker : workers_) {
+    if (worker.joinable()) worker.join();
+  }
+  for (auto& job : open) {
+    core_.reactor->Post([drop = std::move(job.drop)] {
+      drop(base::MakeError(base::Code::kUnavailable, "Stopping", "the operator is stopping: try again"));
+    });
+  }
+}
+
+bool Webhooks::Drain(std::chrono::milliseconds limit) {
+  auto drained = std::make_shared<std::promise<void>>();
+  auto future = drained->get_future();
+  core_.reactor->Post([this, drained] { server_->Drain([drained] { drained->set_value(); }); });
+  return future.wait_for(limit) == std::future_status::ready;
+}
+
+}  // namespace signet::app
