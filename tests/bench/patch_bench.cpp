@@ -51,8 +51,7 @@ struct Bench {
                     {"metadata", {{"name", prefix + std::to_string(number)}, {"namespace", ns}}},
                     {"spec",
                      {{"policyRef", {{"name", policy}}},
-                      {"digest", "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"},
-                      {"requester", {{"username", "system:serviceaccount:ci:builder"}}}}}};
+                      {"digest", "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"}}}};
     return Need(store.Create(kRequests, ns, request), "create");
   }
 
