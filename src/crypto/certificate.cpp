@@ -93,7 +93,8 @@ Result<NamesPtr> AlternativeNames(const CertificateOptions& options) {
     }
   }
   for (const std::string& address : options.ip_addresses) {
-    ASN1_OCTET_STRING* octets = a2i_IPADDRESS(address.c_str());
+    const bool whole = address.find('\0') == std::string::npos;
+    ASN1_OCTET_STRING* octets = whole ? a2i_IPADDRESS(address.c_str()) : nullptr;
     if (octets == nullptr) return Bad("not an IP address for a certificate: \"" + address + "\"");
     if (!Push(names.get(), GEN_IPADD, octets)) return Broken();
   }

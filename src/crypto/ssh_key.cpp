@@ -181,7 +181,7 @@ Result<SshPublicKey> SshPublicKey::Parse(std::string_view line) {
   std::string_view rest = line.substr(name_end + 1);
   const std::size_t blob_end = rest.find(' ');
   const auto blob = encoding::FromBase64(rest.substr(0, blob_end));
-  if (!blob) return Bad("the SSH key is not base64, or more than one space stands before it");
+  if (!blob || blob->empty()) return Bad("the SSH key is not base64, or more than one space stands before it");
   TRY(const SshPublicKey key, FromBlob(*blob));
   if (key.impl_->kind != *kind) return Bad("the key inside the line is of another type than the line says");
 

@@ -147,6 +147,7 @@ struct TlsSession::Impl {
         ERR_clear_error();
         return;
       case SSL_ERROR_ZERO_RETURN:
+        if (state == State::kHandshaking) break;
         state = State::kClosed;
         ERR_clear_error();
         return;

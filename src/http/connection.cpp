@@ -76,6 +76,7 @@ void Connection::Start() {
 void Connection::Close() {
   if (phase_ == Phase::kClosed) return;
   phase_ = Phase::kClosed;
+  if (tls_) SayGoodbye();
   deadline_ = base::SteadyPoint::max();
   error_code ignored;
   socket_.close(ignored);
@@ -85,7 +86,7 @@ void Connection::Close() {
 
 void Connection::CloseIfIdle() {
   if (phase_ == Phase::kLingering) return Close();
-  if (phase_ != Phase::kIdle) return;
+  if (phase_ != Phase::kIdle && (phase_ != Phase::kHandshake || tls_->heard)) return;
   // A request that has reached us in full or in part is served; only silence is cut off.
   char octet = 0;
   if (::recv(socket_.native_handle(), &octet, 1, MSG_PEEK | MSG_DONTWAIT) <= 0) Close();
@@ -99,6 +100,7 @@ void Connection::Enter(Phase phase) {
     case Phase::kIdle:
       time = limits.idle_time;
       break;
+    case Phase::kHandshake:
     case Phase::kReceiving:
       time = limits.header_time;
       break;
@@ -130,13 +132,14 @@ void Connection::Read() {
   reading_ = true;
   if (in_.empty()) in_.resize(kSmallBuffer);
   socket_.async_read_some(
-      boost::asio::buffer(in_.data() + end_, in_.size() - end_),
+      tls_ ? boost::asio::buffer(tls_->received) : boost::asio::buffer(in_.data() + end_, in_.size() - end_),
       [self = shared_from_this()](const error_code& error, std::size_t size) { self->OnRead(error, size); });
 }
 
 void Connection::OnRead(const error_code& error, std::size_t size) {
   reading_ = false;
   if (phase_ == Phase::kClosed) return;
+  if (tls_ && phase_ <= Phase::kReceiving) return OnCiphertext(error, size);
   if (phase_ == Phase::kIdle || phase_ == Phase::kReceiving) {
     if (error) return Close();
     end_ += size;
@@ -187,6 +190,7 @@ bool Connection::Advance() {
     return false;
   }
   if (phase_ == Phase::kIdle && (parser_.started() || begin_ < end_)) Enter(Phase::kReceiving);
+  if (tls_ && Decrypt()) return true;
   Read();
   return false;
 }
@@ -228,6 +232,7 @@ void Connection::Account() {
 }
 
 bool Connection::SendContinue() {
+  if (tls_) return SendEncrypted(kContinue);
   const ssize_t sent = ::send(socket_.native_handle(), kContinue.data(), kContinue.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
   if (sent == static_cast<ssize_t>(kContinue.size())) return true;
   Close();  // nothing of ours is queued: only a broken connection takes less than this
@@ -267,6 +272,7 @@ void Connection::Send(const Response& response, bool keep, bool head) {
   out_.clear();
   RenderResponse(response, {keep, parser_.http10(), head, hub_->DateLine()}, out_);
   written_ = 0;
+  if (tls_ && !EncryptOut()) return Close();
   Write();
 }
 

@@ -1,6 +1,6 @@
 // http/connection.hpp - for this module's own .cpp files: one client, and what all clients of a server share.
 //
-// A connection is a small state machine: idle -> receiving -> working -> (writing) -> idle ... and at
+// A connection is a small state machine: (handshake ->) idle -> receiving -> working -> (writing) -> idle ... and at
 // its end perhaps lingering: after a refusal the rest of the input is read and thrown away for a
 // moment, since closing with unread octets would take the answer from the client.
 //
@@ -15,6 +15,7 @@
 #include <unordered_map>
 
 #include "base/clock.hpp"
+#include "crypto/tls_session.hpp"
 #include "http/request_parser.hpp"
 #include "http/server.hpp"
 
@@ -28,6 +29,8 @@ class Hub : public std::enable_shared_from_this<Hub> {
   Hub(base::Reactor& reactor, Server::Options options, Handler handler, Refuse refuse);
 
   void Add(int fd);
+  /// Null, with a line in the log, when there is none.
+  std::unique_ptr<crypto::TlsSession> AcceptTls();
   void Remove(Connection& connection);
   /// Closes what is idle; `drained` runs when nothing is left.
   void Drain(std::function<void()> drained);
@@ -63,6 +66,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Connection(std::shared_ptr<Hub> hub, Socket socket, std::optional<identity::PeerInfo> peer);
 
   void Start();
+  void StartTls(std::unique_ptr<crypto::TlsSession> session);
   void Close();
   /// The deadline of the present phase.
   [[nodiscard]] base::SteadyPoint deadline() const { return deadline_; }
@@ -71,8 +75,16 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void CloseIfIdle();
 
  private:
-  enum class Phase : std::uint8_t { kIdle, kReceiving, kWorking, kWriting, kLingering, kClosed };
+  /// In this order: up to kReceiving a connection waits for octets.
+  enum class Phase : std::uint8_t { kHandshake, kIdle, kReceiving, kWorking, kWriting, kLingering, kClosed };
   class Ticket;
+  /// What TLS adds; absent on plain connections. Its members are in connection_tls.cpp.
+  struct Tls {
+    std::unique_ptr<crypto::TlsSession> session;
+    std::vector<char> received;  ///< where the socket's octets go
+    std::string scratch;         ///< plaintext of a response, or what is to be sent at once
+    bool heard = false;          ///< an octet has come
+  };
 
   [[nodiscard]] std::string_view pending() const { return {in_.data() + begin_, end_ - begin_}; }
   void Enter(Phase phase);
@@ -91,9 +103,19 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void AfterWrite();
   void Linger();
 
+  void OnCiphertext(const boost::system::error_code& error, std::size_t size);
+  void OnTlsFailure();
+  bool Decrypt();
+  bool EncryptOut();
+  bool SendEncrypted(std::string_view plaintext);
+  bool SendNow(const std::string& ciphertext);
+  bool Flush();
+  void SayGoodbye();
+
   std::shared_ptr<Hub> hub_;
   Socket socket_;
   std::optional<identity::PeerInfo> peer_;
+  std::unique_ptr<Tls> tls_;
   RequestParser parser_;
   Phase phase_ = Phase::kIdle;
   base::SteadyPoint deadline_ = base::SteadyPoint::max();

@@ -43,9 +43,21 @@ void Hub::Add(int fd) {
     ::close(fd);
     return;
   }
+  std::unique_ptr<crypto::TlsSession> tls;
+  if (options.tls && !(tls = AcceptTls())) return;  // the socket closes itself
   auto connection = std::make_shared<Connection>(shared_from_this(), std::move(socket), peer);
   connections.emplace(connection.get(), connection);
+  if (tls) return connection->StartTls(std::move(tls));
   connection->Start();
+}
+
+std::unique_ptr<crypto::TlsSession> Hub::AcceptTls() {
+  auto context = options.tls();
+  auto session = context ? crypto::TlsSession::Accept(std::move(context))
+                         : MakeError(Code::kUnavailable, "there is no certificate yet");
+  if (session) return std::move(*session);
+  if (MayWarn()) obs::Warn("refused a TLS connection", {{"error", base::Describe(session.error())}});
+  return nullptr;
 }
 
 void Hub::Remove(Connection& connection) {
@@ -175,6 +187,10 @@ class ServerImpl final : public Server {
   }
 
   void TurnAway(int fd) {
+    if (hub_->options.tls) {  // a handshake costs what is short now
+      ::close(fd);
+      return;
+    }
     const Response response = hub_->refuse(503, "Busy", "too many connections: close some, or try again in a second");
     std::string text;
     RenderResponse(response, {false, false, false, hub_->DateLine()}, text);
@@ -205,6 +221,9 @@ base::Result<std::unique_ptr<Server>> Server::Listen(base::Reactor& reactor, Opt
   }
   if (options.unix_path.empty() && !options.allowed_uids.empty()) {
     return MakeError(Code::kInvalidArgument, "a port knows no users: the list of allowed uids needs a Unix socket");
+  }
+  if (options.tls && options.tcp.empty()) {
+    return MakeError(Code::kInvalidArgument, "TLS is for ports: a Unix socket needs none");
   }
   auto listener = options.unix_path.empty() ? Listener::Tcp(options.tcp, options.allow_remote)
                                             : Listener::Unix(options.unix_path, options.unix_mode);

@@ -1,10 +1,11 @@
-// http/server.hpp - HTTP/1.1 on Unix sockets and loopback TCP, with limits before parsing.
+// http/server.hpp - HTTP/1.1 on Unix sockets, loopback TCP and TLS, with limits before parsing.
 //
 // Thread-safety: create, Listen and Stop on the reactor's thread. Handlers run on
 //                that thread; a Responder may be called there, once, now or later.
 // Blocking:      never.
 // Limits:        Options; header and body are capped before anything is parsed; one request of a
-//                connection is in work at a time (pipelined bytes wait in a bounded buffer).
+//                connection is in work at a time (pipelined bytes wait in a bounded buffer). TLS adds at most
+//                100 KiB a connection; a handshake must be done within header_time.
 #pragma once
 
 #include <chrono>
@@ -18,6 +19,7 @@
 
 #include "base/reactor.hpp"
 #include "base/result.hpp"
+#include "crypto/tls_session.hpp"
 #include "identity/principal.hpp"
 
 namespace signet::http {
@@ -67,10 +69,14 @@ class Server {
     bool require_loopback_host = false;       ///< loopback port: Host must name loopback
     std::vector<std::string> wanted_headers = {"accept", "idempotency-key"};  ///< lower case
     Limits limits;
+    /// Empty: plain HTTP. Else (tcp only) asked for each new connection, on the loop: a rotated certificate serves new
+    /// connections while old ones go on with theirs. A null answer closes the connection: never plain in its place.
+    std::function<std::shared_ptr<const crypto::TlsContext>()> tls;
   };
   virtual ~Server() = default;  ///< closes; removes its Unix socket if that is still its own
   /// A stale Unix socket (nobody answers) is replaced, a live one refused.
-  /// @return kFailedPrecondition the address is in use; kInvalidArgument not loopback, path over 107 bytes
+  /// @return kFailedPrecondition the address is in use; kInvalidArgument not loopback, path over 107
+  ///         bytes, TLS on a Unix socket
   static base::Result<std::unique_ptr<Server>> Listen(base::Reactor& reactor, Options options, Handler handler,
                                                       Refuse refuse);
   /// Stops accepting, lets requests in work finish, then calls `drained` (at once when idle).
