@@ -13,6 +13,10 @@ from test_cluster import CLUSTER, OWN_CLUSTER, Api, apply, get, kubectl
 import signal
 
 
+def put(made):
+    kubectl("apply", "-f", "-", data=json.dumps(made))
+
+
 def kubectl_as(user, *args, data=None):
     """kubectl with that user's own token."""
     return subprocess.run(["kubectl", "--kubeconfig", str(CLUSTER / f"kubeconfig.{user}"), *args], input=data, capture_output=True, text=True, timeout=60)
@@ -33,7 +37,7 @@ class Approvals(Api):
     def bind(self, name, role, subject):
         if subject["kind"] == "User":
             subject = {**subject, "apiGroup": "rbac.authorization.k8s.io"}
-        apply({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": name, "namespace": self.ns},
+        put({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": name, "namespace": self.ns},
                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}, "subjects": [subject]})
 
     def release(self, **approvals):
@@ -88,7 +92,8 @@ class Approvals(Api):
         try:
             for kind in ("mutatingwebhookconfiguration", "validatingwebhookconfiguration"):
                 kubectl("delete", kind, "signet.dev")
-            apply(*objects)
+            for made in objects:
+                put(made)
         finally:
             operator.signal(signal.SIGCONT)
         for kind in ("mutatingwebhookconfiguration", "validatingwebhookconfiguration"):
@@ -170,7 +175,7 @@ class Approvals(Api):
         alice, bob = Person(self.folder, "alice"), Person(self.folder, "bob", "ecdsa")
         roots = write_yaml(self.folder / "roots.yaml", {"rules": [{"policy": f"release-{self.id}", "required": 2, "approvers": [
             {"username": person.name, "keys": [person.public]} for person in (alice, bob)]}]})
-        operator = self.run_operator(self.hsm, extra=("--webhook", "127.0.0.1:0", "--approval-roots", roots))
+        operator = self.run_operator(self.hsm, extra=("--approval-roots", roots))
         apply(self.release(requireSigned=True))
         self.policy_ready("release")
         found = self.ask()
@@ -212,7 +217,7 @@ class Roles(Api):
         }
         for role, allowed in expected.items():
             user = f"{role}-{self.id}"
-            apply({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": user},
+            put({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": user},
                    "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
                    "subjects": [{"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"}]})
             self.addCleanup(lambda name=user: kubectl("delete", "clusterrolebinding", name, check=False))
