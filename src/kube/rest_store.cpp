@@ -207,6 +207,18 @@ base::Status AppendPage(json page, const Resource& resource, List& list, std::st
 
 base::Result<List> RestStore::ListAll(const Resource& resource) {
   TRY(const std::string path, PathOf(resource, "", "", Scope::kCollection));
+  return ListPath(resource, path);
+}
+
+base::Result<List> RestStore::ListNamespace(const Resource& resource, std::string_view ns) {
+  if (!resource.namespaced || ns.empty()) {
+    return base::MakeError(Code::kInvalidArgument, "BadRequest", resource.plural + ": namespace and scope do not fit");
+  }
+  TRY(const std::string path, PathOf(resource, ns, "", Scope::kCollection));
+  return ListPath(resource, path);
+}
+
+base::Result<List> RestStore::ListPath(const Resource& resource, const std::string& path) {
   for (int restarts = 0;; ++restarts) {
     List list;
     std::string token;

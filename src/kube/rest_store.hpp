@@ -48,6 +48,8 @@ class RestStore final : public ObjectStore {
 
   base::Result<nlohmann::json> Get(const Resource& resource, std::string_view ns, std::string_view name) override;
   base::Result<List> ListAll(const Resource& resource) override;
+  /// The objects of one namespace: for those who may not list all.
+  base::Result<List> ListNamespace(const Resource& resource, std::string_view ns);
   base::Result<nlohmann::json> Create(const Resource& resource, std::string_view ns,
                                       const nlohmann::json& object) override;
   base::Result<nlohmann::json> Update(const Resource& resource, std::string_view ns, std::string_view name,
@@ -66,6 +68,7 @@ class RestStore final : public ObjectStore {
 
  private:
   class Core;
+  base::Result<List> ListPath(const Resource& resource, const std::string& path);
   std::shared_ptr<Core> core_;
 };
 

@@ -186,6 +186,14 @@ TEST_F(RestStoreTest, ListsAllPages) {
   EXPECT_EQ(Request(1).target, "/apis/test.signet.dev/v1/widgets?limit=2&continue=next%2F1");
 }
 
+TEST_F(RestStoreTest, ListsOneNamespace) {
+  Answers({Json(200, Page({"a"}, "9"))});
+  EXPECT_THAT(Store().ListNamespace(kWidgets, "ci"), IsOk());
+  EXPECT_EQ(Request(0).target, "/apis/test.signet.dev/v1/namespaces/ci/widgets?limit=500");
+  EXPECT_THAT(store_->ListNamespace(kWidgets, ""), IsErr(Code::kInvalidArgument));
+  EXPECT_THAT(store_->ListNamespace(kNodes, "ci"), IsErr(Code::kInvalidArgument));
+}
+
 TEST_F(RestStoreTest, ListsFromTheStartWhenAPageHasExpired) {
   Answers({Json(200, Page({"a"}, "9", "t")), Json(410, Status(410, "Expired")), Json(200, Page({"b"}, "12", "t")),
            Json(200, Page({"c"}, "12"))});
