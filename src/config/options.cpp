@@ -138,9 +138,9 @@ base::Result<audit::Durability> ParseDurability(std::string_view text) {
 }
 
 base::Result<nlohmann::json> LoadConfigFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
   std::string text(store::kMaxManifestBytes + 1, '\0');
   errno = 0;
+  std::ifstream file(path, std::ios::binary);
   if (!file || !(file.read(text.data(), static_cast<std::streamsize>(text.size())) || file.eof())) {
     return ConfigError(
         base::ErrnoError(Code::kNotFound, fmt::format("cannot read {}", path), errno != 0 ? errno : EISDIR).message);

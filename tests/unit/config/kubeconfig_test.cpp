@@ -91,7 +91,7 @@ TEST(KubeconfigTest, SaysWhatIsMissing) {
   EXPECT_THAT(Problem(Load("a: 1\n")), HasSubstr("current-context"));
   EXPECT_THAT(Problem(Load("[1]\n")), HasSubstr("not a kubeconfig"));
   EXPECT_THAT(Problem(Load("a: [\n")), HasSubstr("config:"));
-  EXPECT_THAT(Problem(LoadKubeconfig("/no/such", "")), HasSubstr("/no/such"));
+  EXPECT_THAT(Problem(LoadKubeconfig("/no/such", "")), HasSubstr("/no/such: No such file"));
 }
 
 TEST(KubeconfigTest, NeverRepeatsSecretsInItsErrors) {
