@@ -2,11 +2,35 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
+#include <CLI/CLI.hpp>
+#include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
+
+#include "cli/audit_commands.hpp"
 
 namespace signet::cli {
 namespace {
+
+constexpr const char* kPurpose =
+    R"(Check a record line by line: the chain of hashes, the sequence, intents and their outcomes.
+
+Finds edits, swaps, repetitions, deletions, a cut start and missing segments. A FILE stands for itself and its full
+segments FILE.000001, FILE.000002, ... beside it; a folder for every file in it.)";
+constexpr const char* kFooter = R"help(Examples:
+  {signet} audit verify /var/lib/signet/audit.jsonl
+  {signet} audit verify --head "$(cat noted-head)" audit.jsonl   # proves that the end was not cut
+  {signet} audit verify --after HASH audit.jsonl                 # earlier segments are archived elsewhere
+  {signet} audit verify -o json /archive/audit/                  # for programs
+
+Exit codes: 0 everything fits (prints the count of records and the head);
+1 the first bad line is named; 2 usage.)help";
+
+struct Flags {
+  audit::VerifyOptions options;
+  std::string after;
+  OutputFormat format = OutputFormat::kText;
+};
 
 using audit::Problem;
 using audit::StreamReport;
@@ -128,20 +152,43 @@ std::string FormatReport(const audit::VerifyReport& report, const audit::VerifyO
   return out;
 }
 
-int RunAuditVerify(const audit::VerifyOptions& options, OutputFormat format) {
+ExitCode RunAuditVerify(const Context& context, const audit::VerifyOptions& options, OutputFormat format) {
   const auto report = audit::Verify(options);
-  if (!report) {
-    std::fputs(fmt::format("signet: {}\n", base::Describe(report.error())).c_str(), stderr);
-    return 1;
-  }
-  const std::string text = FormatReport(*report, options, format);
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  if (std::fflush(stdout) != 0) return 1;
-  if (const auto* problem = FirstProblem(*report)) {
-    std::fputs(fmt::format("signet: the record is not whole: {}\n", Where(*problem)).c_str(), stderr);
-    return 1;
-  }
-  return 0;
+  if (!report) return Fail(context, ExitCode::kFailed, base::Describe(report.error()));
+  const auto printed = Print(context, FormatReport(*report, options, format));
+  if (printed != ExitCode::kDone) return printed;
+  const auto* problem = FirstProblem(*report);
+  if (problem == nullptr) return ExitCode::kDone;
+  return Fail(context, ExitCode::kFailed, "the record is not whole: " + Where(*problem));
+}
+
+std::string CheckHead(const std::string& text) {
+  const bool good = text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
+  return good ? "" : "not a head: 64 lower-case hex digits, as `signet audit verify` prints them";
+}
+
+void AddAuditVerify(CLI::App& parent, Context& context) {
+  auto flags = std::make_shared<Flags>();
+  auto* command = AddCommand(parent, context, "verify", kPurpose, kFooter, [&context, flags] {
+    if (!flags->after.empty()) flags->options.after = flags->after;
+    return RunAuditVerify(context, flags->options, flags->format);
+  });
+  command->add_option("PATH", flags->options.paths, "Files or folders of the record")->required();
+  command->add_option("--head", flags->options.heads, "A head noted elsewhere: it must be in the record (repeatable)")
+      ->type_name("HASH")
+      ->take_all()
+      ->check(CheckHead)
+      ->expected(1);
+  command
+      ->add_option("--after", flags->after,
+                   "The head of the segment before the first one given: accept a record that goes on from there")
+      ->type_name("HASH")
+      ->check(CheckHead);
+  command->add_option("-o,--output", flags->format, "text (default) or json")
+      ->type_name("FORMAT")
+      ->transform(CLI::CheckedTransformer(
+                      std::map<std::string, OutputFormat>{{"text", OutputFormat::kText}, {"json", OutputFormat::kJson}})
+                      .description(""));
 }
 
 }  // namespace signet::cli

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "audit/verify.hpp"
+#include "cli/context.hpp"
 
 namespace signet::cli {
 
@@ -11,7 +12,7 @@ enum class OutputFormat : unsigned char { kText, kJson };
 
 std::string FormatReport(const audit::VerifyReport& report, const audit::VerifyOptions& options, OutputFormat format);
 
-/// Prints the report. @return the exit code: 0 all good, 1 something is wrong (and one line on stderr).
-int RunAuditVerify(const audit::VerifyOptions& options, OutputFormat format);
+/// Prints the report; kFailed when something is wrong, with one line on stderr.
+ExitCode RunAuditVerify(const Context& context, const audit::VerifyOptions& options, OutputFormat format);
 
 }  // namespace signet::cli

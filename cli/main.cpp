@@ -1,78 +1,97 @@
-// cli/main.cpp - the `signet` command. Exit codes: 0 done, 1 something is wrong, 2 usage.
+// signet: the command for people. docs/cli.md; exit codes in cli/exit_code.hpp.
+#include <sys/ioctl.h>
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <map>
+#include <cstdlib>
 #include <string>
 
-#include "cli/audit_verify.hpp"
+#include "cli/audit_commands.hpp"
+#include "cli/context.hpp"
+#include "cli/policy_commands.hpp"
+#include "kube/rest_store.hpp"
 
 namespace {
 
-constexpr const char* kVerifyHelp =
-    R"help(Checks a record line by line: the chain of hashes, the sequence, intents and their outcomes.
-Finds edits, swaps, repetitions, deletions, a cut start and missing segments. A FILE stands for itself
-and its full segments FILE.000001, FILE.000002, ... beside it; a folder for every file in it.
+using signet::cli::Context;
+using signet::cli::ExitCode;
 
-Exit code 0: everything fits; prints the count of records and the head. 1: the first bad line is named.
+std::string Variable(const char* name) {
+  const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): before any thread
+  return value == nullptr ? "" : value;
+}
 
-Examples:
-  signet audit verify /var/lib/signet/audit.jsonl
-  signet audit verify --head "$(cat noted-head)" audit.jsonl   # proves that the end was not cut
-  signet audit verify --after HASH audit.jsonl                 # earlier segments are archived elsewhere
-  signet audit verify -o json /archive/audit/                  # for programs)help";
+int Columns() {
+  winsize size{};
+  if (isatty(STDOUT_FILENO) == 0 || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0) return 0;
+  return size.ws_col;
+}
 
-constexpr const char* kHash = "HASH";
+Context MakeContext(std::string_view called) {
+  Context context;
+  // kubectl runs kubectl-signet for `kubectl signet`.
+  if (called.substr(called.find_last_of('/') + 1).starts_with("kubectl-")) context.program = "kubectl signet";
+  context.environment = {Variable("KUBECONFIG"), Variable("HOME"), Variable("SIGNET_SOCKET"),
+                         Variable("KUBERNETES_SERVICE_HOST"), Variable("KUBERNETES_SERVICE_PORT")};
+  context.in_is_terminal = isatty(STDIN_FILENO) != 0;
+  context.columns = Columns();
+  return context;
+}
 
-std::string CheckHash(const std::string& text) {
-  const bool good = text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
-  return good ? "" : "not a head: 64 lower-case hex digits, as `signet audit verify` prints them";
+CLI::App& Group(CLI::App& app, const char* name, const char* purpose) {
+  auto* group = app.add_subcommand(name, purpose);
+  group->require_subcommand(1);
+  return *group;
+}
+
+void Declare(CLI::App& app, Context& context) {
+  using namespace signet::cli;
+  UseOurHelp(app);
+  app.require_subcommand(1);
+  app.set_version_flag("--version", std::string("signet ") + SIGNET_VERSION);
+  auto& policy = Group(app, "policy", "Policies: what they would say, and whether they say what they should");
+  AddPolicyExplain(policy, context);
+  AddPolicyTest(policy, context);
+  auto& audit = Group(app, "audit", "The record of signatures");
+  AddAuditVerify(audit, context);
+  AddAuditQuery(audit, context);
+  AddCommand(app, context, "version", "Print the version", "",
+             [&context] { return Print(context, std::string("signet ") + SIGNET_VERSION + "\n"); });
+}
+
+/// The command that was meant, for the hint: "signet policy explain".
+std::string Meant(const CLI::App& app, std::string program) {
+  for (const auto* chosen = &app; !chosen->get_subcommands().empty();) {
+    chosen = chosen->get_subcommands().front();
+    program += " " + chosen->get_name();
+  }
+  return program;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  using signet::cli::OutputFormat;
-  CLI::App app("signet - look after Signet's records");
-  app.require_subcommand(1);
-  app.set_version_flag("--version", std::string("signet ") + SIGNET_VERSION);
-
-  signet::audit::VerifyOptions options;
-  std::string after;
-  auto format = OutputFormat::kText;
-  auto* audit = app.add_subcommand("audit", "The record of signatures");
-  audit->require_subcommand(1);
-  auto* verify = audit->add_subcommand("verify", kVerifyHelp);
-  verify->add_option("paths", options.paths, "Files or folders of the record")->required()->type_name("FILE");
-  verify->add_option("--head", options.heads, "A head noted elsewhere: it must be in the record (repeatable)")
-      ->type_name(kHash)
-      ->take_all()
-      ->check(CheckHash)
-      ->expected(1);
-  auto* after_option =
-      verify
-          ->add_option("--after", after,
-                       "The head of the segment before the first one given: accept a record that goes on from there")
-          ->type_name(kHash)
-          ->check(CheckHash);
-  verify->add_option("-o,--output", format, "text (default) or json")
-      ->type_name("FORMAT")
-      ->transform(CLI::CheckedTransformer(
-                      std::map<std::string, OutputFormat>{{"text", OutputFormat::kText}, {"json", OutputFormat::kJson}})
-                      .description(""));
-  auto* version = app.add_subcommand("version", "Print the version");
-
+  Context context = MakeContext(argc > 0 ? argv[0] : "");
+  CLI::App app("Sign with keys that never leave an HSM, and see to requests, approvals, policies and the record.",
+               context.program);
+  Declare(app, context);
+  if (argc <= 1) {
+    std::fputs(app.help().c_str(), stderr);
+    return static_cast<int>(ExitCode::kUsage);
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& done) {
     return app.exit(done);
   } catch (const CLI::ParseError& error) {
-    std::fprintf(stderr, "signet: %s; see signet --help\n", error.what());
-    return 2;
+    return static_cast<int>(signet::cli::Fail(
+        context, ExitCode::kUsage, std::string(error.what()) + "; see " + Meant(app, context.program) + " --help"));
   }
-  if (*version) {
-    std::printf("signet %s\n", SIGNET_VERSION);
-    return 0;
+  signet::kube::InitializeProcess();
+  try {
+    return static_cast<int>(context.run());
+  } catch (const std::exception& error) {  // of the JSON library, on what a server may send
+    return static_cast<int>(signet::cli::Fail(context, ExitCode::kFailed, error.what()));
   }
-  if (*after_option) options.after = after;
-  return signet::cli::RunAuditVerify(options, format);
 }

@@ -1,0 +1,127 @@
+#include "cli/context.hpp"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+
+namespace signet::cli {
+namespace {
+
+std::string Fill(std::string_view text, std::string_view program) {
+  constexpr std::string_view kMark = "{signet}";
+  std::string out;
+  for (;;) {
+    const auto at = text.find(kMark);
+    out += text.substr(0, at);
+    if (at == std::string_view::npos) return out;
+    out += program;
+    text.remove_prefix(at + kMark.size());
+  }
+}
+
+struct Character {
+  std::uint32_t point = 0;
+  std::size_t size = 1;
+  bool good = false;
+};
+
+/// RFC 3629, without looking for overlong forms: they are shown, not compared.
+Character Decode(std::string_view text) {
+  const auto octet = [&](std::size_t i) { return static_cast<std::uint32_t>(static_cast<unsigned char>(text[i])); };
+  const std::uint32_t lead = octet(0);
+  if (lead < 0x80) return {lead, 1, true};
+  const std::size_t size = lead >= 0xF0 && lead < 0xF5 ? 4 : lead >= 0xE0 ? 3 : lead >= 0xC2 ? 2 : 0;
+  if (size == 0 || lead >= 0xF5 || text.size() < size) return {};
+  std::uint32_t point = lead & (0xFFU >> (size + 1));
+  for (std::size_t i = 1; i < size; ++i) {
+    if ((octet(i) & 0xC0U) != 0x80U) return {};
+    point = (point << 6) | (octet(i) & 0x3FU);
+  }
+  return {point, size, true};
+}
+
+bool IsHarmful(std::uint32_t point) {
+  return point < 0x20 || (point >= 0x7F && point < 0xA0) || (point >= 0x200B && point <= 0x200F) ||
+         (point >= 0x2028 && point <= 0x202E) || (point >= 0x2066 && point <= 0x2069) || point == 0xFEFF;
+}
+
+class OurFormatter final : public CLI::Formatter {
+ public:
+  OurFormatter() { column_width(34); }
+  std::string make_usage(const CLI::App* app, std::string name) const override {
+    return "\n" + CLI::Formatter::make_usage(app, std::move(name));
+  }
+  std::string make_subcommand(const CLI::App* sub) const override {
+    const std::string purpose = sub->get_description();
+    return fmt::format("  {:<12}{}\n", sub->get_name(), purpose.substr(0, purpose.find('\n')));
+  }
+};
+
+}  // namespace
+
+void UseOurHelp(CLI::App& app) { app.formatter(std::make_shared<OurFormatter>()); }
+
+void AddPairsFlag(CLI::App& command, const char* flag, std::map<std::string, std::string>& pairs, const char* help) {
+  const auto take = [&pairs](const std::vector<std::string>& values) {
+    for (const auto& value : values) {
+      const auto equals = value.find('=');
+      if (equals == std::string::npos || equals == 0) return false;
+      pairs[value.substr(0, equals)] = value.substr(equals + 1);
+    }
+    return true;
+  };
+  command.add_option(flag, take, help)->type_name("KEY=VALUE")->take_all()->expected(1);
+}
+
+CLI::App* AddCommand(CLI::App& parent, Context& context, const char* name, std::string_view purpose,
+                     std::string_view footer, std::function<ExitCode()> run) {
+  auto* command = parent.add_subcommand(name, Fill(purpose, context.program));
+  command->footer(Fill(footer, context.program));
+  command->callback([&context, run = std::move(run)] { context.run = run; });
+  return command;
+}
+
+ExitCode Print(const Context& context, std::string_view text) {
+  const bool whole = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+  if (whole && std::fflush(stdout) == 0) return ExitCode::kDone;
+  return Fail(context, ExitCode::kFailed, fmt::format("cannot write to stdout: {}", std::strerror(errno)));
+}
+
+void Note(std::string_view line) { std::fputs((Clean(line) + "\n").c_str(), stderr); }
+
+ExitCode Fail(const Context& context, ExitCode code, std::string_view line) {
+  Note(fmt::format("{}: {}", context.program, line));
+  return code;
+}
+
+ExitCode Fail(const Context& context, ExitCode code, const base::Error& error) {
+  return Fail(context, code, error.message);
+}
+
+std::string Clean(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    const Character next = Decode(text);
+    if (next.point == '\n' || next.point == '\t') {
+      out += ' ';
+    } else if (!next.good || IsHarmful(next.point)) {
+      out += '?';
+    } else {
+      out += text.substr(0, next.size);
+    }
+    text.remove_prefix(next.size);
+  }
+  return out;
+}
+
+std::size_t Width(std::string_view text) {
+  std::size_t width = 0;
+  for (; !text.empty(); ++width) text.remove_prefix(Decode(text).size);
+  return width;
+}
+
+}  // namespace signet::cli

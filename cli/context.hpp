@@ -1,0 +1,65 @@
+// cli/context.hpp - what main() knows of the outside, and the three ways to speak: result, note, failure.
+//
+// Results go to stdout, everything else to stderr, a line each. Texts of others (artifact names, comments,
+// messages of servers) pass through Clean first: they cannot move the cursor of the terminal that shows them.
+//
+// Thread-safety: none.
+// Blocking:      as stdout and stderr do. A reader that has gone ends the process by SIGPIPE, quietly.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "base/result.hpp"
+#include "cli/exit_code.hpp"
+
+namespace CLI {
+class App;
+}
+
+namespace signet::cli {
+
+/// Read by main, once. "" where a variable is not set.
+struct Environment {
+  std::string kubeconfig;  ///< KUBECONFIG
+  std::string home;        ///< HOME
+  std::string socket;      ///< SIGNET_SOCKET
+  std::string kube_host, kube_port;
+};
+
+struct Context {
+  std::string program = "signet";  ///< "kubectl signet" as a plugin
+  Environment environment;
+  bool in_is_terminal = false;
+  int columns = 0;  ///< of the terminal that stdout is; 0: no limit
+  /// The command that the arguments named; set by its parse, run after it.
+  std::function<ExitCode()> run;
+};
+
+/// Declares one command: purpose, then flags, then examples and exit codes. "{signet}" in the texts is the program's
+/// name.
+CLI::App* AddCommand(CLI::App& parent, Context& context, const char* name, std::string_view purpose,
+                     std::string_view footer, std::function<ExitCode()> run);
+
+/// Subcommands by the first line of their purpose, a blank line before the usage.
+void UseOurHelp(CLI::App& app);
+/// Adds a repeatable KEY=VALUE flag.
+void AddPairsFlag(CLI::App& command, const char* flag, std::map<std::string, std::string>& pairs, const char* help);
+
+/// To stdout. kFailed, with a line, when it cannot be written.
+ExitCode Print(const Context& context, std::string_view text);
+/// A line on stderr: progress, and what goes with a result.
+void Note(std::string_view line);
+/// "signet: LINE" on stderr. @return `code`
+ExitCode Fail(const Context& context, ExitCode code, std::string_view line);
+ExitCode Fail(const Context& context, ExitCode code, const base::Error& error);
+
+/// One line without control characters: they become '?', line ends become spaces; octets that are not UTF-8, C1
+/// controls and characters that turn the direction of text become '?' as well.
+std::string Clean(std::string_view text);
+/// Characters that `text` shows, one column each.
+std::size_t Width(std::string_view text);
+
+}  // namespace signet::cli
