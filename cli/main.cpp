@@ -9,7 +9,10 @@
 
 #include "cli/audit_commands.hpp"
 #include "cli/context.hpp"
+#include "cli/keys.hpp"
 #include "cli/policy_commands.hpp"
+#include "cli/sign.hpp"
+#include "cli/verify.hpp"
 #include "kube/rest_store.hpp"
 
 namespace {
@@ -50,6 +53,9 @@ void Declare(CLI::App& app, Context& context) {
   UseOurHelp(app);
   app.require_subcommand(1);
   app.set_version_flag("--version", std::string("signet ") + SIGNET_VERSION);
+  AddSign(app, context);
+  AddVerify(app, context);
+  AddKeys(app, context);
   auto& policy = Group(app, "policy", "Policies: what they would say, and whether they say what they should");
   AddPolicyExplain(policy, context);
   AddPolicyTest(policy, context);
