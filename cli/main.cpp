@@ -9,8 +9,10 @@
 
 #include "cli/audit_commands.hpp"
 #include "cli/context.hpp"
+#include "cli/decide.hpp"
 #include "cli/keys.hpp"
 #include "cli/policy_commands.hpp"
+#include "cli/requests.hpp"
 #include "cli/sign.hpp"
 #include "cli/verify.hpp"
 #include "kube/rest_store.hpp"
@@ -55,6 +57,10 @@ void Declare(CLI::App& app, Context& context) {
   app.set_version_flag("--version", std::string("signet ") + SIGNET_VERSION);
   AddSign(app, context);
   AddVerify(app, context);
+  AddRequests(app, context);
+  AddShow(app, context);
+  AddApprove(app, context);
+  AddDeny(app, context);
   AddKeys(app, context);
   auto& policy = Group(app, "policy", "Policies: what they would say, and whether they say what they should");
   AddPolicyExplain(policy, context);
