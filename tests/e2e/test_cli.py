@@ -1,0 +1,201 @@
+#!/usr/bin/python3
+"""The signet command: against a real sidecar on SoftHSM, with openssl as judge, and on records and policy files."""
+import base64
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import unittest
+
+from harness import BIN, ROOT, SUBJECT, Case, openssl_verifies, policy, write_yaml
+
+SIGNET = BIN / "signet"
+COMMANDS = [["sign"], ["verify"], ["requests"], ["show"], ["approve"], ["deny"], ["keys"], ["policy", "explain"], ["policy", "test"],
+            ["audit", "verify"], ["audit", "query"]]
+CLEAN = {key: value for key, value in os.environ.items() if key not in ("KUBECONFIG", "SIGNET_SOCKET", "HOME")}
+
+
+def signet(*args, data=None, env=None, program=SIGNET):
+    """stdout as octets, stderr as text."""
+    done = subprocess.run([str(program), *map(str, args)], input=data if data is not None else b"", capture_output=True,
+                          env={**CLEAN, **(env or {})}, timeout=120)
+    done.stderr = done.stderr.decode()
+    return done
+
+
+class Cli(Case):
+    def expect(self, code, *args, line=True, **kw):
+        """`line`: a failure is one line on stderr (a "no" that was asked for is a result, and stands on stdout)."""
+        done = signet(*args, **kw)
+        self.assertEqual(done.returncode, code, f"signet {args}: {done.stdout!r} {done.stderr}")
+        if code and line:
+            self.assertEqual(len([text for text in done.stderr.splitlines() if text.startswith("signet: ")]), 1, done.stderr)
+        self.assertNotIn("\x1b", done.stderr)
+        self.assertNotIn(b"\x1b", done.stdout)
+        return done
+
+
+class Help(Cli):
+    def test_every_command_has_purpose_example_and_exit_codes(self):
+        for command in COMMANDS:
+            with self.subTest(command=command):
+                text = self.expect(0, *command, "--help").stdout.decode()
+                for part in ("Examples:", "signet " + " ".join(command), "Exit codes: 0 "):
+                    self.assertIn(part, text)
+                self.expect(2, *command, "--no-such-flag")
+
+    def test_the_plugin_says_kubectl(self):
+        done = signet("approve", "--help", program=BIN / "kubectl-signet")
+        self.assertEqual(done.returncode, 0)
+        self.assertIn(b"kubectl signet approve", done.stdout)
+        done = signet("sign", program=BIN / "kubectl-signet")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("see kubectl signet sign --help", done.stderr)
+
+    def test_usage_and_configuration_are_told_apart(self):
+        self.expect(2, "sign", "--policy", "p")
+        self.expect(2, "frobnicate")
+        self.expect(3, "keys")
+        self.expect(3, "requests", "--kubeconfig", "/nonexistent/config")
+        self.expect(3, "sign", "--policy", "p", "/etc/hostname")
+        self.expect(3, "policy", "test", "/nonexistent.yaml")
+        self.expect(2, "approve", "x")  # no terminal and no --yes
+
+
+class Socket(Cli):
+    def setUp(self):
+        super().setUp()
+        hsm = self.token()
+        manifests = self.policies(
+            policy("release", algorithms=["ECDSAWithSHA384", "ECDSAWithSHA256"]), policy("ed", ("Ed25519", None), ["PureEd25519"]),
+            policy("pss", ("RSA", 2048), ["SHA256WithRSAPSS"]), policy("gone", suspend=True), policy("scarce", quota={"perDay": 1}),
+            policy("artifacts", artifacts=[{"name": "registry.example.com/app/*"}]))
+        self.generate_keys(hsm, manifests)
+        self.running = self.sidecar(hsm, manifests).ready()
+        self.env = {"SIGNET_SOCKET": str(self.running.socket)}
+        self.file = self.folder / "app.tar.gz"
+        self.file.write_bytes(os.urandom(3_000_000))
+        self.small = self.folder / "small"
+        self.small.write_bytes(b"a small message")
+
+    def pem(self, name):
+        return self.expect(0, "keys", name, "-o", "pem", env=self.env).stdout.decode()
+
+    def test_signs_what_openssl_verifies(self):
+        out = self.folder / "sig"
+        done = self.expect(0, "sign", "--policy", "release", self.file, "-o", out, env=self.env)
+        self.assertEqual(done.stdout, b"")
+        self.assertIn("signed with ECDSAWithSHA384", done.stderr)
+        self.assertTrue(openssl_verifies(self.folder, self.pem("release"), out.read_bytes(), self.file.read_bytes(), "sha384", []))
+        done = self.expect(0, "sign", "-q", "--policy", "release", "--algorithm", "ECDSAWithSHA256", "-", data=b"from a pipe", env=self.env)
+        self.assertEqual(done.stderr, "")
+        self.assertTrue(openssl_verifies(self.folder, self.pem("release"), base64.b64decode(done.stdout), b"from a pipe", "sha256", []))
+        done = self.expect(0, "sign", "--policy", "ed", self.small, env=self.env)
+        self.assertTrue(openssl_verifies(self.folder, self.pem("ed"), base64.b64decode(done.stdout), self.small.read_bytes(), None, []))
+        done = self.expect(1, "sign", "--policy", "ed", self.file, env=self.env)
+        self.assertIn("65536", done.stderr)
+
+    def test_verifies_in_every_form(self):
+        key = self.folder / "release.pem"
+        key.write_text(self.pem("release"))
+        sig = self.folder / "sig"
+        for options in ([], ["--format", "base64"], ["--encoding", "p1363"], ["--encoding", "p1363", "--format", "base64"]):
+            with self.subTest(options=options):
+                self.expect(0, "sign", "--policy", "release", self.file, "-o", sig, *options, env=self.env)
+                done = self.expect(0, "verify", self.file, "--signature", sig, "--key", key)
+                self.assertIn(b"verified with ECDSAWithSHA384", done.stdout)
+                self.expect(0, "verify", self.file, "-s", sig, "--policy", "release", env=self.env)
+                self.expect(1, "verify", self.small, "-s", sig, "--key", key)
+                self.expect(1, "verify", self.file, "-s", sig, "--policy", "pss", env=self.env)
+        for name in ("ed", "pss"):
+            self.expect(0, "sign", "--policy", name, self.small, "-o", sig, env=self.env)
+            self.expect(0, "verify", self.small, "-s", sig, "--policy", name, env=self.env)
+        self.expect(3, "verify", self.small, "-s", self.folder / "absent", "--key", key)
+
+    def test_keys_for_people_and_programs(self):
+        table = self.expect(0, "keys", env=self.env).stdout.decode().splitlines()
+        self.assertEqual(table[0].split()[:2], ["POLICY", "KEY"])
+        self.assertTrue(any(line.startswith("gone ") and "Suspended" in line for line in table))
+        keys = json.loads(self.expect(0, "keys", "-o", "json", env=self.env).stdout)["keys"]
+        self.assertEqual([key["policy"] for key in keys], ["artifacts", "ed", "gone", "pss", "release", "scarce"])
+        import yaml
+        self.assertEqual(yaml.safe_load(self.expect(0, "keys", "release", "-o", "yaml", env=self.env).stdout)["policy"], "release")
+
+    def test_refusals_have_their_exit_codes(self):
+        done = self.expect(5, "sign", "--policy", "gone", self.small, env=self.env)
+        self.assertIn("Suspended", done.stderr)
+        self.expect(5, "sign", "--policy", "nobody", self.small, env=self.env)
+        self.expect(5, "sign", "--policy", "artifacts", self.small, env=self.env)
+        self.expect(0, "sign", "--policy", "artifacts", self.small, "--artifact", "registry.example.com/app/x", "--annotation", "a=b", env=self.env)
+        self.expect(5, "sign", "--policy", "release", "--digest", "sha512:" + "0" * 128, env=self.env)
+        self.expect(2, "sign", "--policy", "release", "--digest", "sha256:XYZ", env=self.env)
+        self.expect(3, "sign", "--policy", "release", self.folder / "absent", env=self.env)
+        self.expect(3, "sign", "--policy", "release", self.small, "--socket", self.folder / "absent")
+        self.expect(0, "sign", "--policy", "scarce", self.small, env=self.env)
+        done = self.expect(6, "sign", "--policy", "scarce", self.small, "--timeout", "300ms", env=self.env)
+        self.assertIn("QuotaExceeded", done.stderr)
+        self.expect(1, "sign", "--policy", "scarce", self.small, "--no-wait", env=self.env)
+
+    def test_a_reader_that_goes_ends_it_quietly(self):
+        reader, writer = os.pipe()
+        child = subprocess.Popen([str(SIGNET), "keys", "-o", "json"], stdout=writer, stderr=subprocess.PIPE, env={**CLEAN, **self.env},
+                                 preexec_fn=lambda: signal.signal(signal.SIGPIPE, signal.SIG_DFL))
+        os.close(reader)
+        os.close(writer)
+        _, err = child.communicate(timeout=60)
+        self.assertIn(child.returncode, (-signal.SIGPIPE, 0))
+        self.assertEqual(err, b"")
+
+    def test_a_full_disk_is_told(self):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([str(SIGNET), "keys"], stdout=full, stderr=subprocess.PIPE, env={**CLEAN, **self.env}, timeout=60)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"cannot write to stdout", done.stderr)
+
+    def test_the_record_answers_who_signed_what(self):
+        self.expect(0, "sign", "--policy", "release", self.file, "--artifact", "registry.example.com/app", env=self.env)
+        self.expect(0, "sign", "--policy", "ed", self.small, env=self.env)
+        audit = self.running.audit
+        self.assertEqual(self.running.stop(), 0)
+        done = self.expect(0, "audit", "query", audit, "--policy", "release", "-o", "json")
+        rows = json.loads(done.stdout)
+        self.assertEqual([(row["artifactName"], row["result"], row["principal"]) for row in rows], [("registry.example.com/app", "signed", SUBJECT)])
+        self.assertRegex(done.stderr, r"^\d+ lines read, 2 operations, 1 shown\n$")
+        table = list(csv.DictReader(io.StringIO(self.expect(0, "audit", "query", audit, "-o", "csv").stdout.decode())))
+        self.assertEqual([row["policy"] for row in table], ["release", "ed"])
+        lines = self.expect(0, "audit", "query", audit, "--digest", rows[0]["digest"][:20], "-o", "jsonl").stdout.splitlines()
+        self.assertEqual(json.loads(lines[0])["operation"], rows[0]["operation"])
+        self.expect(0, "audit", "verify", audit)
+        text = audit.read_text()
+        audit.write_text(text.replace('"policy":"ed"', '"policy":"xy"'))
+        done = self.expect(1, "audit", "query", audit)
+        self.assertIn("not whole", done.stderr)
+        self.assertIn(b"release", done.stdout)
+        self.expect(2, "audit", "query", audit, "--since", "yesterday")
+
+
+class Policies(Cli):
+    def test_the_sample_passes(self):
+        done = self.expect(0, "policy", "test", ROOT / "examples/policy-tests.yaml")
+        self.assertRegex(done.stdout.decode().splitlines()[-1], r"^(\d+) of \1 passed$")
+
+    def test_a_failing_case_fails(self):
+        folder = self.policies(policy("release"))
+        case = {"name": "builder", "policy": "release", "subject": {"username": SUBJECT}, "expect": "NotAllowed"}
+        tests = write_yaml(self.folder / "tests.yaml", {"policies": ["policies"], "tests": [case]})
+        done = self.expect(1, "policy", "test", tests)
+        self.assertIn(b"expected NotAllowed, got Allowed", done.stdout)
+        self.assertEqual(json.loads(signet("policy", "test", tests, "-o", "json").stdout)["failed"], 1)
+        write_yaml(tests, {"policies": ["policies"], "tests": [{**case, "expcet": 1}]})
+        self.assertIn("tests[0].expcet", self.expect(3, "policy", "test", tests).stderr)
+        self.expect(0, "policy", "explain", "release", "-f", folder, "--as", SUBJECT)
+        self.expect(5, "policy", "explain", "release", "-f", folder, "--as", "alice", line=False)
+        self.expect(3, "policy", "explain", "other", "-f", folder, "--as", "alice")
+        answer = json.loads(self.expect(0, "policy", "explain", "release", "-f", folder, "--as", SUBJECT, "-o", "json").stdout)
+        self.assertEqual((answer["allowed"], answer["algorithm"]), (True, "ECDSAWithSHA256"))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
