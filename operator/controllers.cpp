@@ -277,7 +277,6 @@ std::optional<Ending> Operator::OpenWebhooks() {
   gate.reactor = core_->reactor.get();
   gate.store = core_->store.get();
   gate.service = core_->service.get();
-  gate.policies = &core_->policies;
   gate.approvals = approval_index_.get();
   gate.stamped = [this](const nlohmann::json& object) { return webhooks_->Judge(object); };
   gate.cached = hooks.request;

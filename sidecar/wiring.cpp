@@ -82,7 +82,7 @@ void Sidecar::OpenApi() {
   options.policy_max_age = std::chrono::duration_cast<std::chrono::seconds>(config_.policy_max_age);
   options.max_in_flight = config_.max_in_flight;
   service_ = signing::SigningService::Create(
-      options, {reactor_.get(), &clock_, hsm_.get(), journal_.get(), policies_.get(), &quotas_, {}});
+      options, {reactor_.get(), &clock_, hsm_.get(), journal_.get(), policies_.get(), &quotas_, {}, {}});
   standard_checks_ =
       frontend::StandardReadiness({hsm_.get(), journal_.get(), policies_.get(), &clock_, options.policy_max_age});
 

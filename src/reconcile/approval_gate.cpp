@@ -49,17 +49,6 @@ base::Result<std::shared_ptr<const nlohmann::json>> ApprovalGate::Find(const con
   return object;
 }
 
-base::Result<api::PolicyRevision> ApprovalGate::Revision(const controller::Key& request, const std::string& uid) {
-  TRY(const auto object, Find(request, uid));
-  TRY(const auto parsed, api::RequestFromJson(*object));
-  const auto active = deps_.policies->Find(parsed.spec.policy_name);
-  if (active == nullptr) {
-    return MakeError(Code::kFailedPrecondition, "PolicyNotFound", "the request's policy is not in force");
-  }
-  const auto& meta = active->compiled->policy().metadata;
-  return api::PolicyRevision{meta.uid, meta.generation};
-}
-
 base::Status ApprovalGate::Check(const nlohmann::json& approval) {
   TRY(auto given, deps_.approvals->Read(approval));
   given.vouched = true;  // it is being stamped

@@ -30,19 +30,15 @@ class ApprovalGate {
     base::Reactor* reactor = nullptr;
     kube::ObjectStore* store = nullptr;
     signing::SigningService* service = nullptr;
-    const signing::PolicySource* policies = nullptr;  ///< any thread
     const ApprovalIndex* approvals = nullptr;
     Stamped stamped;
     std::function<std::shared_ptr<const nlohmann::json>(const controller::Key& request)> cached;
   };
   explicit ApprovalGate(Dependencies dependencies) : deps_(std::move(dependencies)) {}
 
-  /// The revision of the policy that the request `uid` asks for.
-  /// @return kNotFound no such request, or another of that name; kFailedPrecondition it is decided already, or its
-  ///         policy is not known
-  base::Result<api::PolicyRevision> Revision(const controller::Key& request, const std::string& uid);
-  /// Would this approval, stamped, count (or deny)? Also as Revision().
-  /// @return kPermissionDenied, reason as in status.approvals, saying why not
+  /// Would this approval, stamped, count (or deny)?
+  /// @return kPermissionDenied, reason as in status.approvals, saying why not; kNotFound no such request, or another of
+  ///         that name; kFailedPrecondition it is decided already
   base::Status Check(const nlohmann::json& approval);
 
  private:

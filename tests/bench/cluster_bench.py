@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 
+import webhook_bench
 from harness import BIN, Operator, policy, records, wait_for
 
 from datetime import datetime
@@ -88,8 +89,14 @@ def measure(bench, kubeconfig, count):
         clear()
         one = client("ceiling", 100, 1)
         clear()
-        rounds.append({"ceiling": ceiling["rate"], "operator": (len(times) - 1) / (times[-1] - times[0]), "ready": single["p50_us"], "patch": one["p50_us"]})
+        rounds.append({"ceiling": ceiling["rate"], "operator": (len(times) - 1) / (times[-1] - times[0]), "ready": single["p50_us"], "patch": one["p50_us"], "count": count})
+    median_of(rounds)
+    webhook_bench.measure(bench, kubeconfig, kubectl, 10 if bench.options.quick else 60)
+    remove_webhooks()
+
+
+def median_of(rounds):
     median = {name: sorted(r[name] for r in rounds)[len(rounds) // 2] for name in rounds[0]}
-    print(f"\nOperator, {count} requests waiting, 16 at a time: {median['operator']:.0f} signed/s; status PATCH ceiling {median['ceiling']:.0f}/s; "
+    print(f"\nOperator, {rounds[0]['count']} requests waiting, 16 at a time: {median['operator']:.0f} signed/s; status PATCH ceiling {median['ceiling']:.0f}/s; "
           f"ratio {median['operator'] / median['ceiling']:.2f} (goal ≥ 0.9)")
     print(f"create → Ready p50 {median['ready'] / 1000:.1f} ms = {median['ready'] / median['patch']:.1f} status PATCH round trips of {median['patch'] / 1000:.1f} ms (goal ≤ 3)", flush=True)

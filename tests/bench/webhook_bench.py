@@ -59,10 +59,10 @@ def quantile(before, after, q):
 def measure(bench, kubeconfig, kubectl, seconds):
     port = free_port()
     operator = Operator(bench.folder, bench.token, ["--kubeconfig", kubeconfig],
-                        extra=("--webhook", "127.0.0.1:0", "--metrics", f"127.0.0.1:{port}", "--log-level", "error"), name="webhook")
+                        extra=("--webhook", "127.0.0.1:0", "--username", "admin", "--metrics", f"127.0.0.1:{port}", "--log-level", "error"), name="webhook")
     bench.processes.append(operator)
     wait_for("the webhook configurations", lambda: kubectl("get", "mutatingwebhookconfigurations,validatingwebhookconfigurations", "-o", "name").count("signet.dev") == 2)
-    kubectl("apply", "-f", "-", data=json.dumps(policy("bench")))
+    kubectl("apply", "-f", "-", data=json.dumps(policy("bench", subjects=[{"kind": "User", "name": "*"}])))
     api = Api(kubeconfig)
     path = "/apis/signet.dev/v1alpha1/namespaces/bench/signingrequests"
     metrics = lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()

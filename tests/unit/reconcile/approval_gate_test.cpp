@@ -3,7 +3,6 @@
 #include "fakes.hpp"
 #include "fakes/fake_clock.hpp"
 #include "fakes/fake_store.hpp"
-#include "reconcile/cluster_policies.hpp"
 #include "reconcile/resources.hpp"
 #include "support/matchers.hpp"
 
@@ -93,7 +92,6 @@ class ApprovalGateTest : public ::testing::Test {
     deps.reactor = &loop_;
     deps.store = &store_;
     deps.service = &service_;
-    deps.policies = &policies_;
     deps.approvals = &index_;
     deps.cached = [this](const controller::Key&) { return cache_; };
     return deps;
@@ -114,7 +112,6 @@ class ApprovalGateTest : public ::testing::Test {
   testing::FakeStore store_{clock_, true};
   testing::LoopThread loop_;
   testing::ScriptedService service_;
-  ClusterPolicies policies_{clock_};
   ApprovalIndex index_{{}};
   std::shared_ptr<const json> cache_;
   json request_;
