@@ -302,19 +302,19 @@ base::Status Ledger::Restore(std::string_view checkpoint) {
   try {
     next.day_ = parsed.at("day").get<std::string>();
     for (const auto& entry : parsed.at("counts")) {
+      if (!entry.at("count").is_number_unsigned()) return Bad("the checkpoint has a count that is none");
       next.counts_[entry.at("policy").get<std::string>()][entry.at("principal").get<std::string>()] =
           entry.at("count").get<std::uint64_t>();
     }
     for (const auto& entry : parsed.at("keys")) {
       next.keys_[entry.at("policy").get<std::string>()] = entry.at("keyIDs").get<std::vector<std::string>>();
     }
-    for (const auto& entry : parsed.at("open")) {
-      auto operation = ReadOperation(entry);
-      next.open_.emplace(operation.operation, operation);
-    }
-    for (const auto& entry : parsed.at("unsettled")) {
-      auto operation = ReadOperation(entry);
-      next.unsettled_.emplace(operation.operation, operation);
+    for (const auto& [name, operations] : {std::pair{"open", &next.open_}, std::pair{"unsettled", &next.unsettled_}}) {
+      for (const auto& entry : parsed.at(name)) {
+        auto operation = ReadOperation(entry);
+        if (operation.operation.empty()) return Bad("the checkpoint has an operation without id");
+        operations->emplace(operation.operation, operation);
+      }
     }
   } catch (const nlohmann::json::exception&) {
     return Bad("the checkpoint lacks a member or has one of a wrong type");

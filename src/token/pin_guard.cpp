@@ -40,7 +40,11 @@ base::Result<PinRecord> ParsePinRecord(const std::string& text) {
   if (!parsed || !parsed->is_object()) return NotARecord();
   try {
     PinRecord record;
-    if (parsed->at("version").get<int>() != 1) return NotARecord();
+    if (parsed->at("version") != 1) return NotARecord();
+    for (const char* name : {"device", "inode", "size", "unresolved"}) {
+      if (!parsed->at(name).is_number_unsigned()) return NotARecord();
+    }
+    if (!parsed->at("mtimeNs").is_number_integer() || parsed->at("unresolved") > UINT32_MAX) return NotARecord();
     const auto state = parsed->at("state").get<std::string>();
     std::size_t index = 0;
     while (index < kStates.size() && kStates.at(index) != state) ++index;

@@ -89,9 +89,17 @@ TEST(PinGuardTest, KeepsARefusalToItsToken) {
 }
 
 TEST(PinGuardTest, RefusesADamagedRecord) {
-  for (const char* text : {"x", "{}", "[1]", R"({"version":2})",
-                           R"({"version":1,"state":"maybe","device":1,"inode":1,"size":1,"mtimeNs":1,"serial":"",)"
-                           R"("knownGood":false,"unresolved":0})"}) {
+  for (const char* text :
+       {"x", "{}", "[1]", R"({"version":2})",
+        R"({"version":1,"state":"maybe","device":1,"inode":1,"size":1,"mtimeNs":1,"serial":"",)"
+        R"("knownGood":false,"unresolved":0})",
+        R"({"version":1e99,"state":"refused"})",
+        R"({"version":1,"state":"refused","device":1,"inode":1,"size":1e99,"mtimeNs":1,"serial":"",)"
+        R"("knownGood":false,"unresolved":0})",
+        R"({"version":1,"state":"refused","device":1,"inode":1,"size":1,"mtimeNs":-1e99,"serial":"",)"
+        R"("knownGood":false,"unresolved":0})",
+        R"({"version":1,"state":"refused","device":1,"inode":1,"size":1,"mtimeNs":1,"serial":"",)"
+        R"("knownGood":false,"unresolved":4294967296})"}) {
     EXPECT_THAT(ParsePinRecord(text), IsErr(base::Code::kFailedPrecondition)) << text;
   }
 }

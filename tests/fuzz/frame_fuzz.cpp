@@ -1,0 +1,48 @@
+// What a worker reads from the process that parses requests, and the other way round; and the PIN's state file.
+#include "fuzz/fuzz.hpp"
+#include "token/worker_messages.hpp"
+
+using namespace signet;
+
+namespace {
+
+/// What was read whole is written as it came, up to what comes after it.
+template <class Message>
+void WritesWhatItRead(Message (*read)(token::FrameReader&), base::ByteView body) {
+  token::FrameReader reader(body);
+  const Message message = read(reader);
+  HOLDS(reader.rest().size() <= body.size());
+  if (!reader.ok()) return;
+  token::FrameWriter writer;
+  Write(writer, message);
+  token::FrameReader again(writer.bytes());
+  token::FrameWriter twice;
+  Write(twice, read(again));
+  HOLDS(again.ok() && again.rest().empty() && twice.bytes() == writer.bytes());
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const base::ByteView body(data, size);
+  WritesWhatItRead(token::ReadConfigure, body);
+  WritesWhatItRead(token::ReadStatus, body);
+  WritesWhatItRead(token::ReadPinRead, body);
+  WritesWhatItRead(token::ReadLogin, body);
+  WritesWhatItRead(token::ReadLoginResult, body);
+  WritesWhatItRead(token::ReadKeyIdentity, body);
+  token::FrameReader reader(body);
+  if (const auto record = token::ReadKeyRecord(reader)) {
+    token::FrameWriter writer;
+    Write(writer, *record);
+    token::FrameReader again(writer.bytes());
+    const auto same = token::ReadKeyRecord(again);
+    HOLDS(same.has_value() && same->public_key.der() == record->public_key.der());
+  }
+  if (const auto record = token::ParsePinRecord(std::string(fuzz::AsInput(data, size)))) {
+    const auto text = token::FormatPinRecord(*record);
+    const auto again = token::ParsePinRecord(text);
+    HOLDS(again.has_value() && token::FormatPinRecord(*again) == text);
+  }
+  return 0;
+}
