@@ -17,6 +17,9 @@ namespace signet::base {
 class Reactor {
  public:
   using Handler = std::function<void()>;
+  /// True: it has done something. With `waiting`, the loop is about to sleep: before it returns false, the poller sees
+  /// to it that the next thing to do wakes the loop through a descriptor.
+  using Poller = std::function<bool(bool waiting)>;
   using Id = std::uint64_t;  ///< 0 is never a valid id
 
   virtual ~Reactor() = default;
@@ -31,6 +34,11 @@ class Reactor {
   /// non-blocking, stays the caller's and must outlive the watch. Level-triggered.
   virtual Id WatchReadable(int fd, Handler handler) = 0;
   virtual void Unwatch(Id watch) = 0;
+  /// Runs `poller` once a turn, for work that comes through memory instead of a descriptor. A loop without turns
+  /// has none of it and returns 0.
+  virtual Id AddPoller(Poller /*poller*/) { return 0; }
+  /// Not from inside a poller.
+  virtual void RemovePoller(Id /*poller*/) {}
 };
 
 }  // namespace signet::base

@@ -12,8 +12,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <map>
 #include <memory>
 #include <unordered_map>
+#include <vector>
 
 #include "base/check.hpp"
 #include "http/io_context.hpp"
@@ -23,9 +25,17 @@ namespace {
 
 namespace asio = boost::asio;
 
+constexpr int kHandlersPerTurn = 256;  // then records are written and answers are taken, whatever else comes in
+
 class Loop final : public AsioReactor {
  public:
-  void Post(Handler handler) override { asio::post(io_, std::move(handler)); }
+  void Post(Handler handler) override {
+    if (running_here == this) {
+      posted_.push_back(std::move(handler));
+    } else {
+      asio::post(io_, std::move(handler));
+    }
+  }
 
   Id After(std::chrono::microseconds delay, Handler handler) override {
     const Id id = ++last_id_;
@@ -56,10 +66,18 @@ class Loop final : public AsioReactor {
     watches_.erase(found);
   }
 
+  Id AddPoller(Poller poller) override {
+    pollers_.emplace(++last_id_, std::move(poller));
+    return last_id_;
+  }
+  void RemovePoller(Id poller) override { pollers_.erase(poller); }
+
   void Run() override {
     const auto guard = asio::make_work_guard(io_);
+    running_here = this;
     try {
-      io_.run();
+      while (!io_.stopped()) Turn();
+      running_here = nullptr;
     } catch (const std::exception& error) {
       std::fprintf(stderr, "signet: an event handler threw: %s\n", error.what());
       std::abort();
@@ -94,6 +112,35 @@ class Loop final : public AsioReactor {
     bool ended = false;
   };
 
+  /// Everything that descriptors and timers have ready, then the memory, then what those have posted: records of one
+  /// turn are one write, and answers of one turn are taken together.
+  void Turn() {
+    for (int i = 0; i < kHandlersPerTurn && io_.poll_one() > 0; ++i) {
+    }
+    const bool polled = Poll(false);
+    if (RunPosted() || polled || io_.stopped()) return;
+    if (!Poll(true)) io_.run_one();
+  }
+  bool Poll(bool waiting) {
+    bool busy = false;
+    for (const auto& [id, poller] : pollers_) {
+      if (io_.stopped()) return true;
+      busy = poller(waiting && !busy) || busy;
+    }
+    return busy;
+  }
+  /// True: there is more.
+  bool RunPosted() {
+    running_.swap(posted_);
+    for (auto& handler : running_) {
+      if (io_.stopped()) break;
+      handler();
+      handler = nullptr;
+    }
+    running_.clear();
+    return !posted_.empty();
+  }
+
   void Wait(std::shared_ptr<Watch> watch) {
     auto& descriptor = watch->descriptor;
     descriptor.async_wait(asio::posix::stream_descriptor::wait_read,
@@ -104,12 +151,19 @@ class Loop final : public AsioReactor {
                           });
   }
 
+  static thread_local Loop* running_here;
+
   asio::io_context io_{1};
   asio::signal_set signals_{io_};
   Id last_id_ = 0;
   std::unordered_map<Id, asio::steady_timer> timers_;
   std::unordered_map<Id, std::shared_ptr<Watch>> watches_;
+  std::map<Id, Poller> pollers_;
+  std::vector<Handler> posted_;   ///< from the loop itself, for the end of this turn
+  std::vector<Handler> running_;  ///< reused
 };
+
+thread_local Loop* Loop::running_here = nullptr;
 
 }  // namespace
 

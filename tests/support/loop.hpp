@@ -36,6 +36,11 @@ class PollReactor final : public base::Reactor {
     return last_id_;
   }
   void Unwatch(Id watch) override { watches_.erase(watch); }
+  Id AddPoller(Poller poller) override {
+    pollers_.emplace(++last_id_, std::move(poller));
+    return last_id_;
+  }
+  void RemovePoller(Id poller) override { pollers_.erase(poller); }
 
   /// Waits at most `limit` for something to do and does it.
   void Turn(std::chrono::milliseconds limit) {
@@ -49,7 +54,7 @@ class PollReactor final : public base::Reactor {
       const std::lock_guard lock(mutex_);
       posted.swap(posted_);
     }
-    if (!posted.empty()) wait = std::chrono::milliseconds(0);
+    if (!posted.empty() || Poll(true)) wait = std::chrono::milliseconds(0);
     std::vector<pollfd> fds;
     std::vector<Id> ids;
     for (const auto& [id, watch] : watches_) {
@@ -64,10 +69,16 @@ class PollReactor final : public base::Reactor {
       const auto handler = found->second.handler;  // it may unwatch itself
       (*handler)();
     }
+    Poll(false);
     RunTimers();
   }
 
  private:
+  bool Poll(bool waiting) {
+    bool busy = false;
+    for (const auto& [id, poller] : pollers_) busy = poller(waiting && !busy) || busy;
+    return busy;
+  }
   struct Timer {
     base::SteadyPoint due;
     Handler handler;
@@ -93,6 +104,7 @@ class PollReactor final : public base::Reactor {
   std::deque<Handler> posted_;
   std::map<Id, Timer> timers_;
   std::map<Id, Watch> watches_;
+  std::map<Id, Poller> pollers_;
   Id last_id_ = 0;
 };
 

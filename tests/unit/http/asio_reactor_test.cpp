@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <functional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -163,6 +164,47 @@ TEST_F(AsioReactorTest, CallsOnTerminateOnTheLoop) {
   reactor_->Post([] { ::raise(SIGTERM); });
   reactor_->Run();
   EXPECT_TRUE(called);
+}
+
+TEST_F(AsioReactorTest, AsksPollersBeforeItSleepsAndNotWhileTheyAreBusy) {
+  int polls = 0;
+  int sleeps = 0;
+  const auto id = reactor_->AddPoller([&](bool waiting) {
+    if (waiting && ++sleeps == 1) reactor_->After(milliseconds(1), [&] { reactor_->Stop(); });
+    return ++polls < 10;  // something to do nine times, then rest
+  });
+  reactor_->Run();
+  EXPECT_GE(polls, 11) << "once more before the loop sleeps";
+  EXPECT_GE(sleeps, 1);
+  reactor_->RemovePoller(id);
+}
+
+TEST_F(AsioReactorTest, WhatOneTurnPostsRunsAfterEverythingThatWasReady) {
+  std::string order;
+  Feed("x");
+  reactor_->WatchReadable(read_.get(), [&] {
+    if (Take() != 'x') return;
+    order += 'd';
+    reactor_->Post([&] {
+      order += 'p';
+      reactor_->Stop();
+    });
+  });
+  reactor_->After(microseconds(0), [&] {
+    order += 't';
+    reactor_->Post([&] { order += 'q'; });
+  });
+  reactor_->Run();
+  EXPECT_EQ(order.find_first_of("pq"), 2U) << order;
+}
+
+TEST_F(AsioReactorTest, AStreamOfPostsDoesNotKeepDescriptorsWaiting) {
+  std::function<void()> again = [&] { reactor_->Post(again); };
+  reactor_->Post(again);
+  Feed("x");
+  reactor_->WatchReadable(read_.get(), [&] { reactor_->Stop(); });
+  reactor_->Run();
+  EXPECT_EQ(Take(), 'x');
 }
 
 TEST(AsioReactorDeathTest, ASecondSignalEndsTheProcess) {
