@@ -1,8 +1,8 @@
 // token/frame.hpp - the frames between the front process and its workers. Private to src/token.
 //
-// One frame is one SOCK_SEQPACKET message: a FrameType, an operation id, then fields in host byte
-// order (both ends are the same binary). A worker handles frames in order and answers each Sign, Find
-// and Generate with exactly one frame, so that an unanswered frame behind another was never begun.
+// One frame: a FrameType, an operation id, then fields in host byte order (both ends are the same
+// binary); channel.hpp carries it. A worker handles frames in order and answers each Sign, Find and
+// Generate with exactly one frame, so that an unanswered frame behind another was never begun.
 //
 //   to the worker   Configure, ReadPin, Login, RefusePin, DefineKey | Sign, Find, Generate
 //   to the front    Status, PinRead, LoginResult                    | Done
@@ -19,7 +19,6 @@
 
 namespace signet::token {
 
-inline constexpr int kWorkerSocket = 3;  ///< the worker's end, as a file descriptor number
 inline constexpr std::string_view kWorkerArgument = "hsm-worker";
 inline constexpr std::size_t kMaxFrame = 128 * 1024;  ///< octets
 

@@ -112,7 +112,8 @@ void WorkerPool::Submit(std::uint32_t index) {
 WorkerPool::Worker* WorkerPool::LeastLoaded() {
   Worker* best = nullptr;
   for (auto& worker : workers_) {
-    if (worker.phase != Phase::kReady || worker.hung || worker.in_flight.size() >= kMaxInFlight) continue;
+    if (worker.phase != Phase::kReady || worker.hung || worker.ousted || worker.in_flight.size() >= kMaxInFlight)
+      continue;
     if (best == nullptr || worker.in_flight.size() < best->in_flight.size()) best = &worker;
   }
   return best;
@@ -139,7 +140,7 @@ bool WorkerPool::TrySend(std::uint32_t index) {
   op.queued = false;
   op.sent = clock_.Steady();
   if (worker->in_flight.empty()) worker->head_since = op.sent;
-  worker->in_flight.push_back({op.header.id, op.limit});
+  worker->in_flight.push_back({op.header.id, op.limit, worker->process->position()});
   queue_seconds_.Observe(Seconds(op.submitted, op.sent));
   return true;
 }
@@ -207,13 +208,14 @@ void WorkerPool::FinishLater(std::uint32_t index, base::Error error) {
   Release(op);
 }
 
-void WorkerPool::ReturnOps(Worker& worker, const base::Error& head_error) {
+void WorkerPool::ReturnOps(Worker& worker, bool begun, const base::Error& head_error) {
   const std::deque<InFlight> returned = std::exchange(worker.in_flight, {});
   // A worker does one thing at a time, in order: behind the first, nothing was begun.
   for (std::size_t i = returned.size(); i-- > 1;) Requeue(returned[i].id);
   if (returned.empty()) return;
   Op* head = Live(returned.front().id);
   if (head == nullptr) return;
+  if (!begun) return Requeue(returned.front().id);  // it had not even read it
   if (head->header.type == FrameType::kFind && !head->lost) {
     head->lost = true;
     return Requeue(returned.front().id);

@@ -2,7 +2,7 @@
 //
 // Each configured token is served by a few worker processes (the same binary, started one after
 // another by posix_spawn). A worker loads the PKCS#11 module, logs in once, keeps its session and
-// handles, and answers one small frame with one small frame over a socketpair. A worker that crashes
+// handles, and answers one small frame with one small frame through shared memory. A worker that crashes
 // or hangs is replaced; operations that it certainly had not begun go to another one.
 //
 // PIN: worker 0 tries it alone. A refused PIN is not tried again by anybody until the PIN file holds

@@ -1,10 +1,8 @@
 // The worker process: one thread, one token, one small frame in, one small frame out.
-#include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,10 +10,12 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 
 #include "base/clock.hpp"
 #include "base/secret.hpp"
 #include "obs/log.hpp"
+#include "token/channel.hpp"
 #include "token/pin_file.hpp"
 #include "token/worker_hsm.hpp"
 #include "token/worker_messages.hpp"
@@ -34,6 +34,7 @@ constexpr auto kLastRetry = 5000ms;
 constexpr int kFirstAttempts = 14;     // about a second: see Module::AwaitTokens
 constexpr int kRetriesPerProcess = 8;  // some modules do not initialise twice: then a new process must
 constexpr int kExitReplaceMe = 75;
+constexpr auto kPatience = 500us;  // the front hears of an answer at the latest now, or with the next one
 
 /// What a caller may hear: an answer that came after the signing call had begun is final.
 base::Error ForCaller(base::Error error, bool not_begun) {
@@ -52,8 +53,11 @@ bool MayRepeat(Consequence consequence) {
          consequence == Consequence::kSuspect;
 }
 
+volatile std::sig_atomic_t parent_died = 0;
+
 class Worker {
  public:
+  explicit Worker(WorkerChannel channel) : channel_(std::move(channel)) {}
   int Run();
 
  private:
@@ -73,9 +77,11 @@ class Worker {
   void Send(FrameType type, std::uint8_t detail, const FrameWriter& body);
   void Done(const FrameHeader& request, Progress progress, base::SteadyPoint begun, base::ByteView body);
   void DoneWithError(const FrameHeader& request, base::SteadyPoint begun, const base::Error& error);
-  void SendParts(const FrameHeader& header, base::ByteView body);
+  void Put(const FrameHeader& header, base::ByteView body, bool patient = false);
+  bool Wait();
 
   const base::Clock& clock_ = base::SystemClock();
+  WorkerChannel channel_;
   std::optional<TokenSession> token_;
   ConfigureMessage configuration_;
   base::Secret pin_;          // between ReadPin and what the front decides
@@ -84,6 +90,7 @@ class Worker {
   std::chrono::milliseconds retry_{kFirstRetry};
   base::SteadyPoint next_retry_{};
   std::chrono::milliseconds timeout_{-1};
+  base::SteadyPoint told_ = base::SteadyPoint::max();  ///< when the oldest answer was begun that no bell told of
   std::optional<Health> reported_;
   std::string reported_reason_;
   bool ended_ = false;
@@ -92,30 +99,36 @@ class Worker {
 int Worker::Run() {
   base::Bytes frame(kMaxFrame);
   while (!ended_) {
-    const bool ready = token_ && token_->health() == Health::kReady;
-    if (ready) {
-      SetTimeout(kProbeInterval);
-    } else if (token_) {
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(next_retry_ - clock_.Steady());
-      SetTimeout(std::clamp<std::chrono::milliseconds>(left, 1ms, kWaitInterval));
-    }
-    const ssize_t size = ::recv(kWorkerSocket, frame.data(), frame.size(), 0);
-    if (size < 0 && errno == EINTR) continue;
-    if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-      OnQuiet();
-    } else if (size <= 0) {
-      return 0;  // the front process is gone
-    } else {
+    std::size_t size = 0;
+    const auto got = channel_.Read(frame, size);
+    if (got == RingReader::Got::kBroken) return 1;
+    if (got == RingReader::Got::kFrame) {
+      // What a front has left behind that is no more: nobody would hear the answer.
+      if (parent_died != 0 && channel_.FrontIsGone()) return 0;
       FrameHeader header;
-      if (static_cast<std::size_t>(size) < sizeof(header)) return 1;
       std::memcpy(&header, frame.data(), sizeof(header));
-      Handle(header, base::ByteView(frame).first(static_cast<std::size_t>(size)).subspan(sizeof(header)));
+      Handle(header, base::ByteView(frame).first(size).subspan(sizeof(header)));
       // Operations that bounce must not keep a token away from being looked for.
       if (token_ && token_->health() == Health::kDown && clock_.Steady() >= next_retry_) OnQuiet();
+    } else if (!Wait()) {
+      return 0;
     }
     ReportIfChanged();
   }
   return kExitReplaceMe;
+}
+
+/// False: the front process is gone.
+bool Worker::Wait() {
+  if (token_ && token_->health() == Health::kReady) {
+    SetTimeout(kProbeInterval);
+  } else if (token_) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(next_retry_ - clock_.Steady());
+    SetTimeout(std::clamp<std::chrono::milliseconds>(left, 1ms, kWaitInterval));
+  }
+  const Bell bell = channel_.Wait();
+  if (bell == Bell::kSilent) OnQuiet();
+  return bell != Bell::kGone;
 }
 
 void Worker::Handle(const FrameHeader& header, base::ByteView body) {
@@ -344,29 +357,26 @@ void Worker::Done(const FrameHeader& request, Progress progress, base::SteadyPoi
   header.type = FrameType::kDone;
   header.detail = static_cast<std::uint8_t>(progress);
   header.id = request.id;
-  const auto spent = std::chrono::duration_cast<std::chrono::microseconds>(clock_.Steady() - begun).count();
+  const auto now = clock_.Steady();
+  const auto spent = std::chrono::duration_cast<std::chrono::microseconds>(now - begun).count();
   header.number = static_cast<std::uint32_t>(std::clamp<std::int64_t>(spent, 0, UINT32_MAX));
-  SendParts(header, body);
+  // Waking the front costs more than the frame. While there is enough to do, and as quickly done, one bell does for
+  // several answers.
+  told_ = std::min(told_, begun);
+  const bool patient = progress == Progress::kOk && now - told_ < kPatience && channel_.NextIsLike(request);
+  Put(header, body, patient);
+  if (!patient) told_ = base::SteadyPoint::max();
 }
 
 void Worker::Send(FrameType type, std::uint8_t detail, const FrameWriter& body) {
   FrameHeader header;
   header.type = type;
   header.detail = detail;
-  SendParts(header, body.bytes());
+  Put(header, body.bytes());
 }
 
-void Worker::SendParts(const FrameHeader& header, base::ByteView body) {
-  iovec parts[2] = {{const_cast<FrameHeader*>(&header), sizeof(header)},
-                    {const_cast<std::uint8_t*>(body.data()), body.size()}};
-  msghdr message{};
-  message.msg_iov = parts;
-  message.msg_iovlen = body.empty() ? 1 : 2;
-  ssize_t sent = 0;
-  do {
-    sent = ::sendmsg(kWorkerSocket, &message, MSG_NOSIGNAL);
-  } while (sent < 0 && errno == EINTR);
-  if (sent < 0) ended_ = true;
+void Worker::Put(const FrameHeader& header, base::ByteView body, bool patient) {
+  if (!channel_.Write(header, body, patient)) ended_ = true;
 }
 
 void Worker::SetTimeout(std::chrono::milliseconds timeout) {
@@ -383,7 +393,10 @@ constexpr unsigned kOrphanSeconds = 20;
 /// A worker whose parent died ends at the end of its socket, once the call in work is over. Killing it
 /// there and then could cut a write of the module in two: SoftHSM rewrites the token's own file at each
 /// login, and half of it is no token any more. A call that never ends is cut after kOrphanSeconds.
-void OnOrphaned(int /*signal*/) { ::alarm(kOrphanSeconds); }
+void OnOrphaned(int /*signal*/) {
+  parent_died = 1;
+  ::alarm(kOrphanSeconds);
+}
 
 /// The PIN passes through this memory: no core file, no debugger of the same user.
 void Harden() {
@@ -411,7 +424,12 @@ std::optional<int> MaybeRunWorker(int argc, char** argv) {
     return 2;
   }
   Harden();
-  return Worker().Run();
+  auto channel = WorkerChannel::Open();
+  if (!channel) {
+    std::fprintf(stderr, "signet: hsm-worker: %s\n", base::Describe(channel.error()).c_str());
+    return 1;
+  }
+  return Worker(*std::move(channel)).Run();
 }
 
 }  // namespace signet::token

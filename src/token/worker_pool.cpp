@@ -16,7 +16,8 @@ constexpr auto kQuickRespawn = 20ms;
 constexpr auto kFirstRespawn = 100ms;
 constexpr auto kLastRespawn = 5000ms;
 constexpr auto kBusyTick = 100ms;
-constexpr int kFramesPerTurn = 64;  // then other descriptors get their turn
+constexpr int kTurnsAtEnd = 64;
+constexpr int kFramesPerTurn = 64;  // then everything else gets its turn
 
 }  // namespace
 
@@ -42,7 +43,10 @@ WorkerPool::WorkerPool(PoolOptions options, base::Reactor& reactor, const base::
       abandoned_(obs::GetCounter("signet_hsm_abandoned_total", "Operations given up at their deadline.",
                                  {{"token", options_.name}})) {}
 
-WorkerPool::~WorkerPool() { reactor_.Cancel(tick_); }
+WorkerPool::~WorkerPool() {
+  reactor_.RemovePoller(poller_);
+  reactor_.Cancel(tick_);
+}
 
 base::Status WorkerPool::Start() {
   if (!options_.state_file.empty()) {
@@ -53,6 +57,7 @@ base::Status WorkerPool::Start() {
     }
   }
   state_ = ComputeState();
+  poller_ = reactor_.AddPoller([this](bool waiting) { return Look(waiting); });
   Spawn(0);
   if (!workers_[0].process) return base::MakeError(base::Code::kInternal, "no worker process can be started");
   return {};
@@ -60,7 +65,7 @@ base::Status WorkerPool::Start() {
 
 void WorkerPool::Spawn(std::size_t index) {
   Worker& worker = workers_[index];
-  auto started = WorkerProcess::Start(options_.executable, reactor_, reaper_, [this, index] { OnReadable(index); });
+  auto started = WorkerProcess::Start(options_.executable, reactor_, reaper_, [this, index] { OnBell(index); });
   if (!started) {
     obs::Err("an HSM worker cannot be started", {{"error", base::Describe(started.error())}});
     worker.respawn_at = clock_.Steady() + kLastRespawn;
@@ -68,7 +73,7 @@ void WorkerPool::Spawn(std::size_t index) {
   }
   worker.process = *std::move(started);
   worker.knows_key.clear();
-  worker.hung = false;
+  worker.hung = worker.ousted = false;
   SetPhase(index, Phase::kStarting);
   FrameHeader header;
   header.type = FrameType::kConfigure;
@@ -100,43 +105,65 @@ void WorkerPool::SetPhase(std::size_t index, Phase phase) {
   workers_[index].since = clock_.Steady();
 }
 
-void WorkerPool::OnReadable(std::size_t index) {
-  for (int frames = 0; frames < kFramesPerTurn; ++frames) {
-    Worker& worker = workers_[index];
-    if (!worker.process) break;
-    FrameHeader header;
-    base::ByteView body;
-    const auto received = worker.process->Receive(header, body);
-    if (received == WorkerProcess::Received::kNothing) break;
-    if (received == WorkerProcess::Received::kEnd) {
-      OnEnd(index);
-      break;
-    }
-    switch (header.type) {
-      case FrameType::kDone:
-        OnDone(index, header, body);
-        break;
-      case FrameType::kStatus:
-        OnStatus(index, header, body);
-        break;
-      case FrameType::kPinRead:
-        OnPinRead(index, body);
-        break;
-      case FrameType::kLoginResult:
-        OnLoginResult(index, body);
-        break;
-      default:
-        ProtocolError(index, "unknown frame");
-    }
-    // Nothing more is owed: one call less than reading until there is nothing.
-    if (header.type == FrameType::kDone && worker.in_flight.empty()) break;
+void WorkerPool::OnBell(std::size_t index) {
+  Worker& worker = workers_[index];
+  if (!worker.process) return;
+  const bool gone = worker.process->TakeBell() == Bell::kGone;
+  // What it had sent before it ended; a process that has only closed its socket does not keep us here.
+  for (int turns = 0; Receive(index) && gone && turns < kTurnsAtEnd; ++turns) {
   }
+  if (gone) OnEnd(index);
   DispatchQueue();
 }
 
+/// What the workers have written, and what can be written to them in turn. True: there was something.
+bool WorkerPool::Look(bool waiting) {
+  bool received = false;
+  for (std::size_t index = 0; index < workers_.size(); ++index) received |= Receive(index);
+  if (received) DispatchQueue();
+  if (received || !waiting) return received;
+  return !std::all_of(workers_.begin(), workers_.end(),
+                      [](const Worker& worker) { return !worker.process || worker.process->Rest(); });
+}
+
+/// True: a frame was received, there may be more.
+bool WorkerPool::Receive(std::size_t index) {
+  Worker& worker = workers_[index];
+  if (!worker.process) return false;
+  worker.process->Wake();
+  for (int frames = 0; frames < kFramesPerTurn; ++frames) {
+    if (worker.ousted) return false;
+    FrameHeader header;
+    base::ByteView body;
+    const auto received = worker.process->Receive(header, body);
+    if (received == WorkerProcess::Received::kBroken) ProtocolError(index, "its memory holds no frames");
+    if (received != WorkerProcess::Received::kFrame) return frames > 0;
+    OnFrame(index, header, body);
+  }
+  return true;
+}
+
+void WorkerPool::OnFrame(std::size_t index, const FrameHeader& header, base::ByteView body) {
+  switch (header.type) {
+    case FrameType::kDone:
+      return OnDone(index, header, body);
+    case FrameType::kStatus:
+      return OnStatus(index, header, body);
+    case FrameType::kPinRead:
+      return OnPinRead(index, body);
+    case FrameType::kLoginResult:
+      return OnLoginResult(index, body);
+    default:
+      ProtocolError(index, "unknown frame");
+  }
+}
+
 void WorkerPool::ProtocolError(std::size_t index, const char* what) {
+  Worker& worker = workers_[index];
+  if (!worker.process || worker.ousted) return;
+  worker.ousted = true;  // its end follows
   obs::Err("an HSM worker broke the protocol", {{"what", what}, {"worker", index}});
-  if (workers_[index].process) workers_[index].process->Kill();
+  worker.process->Kill();
 }
 
 void WorkerPool::OnStatus(std::size_t index, const FrameHeader& header, base::ByteView body) {
@@ -171,6 +198,7 @@ void WorkerPool::OnEnd(std::size_t index) {
   obs::Warn("an HSM worker ended and is replaced",
             {{"token", options_.name}, {"worker", index}, {"pid", worker.process->pid()}, {"hung", hung ? 1 : 0}});
   restarts_.Add();
+  const bool begun = !worker.in_flight.empty() && worker.process->Taken(worker.in_flight.front().position);
   worker.process.reset();
   SetPhase(index, Phase::kStopped);
   worker.failures = was_ready ? 0 : worker.failures + 1;
@@ -181,7 +209,7 @@ void WorkerPool::OnEnd(std::size_t index) {
     trouble_ = base::MakeError(base::Code::kUnavailable, "WorkerFailed",
                                "the HSM's workers end again and again: look at their output and at the PKCS#11 module");
   }
-  ReturnOps(worker,
+  ReturnOps(worker, begun,
             hung ? base::MakeError(base::Code::kDeadlineExceeded, "HSMUnavailable",
                                    "the HSM did not answer in time; whether it signed is unknown")
                  : base::MakeError(base::Code::kInternal, "",

@@ -66,7 +66,7 @@ class WorkerPool {
 
  private:
   using Milliseconds = std::chrono::milliseconds;
-  static constexpr std::size_t kMaxInFlight = 4;
+  static constexpr std::size_t kMaxInFlight = 8;
 
   enum class Phase : std::uint8_t { kStopped, kStarting, kDown, kWantsLogin, kReady };
 
@@ -74,6 +74,7 @@ class WorkerPool {
   struct InFlight {
     std::uint64_t id;
     Milliseconds limit;
+    std::uint64_t position;  ///< where its frame ends in the channel
   };
   struct Worker {
     std::unique_ptr<WorkerProcess> process;
@@ -84,7 +85,8 @@ class WorkerPool {
     std::deque<InFlight> in_flight;
     std::vector<bool> knows_key;
     std::uint32_t failures = 0;
-    bool hung = false;  ///< killed by us for its silence
+    bool hung = false;    ///< killed by us for its silence
+    bool ousted = false;  ///< killed by us for what it said
   };
   struct Op {
     std::uint32_t generation = 1;
@@ -109,7 +111,10 @@ class WorkerPool {
   // Supervision (worker_pool.cpp)
   void SpawnIfDue();
   void Spawn(std::size_t index);
-  void OnReadable(std::size_t index);
+  void OnBell(std::size_t index);
+  bool Look(bool waiting);
+  bool Receive(std::size_t index);
+  void OnFrame(std::size_t index, const FrameHeader& header, base::ByteView body);
   void OnEnd(std::size_t index);
   void OnStatus(std::size_t index, const FrameHeader& header, base::ByteView body);
   void SetPhase(std::size_t index, Phase phase);
@@ -141,7 +146,7 @@ class WorkerPool {
   void FinishLater(std::uint32_t index, base::Error error);
   Op* Live(std::uint64_t id);
   void Release(Op& op);
-  void ReturnOps(Worker& worker, const base::Error& head_error);
+  void ReturnOps(Worker& worker, bool begun, const base::Error& head_error);
   void Expire(base::SteadyPoint now);
   [[nodiscard]] base::Error Unavailable() const;
 
@@ -156,6 +161,7 @@ class WorkerPool {
   pkcs11::TokenInfo token_;
   bool ever_ready_ = false;
   base::Error trouble_;  ///< the last one a worker reported while none was better off; empty reason: none
+  base::Reactor::Id poller_ = 0;
   base::Reactor::Id tick_ = 0;
   base::SteadyPoint tick_at_{};
 

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <spawn.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,6 +10,7 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstring>
 #include <thread>
 
 #include "obs/log.hpp"
@@ -20,7 +20,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr int kSocketBuffer = 1024 * 1024;
 constexpr int kPatienceRounds = 20;  // of 100 ms: then a worker that was told to go is killed
 
 /// True when `pid` is gone and collected.
@@ -44,7 +43,7 @@ class SpawnPlan {
     ::posix_spawnattr_destroy(&attributes);
   }
 
-  int Fill(int socket) {
+  int Fill(int socket, int memory) {
     sigset_t none;
     sigset_t all;
     ::sigemptyset(&none);
@@ -58,13 +57,21 @@ class SpawnPlan {
     // What a vendor library prints must not end up in the output of a command.
     if (failed == 0) failed = ::posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO);
     if (failed == 0) failed = ::posix_spawn_file_actions_adddup2(&actions, socket, kWorkerSocket);
-    if (failed == 0) failed = ::posix_spawn_file_actions_addclosefrom_np(&actions, kWorkerSocket + 1);
+    if (failed == 0) failed = ::posix_spawn_file_actions_adddup2(&actions, memory, kWorkerMemory);
+    if (failed == 0) failed = ::posix_spawn_file_actions_addclosefrom_np(&actions, kWorkerMemory + 1);
     return failed;
   }
 
   posix_spawn_file_actions_t actions;
   posix_spawnattr_t attributes;
 };
+
+/// Out of the way of the numbers that the worker will find: neither 0 to 4, of a parent that has closed its standard
+/// streams, nor one that the first dup2 would overwrite before the second.
+base::UniqueFd Lift(base::UniqueFd fd) {
+  if (fd.get() > kWorkerMemory) return fd;
+  return base::UniqueFd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, kWorkerMemory + 1));
+}
 
 }  // namespace
 
@@ -97,24 +104,20 @@ void Reaper::Collect() {
 }
 
 base::Result<std::unique_ptr<WorkerProcess>> WorkerProcess::Start(const std::string& executable, base::Reactor& reactor,
-                                                                  Reaper& reaper, std::function<void()> on_readable) {
+                                                                  Reaper& reaper, std::function<void()> on_bell) {
   int ends[2] = {-1, -1};
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
     return base::ErrnoError(base::Code::kInternal, "cannot make a socket for a worker", errno);
   }
   base::UniqueFd ours(ends[0]);
-  base::UniqueFd theirs(ends[1]);
+  const base::UniqueFd theirs = Lift(base::UniqueFd(ends[1]));
   ::fcntl(ours.get(), F_SETFL, ::fcntl(ours.get(), F_GETFL) | O_NONBLOCK);
-  ::setsockopt(ours.get(), SOL_SOCKET, SO_SNDBUF, &kSocketBuffer, sizeof(kSocketBuffer));
-  ::setsockopt(theirs.get(), SOL_SOCKET, SO_SNDBUF, &kSocketBuffer, sizeof(kSocketBuffer));
-  // The number must survive its own dup2: with equal numbers posix_spawn would only clear FD_CLOEXEC, which is fine,
-  // but a parent that has closed its standard streams could have put the socket on 0, 1 or 2.
-  if (theirs.get() < kWorkerSocket) {
-    theirs = base::UniqueFd(::fcntl(theirs.get(), F_DUPFD_CLOEXEC, kWorkerSocket));
-  }
+  base::UniqueFd memory;
+  TRY(SharedRings rings, SharedRings::Create(memory));
+  memory = Lift(std::move(memory));
 
   SpawnPlan plan;
-  if (const int failed = plan.Fill(theirs.get()); failed != 0) {
+  if (const int failed = plan.Fill(theirs.get(), memory.get()); failed != 0) {
     return base::ErrnoError(base::Code::kInternal, "cannot prepare a worker process", failed);
   }
   std::string name = "signet-hsm-worker";
@@ -124,8 +127,8 @@ base::Result<std::unique_ptr<WorkerProcess>> WorkerProcess::Start(const std::str
   const int failed = ::posix_spawn(&pid, executable.c_str(), &plan.actions, &plan.attributes, arguments, ::environ);
   if (failed != 0) return base::ErrnoError(base::Code::kInternal, "cannot start a worker process", failed);
 
-  std::unique_ptr<WorkerProcess> worker(new WorkerProcess(reactor, reaper, pid, std::move(ours)));
-  worker->watch_ = reactor.WatchReadable(worker->socket_.get(), std::move(on_readable));
+  std::unique_ptr<WorkerProcess> worker(new WorkerProcess(reactor, reaper, pid, std::move(ours), std::move(rings)));
+  worker->watch_ = reactor.WatchReadable(worker->socket_.get(), std::move(on_bell));
   return worker;
 }
 
@@ -136,30 +139,18 @@ WorkerProcess::~WorkerProcess() {
 }
 
 bool WorkerProcess::Send(const FrameHeader& header, base::ByteView body) {
-  iovec parts[2] = {{const_cast<FrameHeader*>(&header), sizeof(header)},
-                    {const_cast<std::uint8_t*>(body.data()), body.size()}};
-  msghdr message{};
-  message.msg_iov = parts;
-  message.msg_iovlen = body.empty() ? 1 : 2;
-  ssize_t sent = 0;
-  do {
-    sent = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-  } while (sent < 0 && errno == EINTR);
-  return sent >= 0;
+  if (!writer_.Write(header, body)) return false;
+  if (writer_.TakeRest()) Ring(socket_.get());
+  return true;
 }
 
 WorkerProcess::Received WorkerProcess::Receive(FrameHeader& header, base::ByteView& body) {
-  for (int attempt = 0;; ++attempt) {
-    const ssize_t size = ::recv(socket_.get(), buffer_.data(), buffer_.size(), MSG_DONTWAIT);
-    if (size < 0 && errno == EINTR) continue;
-    if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return Received::kNothing;
-    // A worker that died with unread frames leaves this once; what it had sent comes after it.
-    if (size < 0 && errno == ECONNRESET && attempt < 4) continue;
-    if (size < static_cast<ssize_t>(sizeof(header))) return Received::kEnd;
-    std::memcpy(&header, buffer_.data(), sizeof(header));
-    body = base::ByteView(buffer_).first(static_cast<std::size_t>(size)).subspan(sizeof(header));
-    return Received::kFrame;
-  }
+  std::size_t size = 0;
+  const Received got = reader_.Read(buffer_, size);
+  if (got != Received::kFrame) return got;
+  std::memcpy(&header, buffer_.data(), sizeof(header));
+  body = base::ByteView(buffer_).first(size).subspan(sizeof(header));
+  return got;
 }
 
 void WorkerProcess::Kill() { ::kill(pid_, SIGKILL); }

@@ -1,6 +1,6 @@
-// token/worker_process.hpp - the front's handle on one worker process: its pid and its socket.
+// token/worker_process.hpp - the front's handle on one worker process: its pid and its end of the channel.
 //
-// Ownership:     owns socket and watch; the pid goes to the Reaper when the handle goes.
+// Ownership:     owns socket, memory and watch; the pid goes to the Reaper when the handle goes.
 // Thread-safety: the reactor's thread. Blocking: never.
 #pragma once
 
@@ -14,6 +14,7 @@
 #include "base/reactor.hpp"
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
+#include "token/channel.hpp"
 #include "token/frame.hpp"
 
 namespace signet::token {
@@ -39,26 +40,43 @@ class Reaper {
 
 class WorkerProcess {
  public:
-  /// Starts `executable` as a worker; `on_readable` runs whenever it has sent something or has ended.
+  /// Starts `executable` as a worker; `on_bell` runs when it has rung the bell or has ended.
   static base::Result<std::unique_ptr<WorkerProcess>> Start(const std::string& executable, base::Reactor& reactor,
-                                                            Reaper& reaper, std::function<void()> on_readable);
+                                                            Reaper& reaper, std::function<void()> on_bell);
   WorkerProcess(const WorkerProcess&) = delete;
   WorkerProcess& operator=(const WorkerProcess&) = delete;
   ~WorkerProcess();
 
-  /// False: the socket is full, or the worker is gone (then it becomes readable).
+  /// False: there is no room now.
   bool Send(const FrameHeader& header, base::ByteView body);
+  /// Where the frame sent last ends, for Taken().
+  [[nodiscard]] std::uint64_t position() const { return writer_.position(); }
+  /// Of a worker that has ended: whether it had taken everything up to `position`.
+  [[nodiscard]] bool Taken(std::uint64_t position) const { return writer_.Taken(position); }
 
-  enum class Received : std::uint8_t { kFrame, kNothing, kEnd };
+  using Received = RingReader::Got;
   /// The next frame; `body` is valid until the next call.
   Received Receive(FrameHeader& header, base::ByteView& body);
+  /// True: nothing is there, and the bell will ring for the next frame.
+  bool Rest() { return reader_.Rest(); }
+  /// The loop is awake: no bell is needed.
+  void Wake() { reader_.Wake(); }
+  /// kGone: the worker has ended; what it had sent can still be received.
+  Bell TakeBell() { return token::TakeBell(socket_.get()); }
 
   void Kill();
   [[nodiscard]] pid_t pid() const { return pid_; }
 
  private:
-  WorkerProcess(base::Reactor& reactor, Reaper& reaper, pid_t pid, base::UniqueFd socket)
-      : reactor_(reactor), reaper_(reaper), pid_(pid), socket_(std::move(socket)), buffer_(kReplySize) {}
+  WorkerProcess(base::Reactor& reactor, Reaper& reaper, pid_t pid, base::UniqueFd socket, SharedRings rings)
+      : reactor_(reactor),
+        reaper_(reaper),
+        pid_(pid),
+        socket_(std::move(socket)),
+        rings_(std::move(rings)),
+        writer_(rings_.to_worker()),
+        reader_(rings_.to_front()),
+        buffer_(kReplySize) {}
 
   static constexpr std::size_t kReplySize = 32 * 1024;  // octets; signatures and keys are far below
 
@@ -66,6 +84,9 @@ class WorkerProcess {
   Reaper& reaper_;
   pid_t pid_;
   base::UniqueFd socket_;
+  SharedRings rings_;
+  RingWriter writer_;
+  RingReader reader_;
   base::Reactor::Id watch_ = 0;
   base::Bytes buffer_;
 };

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <signal.h>
+#include <sys/wait.h>
 
 #include "crypto/digest.hpp"
 #include "support/fake_p11.hpp"
@@ -309,6 +310,27 @@ TEST_F(WorkerHsmTest, SurvivesAWorkerKilledWhileIdle) {
   EXPECT_THAT(Sign(key->ref), IsOk());  // waits for the replacement
 }
 
+TEST_F(WorkerHsmTest, GivesWhatADeadWorkerHadNotTakenToAnother) {
+  StartReady(Options(1));
+  const auto key = Find();
+  ASSERT_THAT(Sign(key->ref), IsOk());
+  const pid_t pid = hsm_->WorkerPidsForTest().front();
+  ::kill(pid, SIGKILL);
+  siginfo_t ended{};
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(pid), &ended, WEXITED | WNOWAIT), 0);
+  // The front has not noticed yet and writes to a worker that is no more.
+  for (const auto& result : SignMany(key->ref, 12)) EXPECT_THAT(result, IsOk());
+}
+
+TEST_F(WorkerHsmTest, KillsAndReplacesWorkersThatWriteNonsense) {
+  ::setenv("SIGNET_TEST_HOSTILE_WORKER", "1", 1);
+  Start(Options());
+  EXPECT_TRUE(Reason("WorkerFailed")) << hsm_->State().reason;
+  ::unsetenv("SIGNET_TEST_HOSTILE_WORKER");
+  ASSERT_TRUE(Ready(1)) << "the next one is honest";
+  EXPECT_THAT(Sign(Find()->ref), IsOk());
+}
+
 TEST_F(WorkerHsmTest, BoundsItsQueue) {
   auto options = Options(1);
   options.queue_limit = 3;
@@ -319,7 +341,7 @@ TEST_F(WorkerHsmTest, BoundsItsQueue) {
   const auto busy = std::count_if(results.begin(), results.end(), [](const auto& result) {
     return !result && result.error().code == Code::kResourceExhausted && result.error().reason == "Busy";
   });
-  EXPECT_EQ(busy, 20 - 4 - 3);
+  EXPECT_EQ(busy, 20 - 8 - 3) << "eight are with the worker, three wait";
 }
 
 TEST_F(WorkerHsmTest, ChecksWhatItIsGiven) {
