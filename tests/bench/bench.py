@@ -168,6 +168,7 @@ def main():
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round: for trying, not for quoting")
     parser.add_argument("--no-cluster", action="store_true", help="leave out the operator against a real API server")
+    parser.add_argument("--budget", action="store_true", help="only the CPU time per signature, process by process")
     options = parser.parse_args()
     options.rounds, options.seconds, options.idle = (1, 1, 5) if options.quick else (5, 2, 60)
     bench = Bench(options)
@@ -175,6 +176,9 @@ def main():
         cpu = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo", encoding="utf-8") if line.startswith("model name")), "?")
         print(f"{os.cpu_count()} cores, {cpu}; {options.rounds} interleaved rounds of {options.seconds} s, medians; SoftHSM, 2 workers", flush=True)
         bench.make_keys()
+        if options.budget:
+            import budget
+            return budget.run(bench)
         sidecar = bench.socket_rows()
         bench.resources(sidecar)
         bench.peers(sidecar)
