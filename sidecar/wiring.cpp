@@ -165,9 +165,8 @@ void Sidecar::HsmChanged() {
     return;
   }
   if (state.reason != "Starting") obs::Warn("HSM not ready", {{"reason", state.reason}, {"message", state.message}});
-  // No token yet may be an HSM that is away. Several, and none named, is a configuration that never works.
-  if (!state.fatal_configuration || state.reason != "TokenAmbiguous") return;
-  ending_ = {ExitCode::kConfiguration, state.message + " (--token LABEL, or hsm.tokens)"};
+  if (!state.fatal_configuration) return;
+  ending_ = {ExitCode::kConfiguration, state.reason + ": " + state.message};
   Terminate();
 }
 

@@ -64,9 +64,11 @@ class Checker {
       std::string visible;
       for (const auto& token : tokens_) visible += fmt::format(" '{}'", token.label);
       Add(false, "token",
-          fmt::format("{} of the {} initialised tokens that the module shows fit{}{}: name one by its label",
-                      fitting.size(), tokens_.size(), visible.empty() ? "" : "; it shows", visible));
-      report_.fatal_configuration |= fitting.size() > 1 || !wanted.uri;
+          fmt::format("{} of the {} initialised tokens that the module shows fit{}{}: {}", fitting.size(),
+                      tokens_.size(), visible.empty() ? "" : "; it shows", visible,
+                      tokens_.empty() ? "initialise one, or check the module's configuration"
+                                      : "name one (--token LABEL, or hsm.tokens with its serial)"));
+      report_.fatal_configuration |= fitting.size() > 1;
       return;
     }
     const auto& token = fitting.front();

@@ -29,7 +29,7 @@ struct CheckOptions {
 struct CheckReport {
   std::vector<CheckLine> lines;
   bool ok = true;                    ///< every line is ok
-  bool fatal_configuration = false;  ///< no token, or several, and none named
+  bool fatal_configuration = false;  ///< several tokens fit: waiting mends nothing
 };
 
 CheckReport Check(const CheckOptions& options);

@@ -51,8 +51,9 @@ struct HsmState {
   std::string message;  ///< what to do
   std::uint32_t workers = 0;
   std::uint32_t workers_ready = 0;
-  /// The process configuration does not say which token is meant (no token visible, or several, and
-  /// none named): nothing that waiting would mend. A main ends with its configuration exit code.
+  /// Several tokens fit what the process configuration says, and none was ever chosen: nothing that
+  /// waiting would mend. A main ends with its configuration exit code. An absent token is not fatal,
+  /// named or not: it may come.
   bool fatal_configuration = false;
 };
 

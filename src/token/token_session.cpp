@@ -42,7 +42,8 @@ base::Status TokenSession::Open(int attempts) {
     }
     if (tokens->size() > 1) {
       return base::MakeError(base::Code::kFailedPrecondition, "TokenAmbiguous",
-                             "the PKCS#11 module shows more than one token that fits: name one by label or serial");
+                             "the PKCS#11 module shows more than one token that fits: name one (--token LABEL, or "
+                             "hsm.tokens with its serial)");
     }
     token_ = tokens->front();
     return OpenSessions();

@@ -128,8 +128,10 @@ class WorkerHsmImpl final : public WorkerHsm {
       const HsmState& one = pool->state();
       all.workers += one.workers;
       all.workers_ready += one.workers_ready;
+      // What a process ends for is what it has to tell.
+      const bool tells = all.ready || (one.fatal_configuration && !all.fatal_configuration);
       all.fatal_configuration |= one.fatal_configuration;
-      if (all.ready && !one.ready) {
+      if (tells && !one.ready) {
         all.ready = false;
         all.reason = one.reason;
         all.message = one.message;

@@ -232,9 +232,9 @@ HsmState WorkerPool::ComputeState() const {
   } else if (!trouble_.reason.empty()) {
     state.reason = trouble_.reason;
     state.message = base::Describe(trouble_);
-    const bool unnamed = state.reason == "TokenNotFound" && !options_.uri;
+    // No token yet is an HSM that is away, and may come. Several, and none named, never become one by waiting.
     const bool never_seen = token_.serial.empty() && token_.label.empty();
-    state.fatal_configuration = never_seen && (unnamed || state.reason == "TokenAmbiguous");
+    state.fatal_configuration = never_seen && state.reason == "TokenAmbiguous";
   } else {
     state.reason = "Starting";
     state.message = "the HSM's workers are starting";

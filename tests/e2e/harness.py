@@ -71,7 +71,7 @@ def free_port():
 
 
 class Token:
-    """A SoftHSM token directory with one initialised token."""
+    """A SoftHSM token directory with one initialised token, or none when `label` is None."""
 
     def __init__(self, folder, label="prod"):
         self.folder = pathlib.Path(folder)
@@ -84,6 +84,10 @@ class Token:
         self.pin_file = self.folder / "pin"
         self.pin_file.write_text(self.pin + "\n")
         self.module = module_path()
+        if label:
+            self.initialise(label)
+
+    def initialise(self, label):
         subprocess.run(["softhsm2-util", "--module", self.module, "--init-token", "--free", "--label", label, "--pin", self.pin,
                         "--so-pin", secrets.token_hex(6)], env=self.env(), check=True, capture_output=True)
 

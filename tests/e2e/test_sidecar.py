@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """The sidecar in direct mode: real program, real SoftHSM, real openssl."""
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -8,8 +9,10 @@ import shutil
 import signal
 import subprocess
 import unittest
+import urllib.error
+import urllib.request
 
-from harness import ALGORITHMS, BIN, ROOT, SUBJECT, Case, Client, Sidecar, audit_verify, digest_of, openssl_verifies, policy, records, wait_for, write_yaml
+from harness import ALGORITHMS, BIN, ROOT, SUBJECT, Case, Client, Sidecar, audit_verify, digest_of, free_port, openssl_verifies, policy, records, wait_for, write_yaml
 
 MESSAGE = b"what the pipeline built"
 
@@ -283,6 +286,108 @@ class CommandLine(Case):
         self.assertEqual(subprocess.run(args, env=token.env(), capture_output=True, timeout=60).returncode, 0)
         refused = subprocess.run([*args, "--login"], env=token.env(), capture_output=True, text=True, timeout=60)
         self.assertEqual(refused.returncode, 4, refused.stdout + refused.stderr)
+
+
+class TokenChoice(Case):
+    """Which token a bare --pin-file means, held against sidecar and operator alike: an absent token may come, two are a mistake."""
+
+    def setUp(self):
+        super().setUp()
+        self.folder_of_policies = self.policies(policy("release"))
+
+    def start_sidecar(self, token, extra):
+        sidecar = self.sidecar(token, self.folder_of_policies, extra=extra)
+
+        def answer():
+            client = sidecar.client()
+            try:
+                return client.call("GET", "/readyz").body
+            finally:
+                client.close()
+        return sidecar, answer
+
+    def start_operator(self, token, extra):
+        port = free_port()
+        store = self.folder / "store"
+        store.mkdir(exist_ok=True)
+        operator = self.operator(token, ["--store", f"dir:{store}"], extra=["--health", f"127.0.0.1:{port}", *extra])
+
+        def answer():
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as response:
+                    return response.read()
+            except urllib.error.HTTPError as error:
+                return error.read()
+        return operator, answer
+
+    def programs(self):
+        return [("signet-sidecar", self.start_sidecar), ("signet-operator", self.start_operator)]
+
+    def wait_for_hsm(self, process, answer, verdict):
+        """`verdict`: None for ready, or the reason why not."""
+        def probe():
+            if not process.running():
+                raise AssertionError(f"ended with {process.child.returncode}; log:\n{process.tail()}")
+            with contextlib.suppress(OSError):
+                check = next(check for check in json.loads(answer())["checks"] if check["name"] == "hsm")
+                return check["ok"] == (verdict is None) and check.get("reason") == verdict
+            return False
+        wait_for(f"the HSM to be {verdict or 'ready'} in /readyz", probe)
+
+    def run_check(self, name, token, *extra):
+        return subprocess.run([str(BIN / name), "check", "--pkcs11-module", token.module, "--pin-file", str(token.pin_file), *extra],
+                              env=token.env(), capture_output=True, text=True, timeout=60).returncode
+
+    def test_an_absent_token_is_waited_for(self):
+        for name, start in self.programs():
+            for extra in ([], ["--token", "late"]):
+                with self.subTest(program=name, extra=extra):
+                    token = self.token(f"none-{name}-{len(extra)}", label=None)
+                    self.assertEqual(self.run_check(name, token, *extra), 4)
+                    process, answer = start(token, extra)
+                    self.wait_for_hsm(process, answer, "TokenNotFound")
+                    token.initialise("late")
+                    self.wait_for_hsm(process, answer, None)
+                    self.assertEqual(process.stop(), 0)
+                    self.assertEqual(self.run_check(name, token, *extra), 0)
+
+    def test_two_tokens_and_none_named_are_a_configuration_error(self):
+        for name, start in self.programs():
+            with self.subTest(program=name):
+                token = self.token(f"two-{name}")
+                token.initialise("other")
+                process, _ = start(token, [])
+                self.assertEqual(process.wait(), 3)
+                last = process.tail().splitlines()[-1]
+                self.assertIn(f"{name}: TokenAmbiguous: ", last)
+                self.assertIn("--token LABEL", last)
+                self.assertEqual(self.run_check(name, token), 3)
+                process, answer = start(token, ["--token", "prod"])
+                self.wait_for_hsm(process, answer, None)
+                self.assertEqual(process.stop(), 0)
+                self.assertEqual(self.run_check(name, token, "--token", "prod"), 0)
+
+    def test_two_tokens_that_appear_under_a_waiting_process_end_it(self):
+        for name, start in self.programs():
+            with self.subTest(program=name):
+                token = self.token(f"late-{name}", label=None)
+                process, answer = start(token, [])
+                self.wait_for_hsm(process, answer, "TokenNotFound")
+                other = self.token(f"other-{name}", label="one")
+                other.initialise("two")
+                token.tokens.rmdir()
+                other.tokens.rename(token.tokens)
+                self.assertEqual(process.wait(), 3)
+
+    def test_once_gives_an_absent_token_half_a_minute(self):
+        token = self.token(label=None)
+        store = ["--store", f"dir:{self.folder_of_policies}", "--once"]
+        operator = self.operator(token, store)
+        self.assertEqual(operator.wait(60), 4)
+        self.assertIn("signet-operator: TokenNotFound: ", operator.tail())
+        token.initialise("one")
+        token.initialise("two")
+        self.assertEqual(self.operator(token, store, name="second").wait(), 3)
 
 
 class Record(Case):

@@ -119,19 +119,40 @@ TEST_F(WorkerHsmTest, CallsAnUnnamedTokenAmongSeveralAConfigurationError) {
   EXPECT_EQ(Find()->token_label, "fake2");
 }
 
-TEST_F(WorkerHsmTest, CallsNoTokenAtAllAConfigurationErrorUnlessOneIsNamed) {
+TEST_F(WorkerHsmTest, WaitsForAnAbsentTokenWhetherOneIsNamedOrNot) {
+  for (const bool named : {false, true}) {
+    SCOPED_TRACE(named);
+    fake_.Set("absent", "1");
+    auto options = Options();
+    if (named) options.tokens[0].uri = *encoding::ParsePkcs11Uri("pkcs11:token=fake1");
+    Start(options);
+    ASSERT_TRUE(Reason("TokenNotFound"));
+    EXPECT_FALSE(hsm_->State().fatal_configuration);
+    fake_.Set("absent", "");
+    EXPECT_TRUE(Ready(1));
+  }
+}
+
+TEST_F(WorkerHsmTest, CallsSeveralTokensThatAppearUnderAWaitingProcessAConfigurationError) {
   fake_.Set("absent", "1");
   Start(Options());
   ASSERT_TRUE(Reason("TokenNotFound"));
-  EXPECT_TRUE(hsm_->State().fatal_configuration);
-
-  auto named = Options();
-  named.tokens[0].uri = *encoding::ParsePkcs11Uri("pkcs11:token=fake1");
-  Start(named);
-  ASSERT_TRUE(Reason("TokenNotFound"));
-  EXPECT_FALSE(hsm_->State().fatal_configuration);
+  fake_.Set("tokens", "2");
   fake_.Set("absent", "");
-  EXPECT_TRUE(Ready(1));
+  ASSERT_TRUE(Reason("TokenAmbiguous"));
+  EXPECT_TRUE(hsm_->State().fatal_configuration);
+  EXPECT_EQ(fake_.Calls("C_Login"), 0);
+}
+
+TEST_F(WorkerHsmTest, TellsOfTheTokenThatIsAmbiguousAndNotOfTheOneThatIsAway) {
+  fake_.Set("tokens", "2");
+  auto options = Options();
+  options.tokens[0].uri = *encoding::ParsePkcs11Uri("pkcs11:token=elsewhere");
+  options.tokens.push_back(
+      {*encoding::ParsePkcs11Uri("pkcs11:manufacturer=signet%20tests"), options.tokens[0].pin_file});
+  Start(options);
+  ASSERT_TRUE(loop_.Until([&] { return hsm_->State().fatal_configuration; }));
+  EXPECT_EQ(hsm_->State().reason, "TokenAmbiguous") << hsm_->State().message;
 }
 
 TEST_F(WorkerHsmTest, FailsFastWhenTheModuleCannotBeLoaded) {

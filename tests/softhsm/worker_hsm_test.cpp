@@ -327,6 +327,9 @@ TEST_F(SoftHsmTest, CheckTellsWhatItFindsWithAndWithoutLogin) {
   EXPECT_THAT(report.lines[4].detail, ::testing::HasSubstr("ECDSAWithSHA256"));
   options.keys = {*encoding::ParsePkcs11Uri("pkcs11:object=absent")};
   EXPECT_FALSE(Check(options).ok);
+  options.tokens[0].uri = *encoding::ParsePkcs11Uri("pkcs11:token=absent");
+  EXPECT_FALSE(Check(options).ok || Check(options).fatal_configuration);  // an HSM that is away, as at a start
+  options.tokens[0].uri.reset();
   softhsm_.AddToken("second");
   EXPECT_TRUE(Check(options).fatal_configuration);
   options.module = "/nonexistent.so";
