@@ -64,6 +64,57 @@ def wait_for(what, probe, seconds=DEADLINE, interval=0.02):
         time.sleep(interval)
 
 
+def kill_instants(default):
+    """How often a random-kill test kills: few by default, SIGNET_TEST_KILLS=50 for the long run."""
+    return int(os.environ.get("SIGNET_TEST_KILLS", default))
+
+
+def outage_seconds():
+    """How long what is taken away stays away: a moment by default, SIGNET_TEST_OUTAGE=60 for the long run."""
+    return float(os.environ.get("SIGNET_TEST_OUTAGE", "0"))
+
+
+def outlives(process, seconds):
+    """The outage itself: for so long, the process has to live on."""
+    end = time.monotonic() + seconds
+    while process.running():
+        if time.monotonic() >= end:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"ended with {process.child.returncode}; log:\n{process.tail()}")
+
+
+class RecordLines:
+    """Counts the lines of one record while its process appends to it."""
+
+    def __init__(self, path):
+        self.path, self.offset, self.lines = pathlib.Path(path), 0, 0
+
+    def count(self):
+        with contextlib.suppress(FileNotFoundError), open(self.path, "rb") as stream:
+            stream.seek(self.offset)
+            data = stream.read()
+            self.offset += len(data)
+            self.lines += data.count(b"\n")
+        return self.lines
+
+
+def wait_for_lines(process, lines, more):
+    """Returns as soon as `more` lines of the record have come: the instant lies anywhere in the operations then in work."""
+    goal = lines.count() + more
+
+    def reached():
+        if not process.running():
+            raise AssertionError(f"ended with {process.child.returncode}; log:\n{process.tail()}")
+        return lines.count() >= goal
+    wait_for(f"{more} lines more in the record", reached, 60, interval=0.0005)
+
+
+def kill_in_the_middle(process, lines, more):
+    wait_for_lines(process, lines, more)
+    process.kill()
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
