@@ -48,8 +48,8 @@ class Admission {
     /// with that uid, or no such policy. Must answer within a few seconds.
     std::function<void(RequestRef request, bool live, RevisionDone done)> revision;
     /// Would this approval (with approver and stamp) count? Empty: every approval is let in, and judged at signing. The
-    /// error's message goes to the approver: kNotFound and kPermissionDenied should say kNothingToApprove, so that
-    /// nobody learns which policies exist.
+    /// error's message goes to the approver, who hears the reason that status.approvals would show
+    /// (reconcile::ApprovalGate).
     std::function<void(nlohmann::json approval, std::function<void(base::Status)> done)> would_count;
     /// Every policy as a cache has it; may be empty.
     std::function<std::vector<std::shared_ptr<const nlohmann::json>>()> policies;
