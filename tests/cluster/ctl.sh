@@ -55,11 +55,8 @@ case $command in
     ;;
   start-apiserver)
     running etcd || die "etcd is not running: up.sh --dir $dir starts it all"
-    for attempt in 1 2 3; do # a server that was killed a moment ago may still hold what the new one needs
-      running kube-apiserver || start_apiserver
-      if wait_ready 60; then break; fi
-      ((attempt < 3)) || die "the API server did not get ready: see $dir/logs/kube-apiserver.log: $(tail -n 2 "$dir/logs/kube-apiserver.log")"
-    done
+    running kube-apiserver || start_apiserver
+    wait_ready 60 || die "the API server did not get ready: see $dir/logs/kube-apiserver.log: $(tail -n 2 "$dir/logs/kube-apiserver.log")"
     step "API server ready: https://127.0.0.1:$APISERVER_PORT"
     ;;
   pause)

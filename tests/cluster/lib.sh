@@ -65,14 +65,28 @@ admin() {
 
 # ---- processes ----
 
+# The command line of process $1, words apart by spaces; fails when it has ended. A process that is inside exec, or that
+# dies thread by thread and still holds its port, shows an empty one: neither has ended, so that is waited out.
+command_line() {
+  local argv tasks deadline=$((${EPOCHREALTIME/[.,]/} + 5000000))
+  while { mapfile -d '' -t argv <"/proc/$1/cmdline"; } 2>/dev/null; do
+    ((${#argv[@]} == 0)) || { printf '%s' "${argv[*]}" && return; }
+    tasks=(/proc/"$1"/task/*)
+    { ((${#tasks[@]} > 1)) || ! grep -qs '^State:.Z' "/proc/$1/status"; } || return 1
+    ((${EPOCHREALTIME/[.,]/} < deadline)) || return 1 # a thread of the kernel has none either
+    sleep 0.01
+  done
+  return 1
+}
+
 # Prints the process id of daemon $1 when the process in its pid file is alive and ours. Process ids are reused, so
-# the program's name and this cluster's folder must both be in the command line. (A zombie has no command line.)
+# the program's name and this cluster's folder must both be in the command line.
 pid_of() {
-  local pid argv=()
+  local pid words
   { read -r pid <"$dir/run/$1.pid"; } 2>/dev/null || return 1
   [[ $pid =~ ^[1-9][0-9]*$ ]] || return 1
-  { mapfile -d '' -t argv <"/proc/$pid/cmdline"; } 2>/dev/null || return 1
-  [[ "${argv[*]}" == *"/$1 "*"=$dir/"* ]] || return 1
+  words=$(command_line "$pid") || return 1
+  [[ $words == *"/$1 "*"=$dir/"* ]] || return 1
   printf '%s\n' "$pid"
 }
 running() { pid_of "$1" >/dev/null; }
