@@ -61,7 +61,10 @@ void Declare(CLI::App& app, Flags& flags, CommandLine& out) {
                  "file with the people whose own signatures must stand behind approvals");
   app.add_option("--metrics", flags.metrics, "HOST:PORT of /metrics, /healthz and /readyz");
   app.add_option("--health", out.health, "HOST:PORT of /healthz and /readyz alone");
-  app.add_flag("--leader-elect,!--no-leader-elect", flags.leader_elect, "work only while holding the lease (default)");
+  // By a function: CLI11 would set an optional bool to false when the flag is not given.
+  app.add_flag_function(
+      "--leader-elect,!--no-leader-elect", [&flags](std::int64_t count) { flags.leader_elect = count > 0; },
+      "work only while holding the lease (default)");
   app.add_option("--lease-name", flags.lease_name, "name of the lease");
   app.add_option("--lease-namespace", flags.lease_namespace, "namespace of the lease");
   app.add_option("--lease-duration", flags.lease_duration, "seconds until a dead leader is replaced")
