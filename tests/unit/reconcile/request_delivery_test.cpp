@@ -1,0 +1,218 @@
+// A signature on its way into the status: conflicts, lost answers, and what earlier processes left.
+#include "request_fixture.hpp"
+
+namespace signet::reconcile {
+namespace {
+
+// ---- conflicts -------------------------------------------------------------------------
+
+TEST_F(RequestReconcilerTest, WritesTheSameSignatureAfterAConflict) {
+  Start();
+  Apply();
+  BeforeFirstPatch([this] { Label("once"); });
+  EXPECT_EQ(Reconcile().kind, Kind::kDone);
+  EXPECT_EQ(service_.signatures, 1);
+  EXPECT_EQ(Now()["status"]["record"], "OP1");
+  EXPECT_EQ(Now()["metadata"]["labels"]["touched"], "once");
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 released"));
+}
+
+TEST_F(RequestReconcilerTest, DiscardsWhenTheRequestWasDeleted) {
+  Start();
+  Apply();
+  BeforeFirstPatch([this] { ASSERT_THAT(store_.Delete(SigningRequests(), "ci", "app", ""), testing::IsOk()); });
+  Reconcile();
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 discarded RequestGone"));
+}
+
+TEST_F(RequestReconcilerTest, DiscardsWhenTheRequestWasReplaced) {
+  Start();
+  Apply();
+  BeforeFirstPatch([this] {
+    ASSERT_THAT(store_.Delete(SigningRequests(), "ci", "app", ""), testing::IsOk());
+    ASSERT_THAT(store_.Create(SigningRequests(), "ci", Request()), testing::IsOk());
+  });
+  Reconcile();
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 discarded RequestReplaced"));
+  EXPECT_FALSE(Now().contains("status"));
+  Sync();
+  Reconcile();
+  EXPECT_EQ(Now()["status"]["record"], "OP2");
+}
+
+TEST_F(RequestReconcilerTest, DiscardsWhenTheSpecWasChanged) {
+  Start();
+  Apply();
+  BeforeFirstPatch([this] {
+    json object = *store_.Get(SigningRequests(), "ci", "app");
+    object["spec"]["digest"] = "sha256:" + std::string(64, 'a');
+    ASSERT_THAT(store_.Update(SigningRequests(), "ci", "app", object), testing::IsOk());
+  });
+  Reconcile();
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 discarded SpecChanged"));
+  Sync();
+  Reconcile();
+  EXPECT_EQ(Reason("Failed"), "SpecChanged");
+  EXPECT_EQ(service_.signatures, 1);
+}
+
+TEST_F(RequestReconcilerTest, NeverChangesAStatusThatAnotherReplicaWrote) {
+  Start();
+  Apply();
+  const json theirs = {{"record", "OTHER"},
+                       {"signature", "AAAA"},
+                       {"conditions", json::array({{{"type", "Ready"}, {"status", "True"}, {"reason", "Signed"}}})}};
+  BeforeFirstPatch([&] {
+    const json now = *store_.Get(SigningRequests(), "ci", "app");
+    ASSERT_THAT(store_.PatchStatus(SigningRequests(), "ci", "app", now["metadata"]["uid"].get<std::string>(),
+                                   now["metadata"]["resourceVersion"].get<std::string>(), theirs),
+                testing::IsOk());
+  });
+  Reconcile();
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 discarded AlreadyDecided"));
+  EXPECT_EQ(Now()["status"], theirs);
+  Sync();
+  Reconcile();
+  EXPECT_EQ(Now()["status"], theirs);
+  EXPECT_EQ(service_.signatures, 1);
+}
+
+TEST_F(RequestReconcilerTest, GivesUpOnEndlessConflicts) {
+  Start();
+  Apply();
+  FailPatches(100, Code::kAborted, false);
+  EXPECT_EQ(Reconcile().kind, Kind::kAfter);
+  EXPECT_EQ(Writes(), 6U);
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 discarded Conflict"));
+}
+
+// ---- answers that got lost -------------------------------------------------------------
+
+TEST_F(RequestReconcilerTest, FindsOutThatALostWriteLanded) {
+  Start();
+  Apply();
+  FailPatches(1, Code::kDeadlineExceeded, true);
+  EXPECT_EQ(Reconcile().kind, Kind::kRetry);
+  EXPECT_THAT(service_.settled, IsEmpty());
+  const json landed = Now();
+  EXPECT_EQ(Reconcile().kind, Kind::kDone);
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 released"));
+  EXPECT_EQ(Now(), landed);
+  EXPECT_EQ(service_.signatures, 1);
+  EXPECT_EQ(Writes(), 1U);
+}
+
+TEST_F(RequestReconcilerTest, WritesTheSameSignatureWhenTheWriteWasLost) {
+  Start();
+  Apply();
+  FailPatches(2, Code::kUnavailable, false);
+  EXPECT_EQ(Reconcile().kind, Kind::kRetry);
+  EXPECT_EQ(Reconcile().kind, Kind::kRetry);
+  EXPECT_EQ(Reconcile().kind, Kind::kDone);
+  EXPECT_EQ(Now()["status"]["record"], "OP1");
+  EXPECT_EQ(service_.signatures, 1);
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 released"));
+}
+
+TEST_F(RequestReconcilerTest, TakesALostSignatureBackWhenThePolicyWasStoppedMeanwhile) {
+  Start();
+  Apply();
+  FailPatches(1, Code::kUnavailable, false);
+  Reconcile();
+  service_.explained = policy::Decision{};
+  service_.explained->reason = policy::Reason::kSuspended;
+  service_.always = Refuse(Code::kPermissionDenied, "Suspended");
+  EXPECT_EQ(Reconcile().kind, Kind::kDone);
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 discarded PolicyChanged"));
+  EXPECT_EQ(Reason("Denied"), "Suspended");
+  EXPECT_FALSE(Now()["status"].contains("signature"));
+}
+
+TEST_F(RequestReconcilerTest, DiscardsALostSignatureOfADeletedRequest) {
+  Start();
+  Apply();
+  FailPatches(1, Code::kUnavailable, false);
+  Reconcile();
+  ASSERT_THAT(store_.Delete(SigningRequests(), "ci", "app", ""), testing::IsOk());
+  cache_ = nullptr;
+  EXPECT_EQ(Reconcile().kind, Kind::kDone);
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 discarded RequestGone"));
+}
+
+// ---- what earlier processes left -------------------------------------------------------
+
+TEST_F(RequestReconcilerTest, SettlesAsReleasedWhatTheStatusCarries) {
+  Start();
+  Apply();
+  Reconcile();
+  service_.settled.clear();
+  Sync();
+  audit::OpenOperation open{"OP1", "controller", "release", "ci", "app", Now()["metadata"]["uid"].get<std::string>(),
+                            "aa",  true};
+  Start({open});
+  EXPECT_THAT(reconciler_->Unsettled(), ElementsAre(kKey));
+  EXPECT_EQ(Reconcile().kind, Kind::kDone);
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 released"));
+  EXPECT_EQ(service_.signatures, 1);
+  EXPECT_THAT(reconciler_->Unsettled(), IsEmpty());
+}
+
+TEST_F(RequestReconcilerTest, DiscardsWhatDiedBeforeTheWriteAndSignsAnew) {
+  Apply();
+  Start({{"OLD", "controller", "release", "ci", "app", Now()["metadata"]["uid"].get<std::string>(), "aa", true}});
+  EXPECT_EQ(Reconcile().kind, Kind::kDone);
+  EXPECT_THAT(service_.settled, ElementsAre("OLD discarded Interrupted", "OP1 released"));
+  EXPECT_THAT(service_.signed_when_settled, ElementsAre(0, 1));
+  EXPECT_EQ(Now()["status"]["record"], "OP1");
+}
+
+TEST_F(RequestReconcilerTest, DoesNotSignBeforeTheOldOperationIsSettled) {
+  Apply();
+  Start({{"OLD", "controller", "release", "ci", "app", Now()["metadata"]["uid"].get<std::string>(), "aa", true}});
+  store_.set_fault([](const FakeStore::Call& call) -> std::optional<FakeStore::Fault> {
+    if (call.verb == "Get") return FakeStore::Fault{base::MakeError(Code::kUnavailable, "down")};
+    return std::nullopt;
+  });
+  EXPECT_EQ(Reconcile().kind, Kind::kRetry);
+  EXPECT_THAT(service_.calls, IsEmpty());
+  EXPECT_THAT(service_.settled, IsEmpty());
+  store_.set_fault({});
+  Reconcile();
+  EXPECT_THAT(service_.settled, ElementsAre("OLD discarded Interrupted", "OP1 released"));
+}
+
+TEST_F(RequestReconcilerTest, DiscardsWhatBelongsToARequestThatIsGone) {
+  Start({{"OLD", "controller", "release", "ci", "app", "uid-gone", "aa", true}});
+  EXPECT_EQ(Reconcile().kind, Kind::kDone);
+  EXPECT_THAT(service_.settled, ElementsAre("OLD discarded RequestGone"));
+  EXPECT_EQ(Reconcile().kind, Kind::kDone);
+  EXPECT_EQ(service_.settled.size(), 1U);
+}
+
+// ---- ttl -------------------------------------------------------------------------------
+
+TEST_F(RequestReconcilerTest, DeletesAfterTheTtl) {
+  Start();
+  Apply(Request({{"ttlSecondsAfterFinished", 60}}));
+  Reconcile();
+  Sync();
+  EXPECT_EQ(Reconcile().after, base::Duration(60s));
+  EXPECT_EQ(store_.CountCalls("Delete"), 0U);
+  clock_.Advance(60s);
+  EXPECT_EQ(Reconcile().kind, Kind::kDone);
+  EXPECT_EQ(store_.CountCalls("Delete"), 1U);
+  EXPECT_THAT(store_.Get(SigningRequests(), "ci", "app"), testing::IsErr(Code::kNotFound));
+}
+
+TEST_F(RequestReconcilerTest, KeepsRequestsWithoutTtl) {
+  Start();
+  Apply();
+  Reconcile();
+  Sync();
+  clock_.Advance(24h * 365);
+  EXPECT_EQ(Reconcile().kind, Kind::kDone);
+  EXPECT_EQ(store_.CountCalls("Delete"), 0U);
+}
+
+}  // namespace
+}  // namespace signet::reconcile
