@@ -114,6 +114,10 @@ class Api(Case):
             return done.returncode == 0 and "stamp" in json.loads(done.stdout)["spec"]
         wait_for("the admission webhook", stamped, 60, interval=0.1)
 
+    def lease_holder(self):
+        lease = get("lease", "signet-operator", "signet-system")
+        return lease["spec"]["holderIdentity"] if lease else ""
+
     def policy_ready(self, name):
         def probe():
             found = get("sigpol", f"{name}-{self.id}")
@@ -245,12 +249,16 @@ class MainJob(Api):
         first = self.run_operator(token, name="a")
         apply(self.policy("release"))
         self.policy_ready("release")
+        leader = self.lease_holder()
+        self.assertTrue(leader, "an operator leads without being told to")
         self.run_operator(token, name="b", wait=False)
         apply(*[self.request(f"r{number}", "release", digest_of(str(number).encode())) for number in range(20)])
         self.all_ready(20, 60)
+        self.assertEqual(self.lease_holder(), leader)
         first.kill()
         apply(*[self.request(f"s{number}", "release", digest_of(str(number).encode())) for number in range(20)])
         self.all_ready(40, 90)
+        self.assertNotIn(self.lease_holder(), ("", leader))
 
 
 class Latency(Api):
