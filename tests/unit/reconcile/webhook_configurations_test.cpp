@@ -41,7 +41,9 @@ class WebhookConfigurationsTest : public ::testing::Test {
 TEST_F(WebhookConfigurationsTest, CreatesBothAndThenLeavesThemAlone) {
   EXPECT_THAT(configurations_.Ensure("PEM"), IsOk());
   for (const auto* resource : {&MutatingWebhookConfigurations(), &ValidatingWebhookConfigurations()}) {
-    for (const json& webhook : Live(*resource)["webhooks"]) {
+    const json live = Live(*resource);
+    ASSERT_FALSE(live["webhooks"].empty());
+    for (const json& webhook : live["webhooks"]) {
       EXPECT_EQ(webhook["clientConfig"]["caBundle"], encoding::ToBase64(base::AsBytes("PEM")));
       EXPECT_EQ(webhook["failurePolicy"], "Fail");
       EXPECT_EQ(webhook["namespaceSelector"], json::object()) << "no namespace is excluded";
