@@ -25,6 +25,7 @@
 #include "base/clock.hpp"
 #include "base/reactor.hpp"
 #include "base/result.hpp"
+#include "identity/pod.hpp"
 #include "identity/principal.hpp"
 #include "policy/decide.hpp"
 #include "policy/quota.hpp"
@@ -59,6 +60,9 @@ struct Caller {
   Door door = Door::kSocket;
   identity::Principal principal;
   std::optional<identity::PeerInfo> peer;
+  std::optional<identity::PodIdentity> pod;  ///< gateway door
+  std::shared_ptr<const identity::PodImages>
+      images;  ///< gateway door, where the policy asks for them; nullptr: unknown
 };
 
 struct SignCall {
