@@ -191,9 +191,6 @@ class Counter {
     if (tally_.required > tally_.counted) {
       return fmt::format("{} of {} approvals{}", tally_.counted, tally_.required, signed_only_ ? ", signed ones" : "");
     }
-    if (policy_.spec.approvals && policy_.spec.approvals->require_signed && rules_.empty()) {
-      return "the policy wants signed approvals, and the operator was given no approval roots for it";
-    }
     for (std::size_t i = 0; i < rules_.size(); ++i) {
       if (per_rule_[i] < rules_[i]->required) {
         return fmt::format("{} of {} signed approvals that the operator's approval roots want for policy {}",

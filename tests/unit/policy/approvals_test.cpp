@@ -272,6 +272,22 @@ TEST_F(ApprovalsTest, LetsSignedApprovalsExpire) {
   EXPECT_EQ(Last(), "Expired") << "validFor counts from the signature, too";
 }
 
+// A statement that named no cluster would be good in every cluster that does not know its name yet.
+TEST_F(ApprovalsTest, CountsNoSignatureBeforeTheClusterHasAName) {
+  Root(1);
+  context_.cluster_id.clear();
+  Sign(Give(By("alice")), alice_, [](auto& s) { s.cluster.clear(); });
+  EXPECT_EQ(Last(), "NotReady");
+}
+
+TEST_F(ApprovalsTest, HoldsARuleWithoutAKeyToItsPolicyAlone) {
+  Root(1);
+  policy_.metadata.name = "another";
+  policy_.spec.approvals.reset();
+  context_.key_id.clear();  // a policy whose key is not there
+  EXPECT_EQ(Decide().reason, Reason::kAllowed);
+}
+
 // What cluster-admin can do to the policy does not get past the roots.
 TEST_F(ApprovalsTest, StaysFirmWhateverThePolicySays) {
   Root(2, kKeyId);
