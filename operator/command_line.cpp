@@ -14,9 +14,11 @@ struct Flags {
   std::string config_file;
   std::optional<std::string> kubeconfig, context, store, module, pin_file, token, state_dir, audit, durability, metrics,
       approval_roots, lease_name, lease_namespace, log_level, log_format, username, webhook, webhook_url,
-      webhook_service;
-  std::optional<std::uint32_t> workers, parallelism;
-  std::optional<double> lease_duration, drain_timeout, webhook_certificate_lifetime, webhook_rotation_pause;
+      webhook_service, gateway, gateway_service, gateway_audience, gateway_url;
+  std::vector<std::string> gateway_names;
+  std::optional<std::uint32_t> workers, parallelism, gateway_rate;
+  std::optional<double> lease_duration, drain_timeout, webhook_certificate_lifetime, webhook_rotation_pause,
+      gateway_drain_delay;
   std::optional<bool> leader_elect;
   bool once = false;
 };
@@ -39,6 +41,24 @@ void DeclareWebhook(CLI::App& app, Flags& flags) {
                  "seconds that API servers have to learn of a new certificate (default: 10)")
       ->check(CLI::Range(0.1, 3600.0));
   app.add_option("--username", flags.username, "our own name at the API server, where the credentials do not tell it");
+}
+
+void DeclareGateway(CLI::App& app, Flags& flags) {
+  app.add_option(
+      "--gateway", flags.gateway,
+      "ADDRESS:PORT of the signing API for pods, or off (default: 0.0.0.0:8443 in a cluster, off elsewhere)");
+  app.add_option("--gateway-service", flags.gateway_service,
+                 "NAMESPACE/NAME[:PORT] of the Service in front of the gateway (default: signet-gateway, port 443)");
+  app.add_option("--gateway-name", flags.gateway_names,
+                 "a further DNS name or IP address of the gateway's certificate");
+  app.add_option("--gateway-audience", flags.gateway_audience, "audience of the callers' tokens (default: signet.dev)");
+  app.add_option("--gateway-url", flags.gateway_url, "https://HOST[:PORT] by which sidecars reach the gateway");
+  app.add_option("--gateway-rate", flags.gateway_rate,
+                 "requests a second and pod, bursts of twice that; 0: no limit (default: 1000)")
+      ->check(CLI::Range(0, 1'000'000));
+  app.add_option("--gateway-drain-delay", flags.gateway_drain_delay,
+                 "seconds from SIGTERM to the end of accepting connections (default: 5)")
+      ->check(CLI::Range(0.0, 300.0));
 }
 
 void Declare(CLI::App& app, Flags& flags, CommandLine& out) {
@@ -75,6 +95,7 @@ void Declare(CLI::App& app, Flags& flags, CommandLine& out) {
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
   app.add_option("--log-format", flags.log_format, "json or text")->check(CLI::IsMember({"json", "text"}));
   DeclareWebhook(app, flags);
+  DeclareGateway(app, flags);
   auto* check = app.add_subcommand("check", "test module, token, keys and mechanisms, a line each");
   check->fallthrough();
   check->add_flag("--login", out.login, "try the PIN, once");
@@ -91,6 +112,16 @@ void MergeWebhook(const Flags& flags, config::OperatorConfig& config) {
   Take(flags.webhook_service, webhook.service);
   if (flags.webhook_certificate_lifetime) webhook.certificate_lifetime = Seconds(*flags.webhook_certificate_lifetime);
   if (flags.webhook_rotation_pause) webhook.rotation_pause = Seconds(*flags.webhook_rotation_pause);
+}
+
+void MergeGateway(const Flags& flags, config::GatewayOptions& gateway) {
+  Take(flags.gateway, gateway.listen);
+  Take(flags.gateway_service, gateway.service);
+  Take(flags.gateway_audience, gateway.audience);
+  Take(flags.gateway_url, gateway.url);
+  Take(flags.gateway_rate, gateway.rate);
+  if (!flags.gateway_names.empty()) gateway.names = flags.gateway_names;
+  if (flags.gateway_drain_delay) gateway.drain_delay = Seconds(*flags.gateway_drain_delay);
 }
 
 void Merge(const Flags& flags, config::OperatorConfig& config) {
@@ -150,6 +181,7 @@ std::variant<CommandLine, Ending> ParseCommandLine(int argc, char** argv) {
   }
   Merge(flags, out.config);
   MergeWebhook(flags, out.config);
+  MergeGateway(flags, out.config.gateway);
   if (!out.check) {
     const auto wrong = flags.config_file.empty() ? ExitCode::kUsage : ExitCode::kConfiguration;
     if (auto valid = config::Validate(out.config); !valid) return Fail(wrong, valid.error());

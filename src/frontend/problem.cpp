@@ -14,7 +14,8 @@ using base::Code;
 constexpr std::array kProblems = {
     ProblemInfo{"Malformed", 400, "The request is malformed", "correct the request: docs/protocol.md shows its form", 0,
                 true},
-    ProblemInfo{"Unauthenticated", 401, "The caller is unknown", "show a valid identity", 0, false},
+    ProblemInfo{"Unauthenticated", 401, "The caller is unknown",
+                "send Authorization: Bearer TOKEN with the pod's own, unexpired token for Signet's audience", 0, false},
     ProblemInfo{"NotAllowed", 403, "Not allowed",
                 "no policy of this name allows this caller: check the name, or ask the platform team to add the caller "
                 "to the policy's subjects",
@@ -40,6 +41,8 @@ constexpr std::array kProblems = {
                 "send a digest made with the algorithm's hash, or the message", 0, true},
     ProblemInfo{"MechanismMissing", 422, "The HSM cannot use this algorithm with this key",
                 "ask for another algorithm of GET /v1/keys, or tell the platform team", 0, true},
+    ProblemInfo{"RateLimited", 429, "Too many requests", "send fewer requests a second, or more digests in a batch", 1,
+                true},
     ProblemInfo{"QuotaExceeded", 429, "The policy's quota is used up", "ask again later", 1, true},
     ProblemInfo{"HeaderTooLarge", 431, "The header is too large", "send fewer or shorter fields", 0, true},
     ProblemInfo{"Internal", 500, "Something went wrong inside", "tell the operator of Signet: its log says more", 0,
@@ -53,6 +56,9 @@ constexpr std::array kProblems = {
                 "nothing is signed under a policy that cannot be confirmed: ask again shortly", 5, false},
     ProblemInfo{"KeyNotReady", 503, "The policy's key cannot be used", "ask again when GET /v1/keys shows it as ready",
                 5, true},
+    ProblemInfo{"IdentityUnavailable", 503, "The caller cannot be identified now",
+                "the API server, which knows the callers, cannot be asked: nothing was signed, ask again shortly", 1,
+                false},
     ProblemInfo{"Busy", 503, "Too much is going on", "ask again shortly, with fewer requests at once", 1, true},
     ProblemInfo{"NotReady", 503, "Not ready", "wait until the checks pass", 2, true},
     ProblemInfo{"OutcomeUnknown", 504, "The HSM did not answer in time",
@@ -137,6 +143,7 @@ http::Response ToResponse(const Problem& problem) {
   response.content_type = kProblemMediaType;
   AppendProblem(problem, response.body);
   if (problem.retry_after) response.headers.emplace_back("Retry-After", std::to_string(problem.retry_after->count()));
+  if (problem.status == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");  // RFC 9110 section 11.6.1
   return response;
 }
 

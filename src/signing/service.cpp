@@ -379,6 +379,8 @@ void Pipeline::AppendIntent(const OperationPtr& operation) {
   intent_.request_namespace = call.request_namespace;
   intent_.request_name = call.request_name;
   intent_.request_uid = call.request_uid;
+  intent_.pod = operation->caller.pod.value_or(identity::PodIdentity());
+  intent_.idempotency_key = call.idempotency_key;
   deps_.journal->Append(intent_, [this, alive = alive_, operation](const base::Status& status) {
     if (*alive) OnIntent(operation, status);
   });
@@ -451,7 +453,8 @@ void Pipeline::OnSigned(const OperationPtr& operation, base::Result<base::Bytes>
 }
 
 void Pipeline::AppendOutcome(const OperationPtr& operation, audit::Result result, std::string reason) {
-  operation->outcome = {operation->id, result, operation->signature_sha256, std::move(reason)};
+  operation->outcome = {operation->id, result, operation->signature_sha256, std::move(reason),
+                        operation->call.idempotency_key};
   deps_.journal->Append(operation->outcome, [this, alive = alive_, operation](const base::Status& status) {
     if (*alive) OnOutcome(operation, status);
   });

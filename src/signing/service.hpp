@@ -73,6 +73,7 @@ struct SignCall {
   std::optional<api::Artifact> artifact;
   std::vector<policy::Approval> approvals;                   ///< controller door: all that were given
   std::string request_namespace, request_name, request_uid;  ///< controller door
+  std::string idempotency_key;  ///< the caller's, for the record; at most 255 bytes; may be empty
 };
 
 struct Signed {
