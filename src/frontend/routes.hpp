@@ -31,6 +31,8 @@ struct Route {
 };
 /// Everything that is served; HEAD goes where GET goes.
 std::span<const Route> Routes();
+/// Index into Routes() by path alone; Routes().size() for any other path.
+std::size_t FindRoute(std::string_view target);
 
 class SigningApi {
  public:
