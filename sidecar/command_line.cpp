@@ -18,21 +18,44 @@ Example:
   curl --unix-socket /run/signet/signet.sock http://localhost/v1/sign -H 'Content-Type: application/json' \
     -d '{"policy":"release","digest":"sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"}'
 
+  signet-sidecar --socket /run/signet/signet.sock --gateway https://signet-gateway.signet-system.svc \
+    --gateway-ca /var/run/secrets/signet/ca.crt --token-file /var/run/secrets/signet/token
+
 Exit codes: 0 done, 2 usage, 3 configuration, 4 HSM unavailable, 1 anything else.
-examples/sidecar.yaml explains every setting.)";
+examples/sidecar.yaml and examples/sidecar-gateway.yaml explain every setting.)";
 
 /// Flags as given; what is not given leaves the configuration file's value.
 struct Flags {
   std::string config_file;
   std::optional<std::string> socket, socket_mode, listen, metrics, policies, module, pin_file, token, state_dir, audit,
-      durability, subject, log_level, log_format, drain_timeout;
+      durability, subject, log_level, log_format, drain_timeout, gateway_ca, server_name, token_file, attempt_timeout,
+      max_wait, readiness, end_with_pod;
   std::optional<std::uint32_t> workers;
   std::vector<std::uint32_t> allow_uids;
+  std::vector<std::string> gateways;
 };
 
 template <class T>
 void Take(const std::optional<T>& flag, T& target) {
   if (flag) target = *flag;
+}
+
+void DeclareGateway(CLI::App& app, Flags& flags) {
+  const auto add = [&app](const char* name, auto& target, const char* help) {
+    return app.add_option(name, target, help)->group("Gateway mode");
+  };
+  add("--gateway", flags.gateways,
+      "https://HOST[:PORT] of the gateway, repeatable; every address of a name counts as a replica. Keys, policies and "
+      "record are the gateway's then");
+  add("--gateway-ca", flags.gateway_ca, "file with the CA of its certificate (default /var/run/secrets/signet/ca.crt)");
+  add("--gateway-server-name", flags.server_name, "name in its certificate (default: HOST)");
+  add("--token-file", flags.token_file,
+      "projected service-account token, read again as it rotates (default /var/run/secrets/signet/token)");
+  add("--attempt-timeout", flags.attempt_timeout, "when another replica is asked (default 2s)");
+  add("--max-wait", flags.max_wait, "how long a client waits at most, then 503 (default 10s)");
+  add("--readiness", flags.readiness, "sticky (ready from the first contact on, default) or strict")
+      ->check(CLI::IsMember({"sticky", "strict"}));
+  add("--end-with-pod", flags.end_with_pod, "name of this container: end when all others of the pod have ended");
 }
 
 void Declare(CLI::App& app, Flags& flags, CommandLine& out) {
@@ -60,13 +83,65 @@ void Declare(CLI::App& app, Flags& flags, CommandLine& out) {
   app.add_option("--log-level", flags.log_level, "debug, info, warn or error")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
   app.add_option("--log-format", flags.log_format, "json or text")->check(CLI::IsMember({"json", "text"}));
+  DeclareGateway(app, flags);
+  auto* probe = app.add_subcommand("probe", "ask the socket's /readyz: exit 0 or 1, and a line that says why not");
+  probe->fallthrough();
+  probe->callback([&out] { out.probe = true; });
   auto* check = app.add_subcommand("check", "test module, token, keys and mechanisms, a line each");
   check->fallthrough();
   check->add_flag("--login", out.login, "try the PIN, once");
   check->callback([&out] { out.check = true; });
 }
 
+/// Durations of flags are checked like those of the file.
+base::Status TakeTime(const char* name, const std::optional<std::string>& flag, std::chrono::milliseconds& target) {
+  if (!flag) return {};
+  const auto time = config::ParseTimespan(*flag);
+  if (!time) return config::ConfigError(std::string(name) + ": " + time.error().message);
+  target = *time;
+  return {};
+}
+
+base::Status MergeGateway(const Flags& flags, config::UpstreamOptions& gateway) {
+  if (!flags.gateways.empty()) gateway.urls = flags.gateways;
+  Take(flags.gateway_ca, gateway.ca_file);
+  Take(flags.server_name, gateway.server_name);
+  Take(flags.token_file, gateway.token_file);
+  Take(flags.end_with_pod, gateway.end_with_pod);
+  if (flags.readiness) gateway.strict = *config::ParseReadiness(*flags.readiness);
+  TRY_VOID(TakeTime("--attempt-timeout", flags.attempt_timeout, gateway.attempt_timeout));
+  TRY_VOID(TakeTime("--max-wait", flags.max_wait, gateway.max_wait));
+  return {};
+}
+
+/// Flags of the other mode are refused by name: whoever gives a PIN to a forwarder has mistaken what it is.
+base::Status CheckMode(const Flags& flags, const config::SidecarConfig& config) {
+  const std::pair<bool, const char*> direct[] = {
+      {flags.module.has_value(), "--pkcs11-module"}, {flags.pin_file.has_value(), "--pin-file"},
+      {flags.token.has_value(), "--token"},          {flags.policies.has_value(), "--policies"},
+      {flags.subject.has_value(), "--subject"},      {flags.audit.has_value(), "--audit"},
+      {flags.state_dir.has_value(), "--state-dir"},  {flags.workers.has_value(), "--workers"},
+      {flags.durability.has_value(), "--durability"}};
+  const std::pair<bool, const char*> gateway[] = {
+      {flags.gateway_ca.has_value(), "--gateway-ca"},    {flags.server_name.has_value(), "--gateway-server-name"},
+      {flags.token_file.has_value(), "--token-file"},    {flags.attempt_timeout.has_value(), "--attempt-timeout"},
+      {flags.max_wait.has_value(), "--max-wait"},        {flags.readiness.has_value(), "--readiness"},
+      {flags.end_with_pod.has_value(), "--end-with-pod"}};
+  for (const auto& [given, name] : direct) {
+    if (given && config.gateway_mode()) {
+      return config::ConfigError(std::string(name) +
+                                 " cannot be used with --gateway: keys, policies and the record are the gateway's");
+    }
+  }
+  for (const auto& [given, name] : gateway) {
+    if (given && !config.gateway_mode()) return config::ConfigError(std::string(name) + " needs --gateway");
+  }
+  return {};
+}
+
 base::Status Merge(const Flags& flags, config::SidecarConfig& config) {
+  TRY_VOID(MergeGateway(flags, config.gateway));
+  TRY_VOID(CheckMode(flags, config));
   Take(flags.socket, config.socket_path);
   Take(flags.listen, config.listen);
   Take(flags.metrics, config.metrics);
@@ -87,11 +162,7 @@ base::Status Merge(const Flags& flags, config::SidecarConfig& config) {
     if (!mode) return config::ConfigError("--socket-mode: " + mode.error().message);
     config.socket_mode = *mode;
   }
-  if (flags.drain_timeout) {
-    auto time = config::ParseTimespan(*flags.drain_timeout);
-    if (!time) return config::ConfigError("--drain-timeout: " + time.error().message);
-    config.drain_timeout = *time;
-  }
+  TRY_VOID(TakeTime("--drain-timeout", flags.drain_timeout, config.drain_timeout));
   return {};
 }
 
@@ -100,7 +171,8 @@ base::Status Merge(const Flags& flags, config::SidecarConfig& config) {
 std::variant<CommandLine, Ending> ParseCommandLine(int argc, char** argv) {
   CommandLine out;
   Flags flags;
-  CLI::App app("Signs for the containers of a pod, on a Unix socket, under policies from a folder.", "signet-sidecar");
+  CLI::App app("Signs for the containers of a pod, on a Unix socket: by the gateway, or with an HSM of its own.",
+               "signet-sidecar");
   Declare(app, flags, out);
   try {
     app.parse(argc, argv);
@@ -117,7 +189,7 @@ std::variant<CommandLine, Ending> ParseCommandLine(int argc, char** argv) {
     out.config = std::move(*loaded);
   }
   if (auto merged = Merge(flags, out.config); !merged) return Fail(ExitCode::kUsage, merged.error());
-  if (!out.check) {
+  if (!out.check && !out.probe) {
     const auto wrong = flags.config_file.empty() ? ExitCode::kUsage : ExitCode::kConfiguration;
     if (auto valid = config::Validate(out.config); !valid) return Fail(wrong, valid.error());
   }

@@ -14,6 +14,7 @@ namespace signet::app {
 struct CommandLine {
   config::SidecarConfig config;
   bool check = false;  ///< the subcommand
+  bool probe = false;  ///< the subcommand
   bool login = false;  ///< check --login
 };
 

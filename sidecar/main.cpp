@@ -7,6 +7,7 @@
 #include "base/kill_point.hpp"
 #include "sidecar/check_command.hpp"
 #include "sidecar/command_line.hpp"
+#include "sidecar/probe_command.hpp"
 #include "sidecar/wiring.hpp"
 #include "token/worker_hsm.hpp"
 
@@ -26,6 +27,7 @@ int main(int argc, char** argv) {
   auto parsed = app::ParseCommandLine(argc, argv);
   if (const auto* ending = std::get_if<app::Ending>(&parsed)) return End(*ending);
   const auto& command = std::get<app::CommandLine>(parsed);
+  if (command.probe) return End(app::RunProbe(command.config.socket_path));
   const char* kill_point = std::getenv("SIGNET_KILL_POINT");  // NOLINT(concurrency-mt-unsafe): before any thread
   base::ArmKillPoint(kill_point == nullptr ? "" : kill_point);
   return End(command.check ? app::RunCheck(command) : app::Run(command.config));

@@ -6,8 +6,7 @@
 
 namespace signet::app {
 
-/// Blocks until SIGTERM or SIGINT has been obeyed: no new requests, those in work answered, the record
-/// written. An HSM that is away at start or later leaves the process up and NotReady.
+/// In the mode that the configuration names: sidecar/direct_mode.hpp, sidecar/gateway_mode.hpp.
 Ending Run(const config::SidecarConfig& config);
 
 }  // namespace signet::app

@@ -34,6 +34,41 @@ bool IsAccountPart(std::string_view text) {
          text.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-.") == std::string_view::npos;
 }
 
+base::Status ValidateDirectMode(const SidecarConfig& config) {
+  if (config.policies.empty()) {
+    return ConfigError("no policies: give --policies DIR or policies.folder, or --gateway URL for gateway mode");
+  }
+  if (config.audit.file.empty()) return ConfigError("no audit record: give --audit FILE or audit.file");
+  if (config.subject.empty()) {
+    return ConfigError("no subject: give --subject system:serviceaccount:NAMESPACE:NAME or subject");
+  }
+  const auto account = identity::ParseServiceAccount(config.subject);
+  if (!account || !IsAccountPart(account->ns) || !IsAccountPart(account->name)) {
+    return ConfigError(fmt::format("subject \"{}\": must be system:serviceaccount:NAMESPACE:NAME", config.subject));
+  }
+  return {};
+}
+
+/// A sidecar that forwards holds no key and decides nothing: whoever tells it to has something else in mind.
+base::Status ValidateGatewayMode(const SidecarConfig& config) {
+  const HsmOptions& hsm = config.hsm;
+  for (const auto& [given, what] : {std::pair{!hsm.module.empty(), "hsm.module (--pkcs11-module)"},
+                                    {!hsm.pin_file.empty(), "hsm.pinFile (--pin-file)"},
+                                    {!hsm.token_label.empty(), "hsm.tokenLabel (--token)"},
+                                    {!hsm.tokens.empty(), "hsm.tokens"},
+                                    {!hsm.state_dir.empty(), "hsm.stateDir (--state-dir)"},
+                                    {!config.policies.empty(), "policies.folder (--policies)"},
+                                    {!config.subject.empty(), "subject (--subject)"},
+                                    {!config.audit.file.empty(), "audit.file (--audit)"}}) {
+    if (given) {
+      return ConfigError(fmt::format(
+          "{} is not for gateway mode: keys, policies and the record are the gateway's; leave it or --gateway out",
+          what));
+    }
+  }
+  return Validate(config.gateway);
+}
+
 }  // namespace
 
 base::Result<SidecarConfig> LoadSidecarConfig(const std::string& file) {
@@ -46,6 +81,7 @@ base::Result<SidecarConfig> LoadSidecarConfig(const std::string& file) {
   socket.Numbers("allowUIDs", out.allowed_uids);
   reader.Text("listen", out.listen);
   reader.Text("metrics", out.metrics);
+  ReadUpstream(reader.Section("gateway"), out.gateway);
   reader.Text("subject", out.subject);
   Reader policies = reader.Section("policies");
   policies.Text("folder", out.policies);
@@ -65,15 +101,7 @@ base::Result<SidecarConfig> LoadSidecarConfig(const std::string& file) {
 
 base::Status Validate(const SidecarConfig& config) {
   if (config.socket_path.empty()) return ConfigError("no socket: give --socket PATH or socket.path");
-  if (config.policies.empty()) return ConfigError("no policies: give --policies DIR or policies.folder");
-  if (config.audit.file.empty()) return ConfigError("no audit record: give --audit FILE or audit.file");
-  if (config.subject.empty()) {
-    return ConfigError("no subject: give --subject system:serviceaccount:NAMESPACE:NAME or subject");
-  }
-  const auto account = identity::ParseServiceAccount(config.subject);
-  if (!account || !IsAccountPart(account->ns) || !IsAccountPart(account->name)) {
-    return ConfigError(fmt::format("subject \"{}\": must be system:serviceaccount:NAMESPACE:NAME", config.subject));
-  }
+  TRY_VOID(config.gateway_mode() ? ValidateGatewayMode(config) : ValidateDirectMode(config));
   if (!config.listen.empty()) {
     TRY_VOID(ValidateLoopback("--listen", config.listen));
     if (!config.allowed_uids.empty()) {

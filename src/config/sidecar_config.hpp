@@ -1,4 +1,5 @@
-// config/sidecar_config.hpp - what signet-sidecar can be told: examples/sidecar.yaml explains each key.
+// config/sidecar_config.hpp - what signet-sidecar can be told: examples/sidecar.yaml and sidecar-gateway.yaml explain
+// each key.
 //
 // Thread-safety: values.
 // Errors:        kInvalidArgument, reason "ConfigInvalid", message names key and flag.
@@ -11,6 +12,7 @@
 
 #include "base/result.hpp"
 #include "config/options.hpp"
+#include "config/upstream_options.hpp"
 #include "http/server.hpp"
 
 namespace signet::config {
@@ -21,6 +23,7 @@ struct SidecarConfig {
   std::vector<std::uint32_t> allowed_uids;  ///< empty: all that the mode lets in
   std::string listen;                       ///< 127.0.0.1:PORT; empty: no port
   std::string metrics;                      ///< 127.0.0.1:PORT; empty: no metrics
+  UpstreamOptions gateway;                  ///< with a URL in it: gateway mode, without policies, HSM and record
   std::string subject;                      ///< system:serviceaccount:NAMESPACE:NAME
   std::string policies;                     ///< folder
   std::chrono::milliseconds policy_poll{1'000};
@@ -31,6 +34,8 @@ struct SidecarConfig {
   std::uint32_t max_in_flight = 4096;
   std::chrono::milliseconds drain_timeout{30'000};
   LogOptions log;
+
+  [[nodiscard]] bool gateway_mode() const { return !gateway.urls.empty(); }
 };
 
 /// Members that the file does not name keep their defaults; unknown ones are refused.

@@ -1,11 +1,12 @@
 #include "crypto/tls_session.hpp"
 
+#include <arpa/inet.h>
 #include <openssl/ssl.h>
 
 #include <algorithm>
 #include <array>
 
-#include "crypto/openssl_types.hpp"
+#include "crypto/tls_impl.hpp"
 
 namespace signet::crypto {
 namespace {
@@ -14,9 +15,6 @@ using base::ByteView;
 using base::Code;
 using base::MakeError;
 using base::Result;
-
-using SslCtxPtr = std::unique_ptr<SSL_CTX, Deleter<SSL_CTX_free>>;
-using SslPtr = std::unique_ptr<SSL, Deleter<SSL_free>>;
 
 constexpr std::size_t kRecord = 16 * 1024;
 constexpr const char* kSuites12 =
@@ -41,30 +39,14 @@ int SelectProtocol(SSL* /*ssl*/, const unsigned char** out, unsigned char* out_s
   return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
-/// The reasons OpenSSL has queued, oldest first, for logs: they name no secret and no octet of the peer.
-std::string TakeReasons() {
-  std::string text;
-  for (int i = 0; i < 3; ++i) {
-    const unsigned long error = ERR_get_error();
-    if (error == 0) break;
-    const char* reason = ERR_reason_error_string(error);
-    if (!text.empty()) text += ", ";
-    text += reason != nullptr ? reason : "error " + std::to_string(error);
-  }
-  ERR_clear_error();
-  return text.empty() ? "the connection ended early" : text;
-}
-
 base::Status Restrict(SSL_CTX* context) {
-  SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
-  SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+  SSL_CTX_set_options(context, SSL_OP_CIPHER_SERVER_PREFERENCE);
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);  // tickets only: nothing to hold for the absent
   static constexpr std::string_view kSessionContext = "signet";
-  if (SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) != 1 || SSL_CTX_set_cipher_list(context, kSuites12) != 1 ||
-      SSL_CTX_set_ciphersuites(context, kSuites13) != 1 || SSL_CTX_set_num_tickets(context, 1) != 1 ||
+  if (!RestrictTls(context) || SSL_CTX_set_num_tickets(context, 1) != 1 ||
       SSL_CTX_set_max_early_data(context, 0) != 1 ||
       SSL_CTX_set_session_id_context(context, base::AsBytes(kSessionContext).data(), kSessionContext.size()) != 1) {
-    return MakeError(Code::kInternal, "this OpenSSL cannot serve TLS: " + TakeReasons());
+    return MakeError(Code::kInternal, "this OpenSSL cannot serve TLS: " + TakeTlsReasons());
   }
   SSL_CTX_set_alpn_select_cb(context, SelectProtocol, nullptr);
   return {};
@@ -75,13 +57,13 @@ base::Status UseCertificates(SSL_CTX* context, std::string_view pem) {
   X509Ptr certificate(bio ? PEM_read_bio_X509(bio.get(), nullptr, NoPassword, nullptr) : nullptr);
   if (!certificate) return Bad("the server's certificate is not PEM");
   if (SSL_CTX_use_certificate(context, certificate.get()) != 1) {
-    return MakeError(Code::kInvalidArgument, "the server's certificate cannot be used: " + TakeReasons());
+    return MakeError(Code::kInvalidArgument, "the server's certificate cannot be used: " + TakeTlsReasons());
   }
   while (true) {
     certificate.reset(PEM_read_bio_X509(bio.get(), nullptr, NoPassword, nullptr));
     if (!certificate) break;
     if (SSL_CTX_add1_chain_cert(context, certificate.get()) != 1) {
-      return MakeError(Code::kInvalidArgument, "the server's certificate chain cannot be used: " + TakeReasons());
+      return MakeError(Code::kInvalidArgument, "the server's certificate chain cannot be used: " + TakeTlsReasons());
     }
   }
   const bool at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
@@ -103,9 +85,25 @@ base::Status UseKey(SSL_CTX* context, const base::Secret& pem) {
 
 }  // namespace
 
-struct TlsContext::Impl {
-  SslCtxPtr context;
-};
+std::string TakeTlsReasons() {
+  std::string text;
+  for (int i = 0; i < 3; ++i) {
+    const unsigned long error = ERR_get_error();
+    if (error == 0) break;
+    const char* reason = ERR_reason_error_string(error);
+    if (!text.empty()) text += ", ";
+    text += reason != nullptr ? reason : "error " + std::to_string(error);
+  }
+  ERR_clear_error();
+  return text.empty() ? "the connection ended early" : text;
+}
+
+bool RestrictTls(SSL_CTX* context) {
+  SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
+  SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+  return SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) == 1 &&
+         SSL_CTX_set_cipher_list(context, kSuites12) == 1 && SSL_CTX_set_ciphersuites(context, kSuites13) == 1;
+}
 
 TlsContext::TlsContext(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 TlsContext::~TlsContext() = default;
@@ -118,7 +116,7 @@ Result<std::shared_ptr<const TlsContext>> TlsContext::Create(std::string_view ce
   ERR_clear_error();
   auto impl = std::make_unique<Impl>();
   impl->context.reset(SSL_CTX_new(TLS_server_method()));
-  if (!impl->context) return MakeError(Code::kInternal, "this OpenSSL cannot serve TLS: " + TakeReasons());
+  if (!impl->context) return MakeError(Code::kInternal, "this OpenSSL cannot serve TLS: " + TakeTlsReasons());
   TRY_VOID(Restrict(impl->context.get()));
   TRY_VOID(UseCertificates(impl->context.get(), certificates));
   TRY_VOID(UseKey(impl->context.get(), key_pem));
@@ -126,13 +124,22 @@ Result<std::shared_ptr<const TlsContext>> TlsContext::Create(std::string_view ce
 }
 
 struct TlsSession::Impl {
-  std::shared_ptr<const TlsContext> context;
+  std::shared_ptr<const void> context;  ///< keeps what the session was made from
   SslPtr ssl;
   BIO* in = nullptr;   ///< the SSL object's: what came
   BIO* out = nullptr;  ///< the SSL object's: what is to be sent
   State state = State::kHandshaking;
   bool closed = false;  ///< we said close_notify
+  bool client = false;
   base::Error failure;
+
+  Impl() = default;
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+  ~Impl() {
+    // Else OpenSSL holds a session that just ended for a bad one, and its ticket with it.
+    if (ssl && client && state != State::kFailed) SSL_set_shutdown(ssl.get(), SSL_SENT_SHUTDOWN);
+  }
 
   void Fail(base::Error error) {
     state = State::kFailed;
@@ -159,7 +166,14 @@ struct TlsSession::Impl {
     if (!open && (reason == SSL_R_HTTP_REQUEST || reason == SSL_R_HTTPS_PROXY_REQUEST)) {
       return Fail(MakeError(Code::kUnavailable, "PlainHttp", "the client spoke HTTP without TLS: use https://"));
     }
-    std::string text = (open ? "the TLS session broke: " : "the TLS handshake failed: ") + TakeReasons();
+    if (!open && client) {
+      if (const long verdict = SSL_get_verify_result(ssl.get()); verdict != X509_V_OK) {
+        return Fail(MakeError(
+            Code::kUnavailable, "CertificateRefused",
+            std::string("the server's certificate is not accepted: ") + X509_verify_cert_error_string(verdict)));
+      }
+    }
+    std::string text = (open ? "the TLS session broke: " : "the TLS handshake failed: ") + TakeTlsReasons();
     Fail(MakeError(Code::kUnavailable, open ? "TlsFailed" : "HandshakeFailed", std::move(text)));
   }
   void Drain(std::string& ciphertext) const {
@@ -174,9 +188,9 @@ struct TlsSession::Impl {
 TlsSession::TlsSession(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 TlsSession::~TlsSession() = default;
 
-Result<std::unique_ptr<TlsSession>> TlsSession::Accept(std::shared_ptr<const TlsContext> context) {
+Result<std::unique_ptr<TlsSession>> TlsSession::Make(std::shared_ptr<const void> context, void* ssl_context) {
   auto impl = std::make_unique<Impl>();
-  impl->ssl.reset(SSL_new(context->impl_->context.get()));
+  impl->ssl.reset(SSL_new(static_cast<SSL_CTX*>(ssl_context)));
   BioPtr in(BIO_new(BIO_s_mem()));
   BioPtr out(BIO_new(BIO_s_mem()));
   if (!impl->ssl || !in || !out) {
@@ -188,8 +202,41 @@ Result<std::unique_ptr<TlsSession>> TlsSession::Accept(std::shared_ptr<const Tls
   impl->in = in.get();
   impl->out = out.get();
   SSL_set_bio(impl->ssl.get(), in.release(), out.release());
-  SSL_set_accept_state(impl->ssl.get());
   return std::unique_ptr<TlsSession>(new TlsSession(std::move(impl)));
+}
+
+Result<std::unique_ptr<TlsSession>> TlsSession::Accept(std::shared_ptr<const TlsContext> context) {
+  SSL_CTX* ssl_context = context->impl_->context.get();
+  TRY(auto session, Make(std::move(context), ssl_context));
+  SSL_set_accept_state(session->impl_->ssl.get());
+  return session;
+}
+
+Result<std::unique_ptr<TlsSession>> TlsSession::Connect(std::shared_ptr<const TlsTrust> trust,
+                                                        const std::string& server_name, const TlsTicket* ticket) {
+  SSL_CTX* ssl_context = trust->impl_->context.get();
+  TRY(auto session, Make(std::move(trust), ssl_context));
+  Impl& s = *session->impl_;
+  SSL* ssl = s.ssl.get();
+  s.client = true;
+  SSL_set_connect_state(ssl);
+  std::array<unsigned char, 16> address{};
+  const bool numeric = ::inet_pton(AF_INET, server_name.c_str(), address.data()) == 1 ||
+                       ::inet_pton(AF_INET6, server_name.c_str(), address.data()) == 1;
+  const bool named =
+      numeric ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), server_name.c_str()) == 1
+              : SSL_set1_host(ssl, server_name.c_str()) == 1 && SSL_set_tlsext_host_name(ssl, server_name.c_str()) == 1;
+  if (server_name.empty() || !named) return Bad("\"" + server_name + "\" is no name of a server");
+  if (ticket != nullptr) (void)SSL_set_session(ssl, ticket->get());  // refused: a full handshake
+  ERR_clear_error();
+  session->Receive({});
+  return session;
+}
+
+std::shared_ptr<const TlsTicket> TlsSession::ticket() const {
+  SslSessionPtr session(SSL_get1_session(impl_->ssl.get()));
+  if (!impl_->client || !session || SSL_SESSION_is_resumable(session.get()) != 1) return nullptr;
+  return std::make_shared<const TlsTicket>(std::move(session));
 }
 
 TlsSession::State TlsSession::state() const { return impl_->state; }
@@ -203,11 +250,11 @@ void TlsSession::Receive(ByteView ciphertext) {
   ERR_clear_error();
   if (ciphertext.size() + BIO_ctrl_pending(s.in) > kMaxHeld) {
     return s.Fail(MakeError(Code::kResourceExhausted, s.state == State::kOpen ? "TlsFailed" : "HandshakeFailed",
-                            "the client sent more than is held unread"));
+                            "the peer sent more than is held unread"));
   }
   if (!ciphertext.empty() &&
       BIO_write(s.in, ciphertext.data(), static_cast<int>(ciphertext.size())) != static_cast<int>(ciphertext.size())) {
-    return s.Fail(MakeError(Code::kInternal, "TlsFailed", "no memory for what the client sent"));
+    return s.Fail(MakeError(Code::kInternal, "TlsFailed", "no memory for what the peer sent"));
   }
   if (s.state != State::kHandshaking) return;
   const int result = SSL_do_handshake(s.ssl.get());
@@ -247,7 +294,7 @@ base::Status TlsSession::Encrypt(ByteView plaintext, std::string& ciphertext) {
     std::size_t written = 0;
     const int result = SSL_write_ex(s.ssl.get(), part.data(), part.size(), &written);
     if (result != 1) {
-      s.Fail(MakeError(Code::kInternal, "TlsFailed", "the TLS session cannot write: " + TakeReasons()));
+      s.Fail(MakeError(Code::kInternal, "TlsFailed", "the TLS session cannot write: " + TakeTlsReasons()));
       return s.failure;
     }
     plaintext = plaintext.subspan(written);

@@ -1,13 +1,14 @@
-// crypto/tls_session.hpp - the server's side of TLS as a machine over memory: octets in, octets out, no sockets.
+// crypto/tls_session.hpp - TLS as a machine over memory, either side: octets in, octets out, no sockets.
 //
 // TLS 1.2 and 1.3, AEAD suites with forward secrecy only; no renegotiation, compression or early data; ALPN
-// "http/1.1"; session tickets under keys that live and die with the TlsContext (no session is stored).
+// "http/1.1"; session tickets under keys that live and die with the TlsContext (no session is stored). A client
+// checks the chain up to its TlsTrust and the name or address that it meant to reach.
 //
 // The owner of the socket calls Receive with what came, Read until it gives nothing, and TakePending after each of
 // them, and sends what that appends. Backpressure: whoever does not Read and does not Receive holds at most
 // kMaxHeld octets here.
 //
-// Ownership:     a TlsSession shares its TlsContext; the context owns certificate and key.
+// Ownership:     a TlsSession shares its TlsContext or TlsTrust; the context owns certificate and key.
 // Thread-safety: TlsContext: any thread. TlsSession: one thread at a time.
 // Blocking:      never. A handshake costs one signature of the certificate's key.
 // Errors:        a session that fails stays failed and says why; kUnavailable where only the peer is at fault.
@@ -24,6 +25,7 @@
 #include "base/bytes.hpp"
 #include "base/result.hpp"
 #include "base/secret.hpp"
+#include "crypto/tls_trust.hpp"
 
 namespace signet::crypto {
 
@@ -59,16 +61,23 @@ class TlsSession {
   static constexpr std::size_t kMaxHeld = 64 * 1024;  ///< octets received and not yet read
 
   static base::Result<std::unique_ptr<TlsSession>> Accept(std::shared_ptr<const TlsContext> context);
+  /// The client's side; its first words are pending at once. @param server_name a DNS name or an address, which the
+  /// server's certificate must have. @param ticket from an earlier session with the same trust and name, or null.
+  static base::Result<std::unique_ptr<TlsSession>> Connect(std::shared_ptr<const TlsTrust> trust,
+                                                           const std::string& server_name,
+                                                           const TlsTicket* ticket = nullptr);
   ~TlsSession();
   TlsSession(const TlsSession&) = delete;
   TlsSession& operator=(const TlsSession&) = delete;
 
   [[nodiscard]] State state() const;
   /// kFailed: reason "PlainHttp" when the peer spoke HTTP without TLS, "HandshakeFailed" before the session was open,
-  /// "TlsFailed" after; the message is for logs.
+  /// "CertificateRefused" (clients), "TlsFailed" after; the message is for logs.
   [[nodiscard]] const base::Error& failure() const;
   [[nodiscard]] bool resumed() const;              ///< the client came back with a ticket
   [[nodiscard]] std::string_view version() const;  ///< "TLSv1.3", once open
+  /// A client's: what it may come back with; null when the server gave nothing (TLS 1.3: yet).
+  [[nodiscard]] std::shared_ptr<const TlsTicket> ticket() const;
 
   /// Takes ciphertext and moves the handshake on. More than kMaxHeld unread octets fail the session.
   void Receive(base::ByteView ciphertext);
@@ -85,6 +94,7 @@ class TlsSession {
  private:
   struct Impl;
   explicit TlsSession(std::unique_ptr<Impl> impl);
+  static base::Result<std::unique_ptr<TlsSession>> Make(std::shared_ptr<const void> context, void* ssl_context);
   std::unique_ptr<Impl> impl_;
 };
 

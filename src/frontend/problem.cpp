@@ -60,6 +60,7 @@ constexpr std::array kProblems = {
                 "the API server, which knows the callers, cannot be asked: nothing was signed, ask again shortly", 1,
                 false},
     ProblemInfo{"Busy", 503, "Too much is going on", "ask again shortly, with fewer requests at once", 1, true},
+    ProblemInfo{"GatewayUnavailable", 503, "The gateway cannot be reached", "ask again shortly", 1, true},
     ProblemInfo{"NotReady", 503, "Not ready", "wait until the checks pass", 2, true},
     ProblemInfo{"OutcomeUnknown", 504, "The HSM did not answer in time",
                 "no signature is released and the record says unknown: a new request makes a new signature", 0, false},

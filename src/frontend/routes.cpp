@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <map>
 #include <optional>
 #include <utility>
 
@@ -11,8 +10,8 @@
 #include "frontend/answers.hpp"
 #include "frontend/idempotency.hpp"
 #include "frontend/problem.hpp"
+#include "frontend/request_use.hpp"
 #include "frontend/sign_body.hpp"
-#include "obs/metrics.hpp"
 
 namespace signet::frontend {
 namespace {
@@ -24,60 +23,12 @@ constexpr std::array kRoutes = {
 };
 constexpr std::size_t kOther = kRoutes.size();
 constexpr std::string_view kKeyPrefix = "/v1/keys/";
-constexpr std::size_t kMaxIdempotencyKey = 255;
 
-/// Index into kRoutes by path alone, or kOther.
-std::size_t FindRoute(std::string_view target) {
-  if (target.starts_with(kKeyPrefix)) {
-    const std::string_view policy = target.substr(kKeyPrefix.size());
-    return policy.empty() || policy.find('/') != std::string_view::npos ? kOther : 3;
-  }
-  const auto* found = std::find_if(kRoutes.begin(), kRoutes.end(), [&](const Route& r) { return r.path == target; });
-  return static_cast<std::size_t>(found - kRoutes.begin());
-}
-
-/// One use of a route, counted and timed when it is answered.
-class RouteMetrics {
- public:
-  void Count(std::size_t route, int status, std::chrono::duration<double> time) {
-    const std::string_view path = route < kRoutes.size() ? kRoutes.at(route).path : "other";
-    auto*& counter = counters_[{route, status}];
-    if (counter == nullptr) {
-      counter = &obs::GetCounter("signet_http_requests_total", "Requests answered, by route and status.",
-                                 {{"route", path}, {"status", std::to_string(status)}});
-    }
-    counter->Add();
-    auto*& histogram = histograms_.at(route);
-    if (histogram == nullptr) {
-      histogram = &obs::GetHistogram("signet_http_request_duration_seconds",
-                                     "From the whole request to its answer, by route.", {{"route", path}});
-    }
-    histogram->Observe(time.count());
-  }
-
- private:
-  std::map<std::pair<std::size_t, int>, obs::Counter*> counters_;
-  std::array<obs::Histogram*, kOther + 1> histograms_{};
-};
+std::string_view PathOf(std::size_t route) { return route < kRoutes.size() ? kRoutes.at(route).path : "other"; }
 
 bool WantsJson(const http::Request& request) {
   const auto accept = http::FindHeader(request, "accept");
   return accept && accept->find("application/json") != std::string_view::npos;
-}
-
-/// The key, nothing when there is none, or why it is refused.
-base::Result<std::optional<std::string_view>> IdempotencyKey(const http::Request& request) {
-  std::optional<std::string_view> key;
-  for (const auto& [name, value] : request.headers) {
-    if (name != "idempotency-key") continue;
-    const bool printable = std::all_of(value.begin(), value.end(), [](char c) { return c > 0x20 && c < 0x7F; });
-    if (key || value.empty() || value.size() > kMaxIdempotencyKey || !printable) {
-      return base::MakeError(base::Code::kInvalidArgument, "Malformed",
-                             "Idempotency-Key: one value of 1 to 255 printable ASCII characters without spaces");
-    }
-    key = value;
-  }
-  return key;
 }
 
 /// A request that outlives the handler's call: it waits for its caller's name. Credentials are left out.
@@ -123,6 +74,15 @@ http::Response RateLimited(base::Duration wait) {
 
 std::span<const Route> Routes() { return kRoutes; }
 
+std::size_t FindRoute(std::string_view target) {
+  if (target.starts_with(kKeyPrefix)) {
+    const std::string_view policy = target.substr(kKeyPrefix.size());
+    return policy.empty() || policy.find('/') != std::string_view::npos ? kOther : 3;
+  }
+  const auto* found = std::find_if(kRoutes.begin(), kRoutes.end(), [&](const Route& r) { return r.path == target; });
+  return static_cast<std::size_t>(found - kRoutes.begin());
+}
+
 class SigningApi::Impl : public std::enable_shared_from_this<Impl> {
  public:
   Impl(Options options, Dependencies dependencies)
@@ -140,7 +100,7 @@ class SigningApi::Impl : public std::enable_shared_from_this<Impl> {
     const std::size_t route = FindRoute(request.target);
     http::Responder counted = [self = shared_from_this(), route, start = clock_.Steady(),
                                respond = std::move(respond)](http::Response response) {
-      self->metrics_.Count(route, response.status, self->clock_.Steady() - start);
+      self->metrics_.Count(PathOf(route), response.status, self->clock_.Steady() - start);
       respond(std::move(response));
     };
     if (route == kOther || (kRoutes.at(route).path == "/v1/pod" && !pod_)) {

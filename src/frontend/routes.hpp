@@ -42,6 +42,8 @@ struct Route {
 };
 /// Everything that is served; HEAD goes where GET goes. /v1/pod is the gateway's alone.
 std::span<const Route> Routes();
+/// Index into Routes() by path alone; Routes().size() for any other path.
+std::size_t FindRoute(std::string_view target);
 
 class SigningApi {
  public:

@@ -1,5 +1,6 @@
 #include "http/connection.hpp"
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -90,6 +91,13 @@ void Connection::CloseIfIdle() {
   // A request that has reached us in full or in part is served; only silence is cut off.
   char octet = 0;
   if (::recv(socket_.native_handle(), &octet, 1, MSG_PEEK | MSG_DONTWAIT) <= 0) Close();
+}
+
+bool Connection::gone() const {
+  if (phase_ == Phase::kClosed) return true;
+  // While a request is in work nothing is read; the kernel tells all the same when both directions have ended.
+  pollfd watched{const_cast<Socket&>(socket_).native_handle(), 0, 0};
+  return ::poll(&watched, 1, 0) == 1 && (watched.revents & (POLLHUP | POLLERR)) != 0;
 }
 
 void Connection::Enter(Phase phase) {
@@ -247,6 +255,7 @@ void Connection::Dispatch() {
   Request request;
   parser_.Fill(request);
   request.peer = peer_;
+  request.client = weak_from_this();
   auto ticket = std::make_shared<Ticket>(weak_from_this(), ++request_);
   try {
     hub_->handler(request, [ticket](Response response) { ticket->Answer(std::move(response)); });

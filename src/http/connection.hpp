@@ -61,7 +61,7 @@ class Hub : public std::enable_shared_from_this<Hub> {
   std::int64_t date_second_ = -1;
 };
 
-class Connection : public std::enable_shared_from_this<Connection> {
+class Connection final : public std::enable_shared_from_this<Connection>, public ClientLink {
  public:
   using Socket = boost::asio::generic::stream_protocol::socket;
   Connection(std::shared_ptr<Hub> hub, Socket socket, std::optional<identity::PeerInfo> peer);
@@ -74,6 +74,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void OnDeadline();
   /// Closes now unless a request is on its way or in work.
   void CloseIfIdle();
+  [[nodiscard]] bool gone() const override;
 
  private:
   /// In this order: up to kReceiving a connection waits for octets.

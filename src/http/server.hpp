@@ -24,6 +24,14 @@
 
 namespace signet::http {
 
+/// Who waits for the answer of a request.
+class ClientLink {
+ public:
+  virtual ~ClientLink() = default;
+  /// The client has closed its connection, or has broken it: nobody will read an answer. A half-closed one still waits.
+  [[nodiscard]] virtual bool gone() const = 0;
+};
+
 struct Request {
   std::string_view method;        ///< "GET", "POST", ...
   std::string_view target;        ///< path without query, as sent
@@ -33,6 +41,7 @@ struct Request {
   std::optional<identity::PeerInfo> peer;  ///< Unix sockets
   std::vector<std::pair<std::string_view, std::string_view>>
       headers;  ///< those of Options::wanted_headers that came, names in lower case
+  std::weak_ptr<const ClientLink> client;  ///< may be kept; expired: gone
 };
 struct Response {
   int status = 200;
