@@ -9,12 +9,14 @@ namespace {
 
 using std::chrono::milliseconds;
 
+constexpr const char* kDefaultProbe = "127.0.0.1:8080";
+
 /// Flags as given; what is not given leaves the configuration file's value.
 struct Flags {
   std::string config_file;
   std::optional<std::string> kubeconfig, context, store, module, pin_file, token, state_dir, audit, durability, metrics,
       approval_roots, lease_name, lease_namespace, log_level, log_format, username, webhook, webhook_url,
-      webhook_service;
+      webhook_service, sidecar_image, gateway_url;
   std::optional<std::uint32_t> workers, parallelism;
   std::optional<double> lease_duration, drain_timeout, webhook_certificate_lifetime, webhook_rotation_pause;
   std::optional<bool> leader_elect;
@@ -39,6 +41,21 @@ void DeclareWebhook(CLI::App& app, Flags& flags) {
                  "seconds that API servers have to learn of a new certificate (default: 10)")
       ->check(CLI::Range(0.1, 3600.0));
   app.add_option("--username", flags.username, "our own name at the API server, where the credentials do not tell it");
+}
+
+void DeclareInjection(CLI::App& app, Flags& flags) {
+  app.add_option("--sidecar-image", flags.sidecar_image, "image of the sidecar that labelled pods get; none: none");
+  app.add_option("--gateway-url", flags.gateway_url, "https://HOST[:PORT] by which sidecars reach the gateway");
+}
+
+void DeclareCommands(CLI::App& app, CommandLine& out) {
+  auto* check = app.add_subcommand("check", "test module, token, keys and mechanisms, a line each");
+  check->fallthrough();
+  check->add_flag("--login", out.login, "try the PIN, once");
+  check->callback([&out] { out.check = true; });
+  auto* probe = app.add_subcommand("probe", "ask /readyz of a running operator (--health, default 127.0.0.1:8080)");
+  probe->fallthrough();
+  probe->callback([&out] { out.probe = true; });
 }
 
 void Declare(CLI::App& app, Flags& flags, CommandLine& out) {
@@ -75,10 +92,8 @@ void Declare(CLI::App& app, Flags& flags, CommandLine& out) {
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
   app.add_option("--log-format", flags.log_format, "json or text")->check(CLI::IsMember({"json", "text"}));
   DeclareWebhook(app, flags);
-  auto* check = app.add_subcommand("check", "test module, token, keys and mechanisms, a line each");
-  check->fallthrough();
-  check->add_flag("--login", out.login, "try the PIN, once");
-  check->callback([&out] { out.check = true; });
+  DeclareInjection(app, flags);
+  DeclareCommands(app, out);
 }
 
 milliseconds Seconds(double count) { return milliseconds(static_cast<std::int64_t>(count * 1000)); }
@@ -91,6 +106,11 @@ void MergeWebhook(const Flags& flags, config::OperatorConfig& config) {
   Take(flags.webhook_service, webhook.service);
   if (flags.webhook_certificate_lifetime) webhook.certificate_lifetime = Seconds(*flags.webhook_certificate_lifetime);
   if (flags.webhook_rotation_pause) webhook.rotation_pause = Seconds(*flags.webhook_rotation_pause);
+}
+
+void MergeInjection(const Flags& flags, config::OperatorConfig& config) {
+  Take(flags.sidecar_image, config.injection.sidecar_image);
+  Take(flags.gateway_url, config.injection.gateway_url);
 }
 
 void Merge(const Flags& flags, config::OperatorConfig& config) {
@@ -150,6 +170,14 @@ std::variant<CommandLine, Ending> ParseCommandLine(int argc, char** argv) {
   }
   Merge(flags, out.config);
   MergeWebhook(flags, out.config);
+  MergeInjection(flags, out.config);
+  if (out.probe) {
+    if (out.health.empty()) out.health = kDefaultProbe;
+    if (auto valid = config::ValidateAddress("--health", out.health); !valid) {
+      return Fail(ExitCode::kUsage, valid.error());
+    }
+    return out;
+  }
   if (!out.check) {
     const auto wrong = flags.config_file.empty() ? ExitCode::kUsage : ExitCode::kConfiguration;
     if (auto valid = config::Validate(out.config); !valid) return Fail(wrong, valid.error());

@@ -39,6 +39,7 @@ base::Result<OperatorConfig> LoadOperatorConfig(const std::string& file) {
   reader.Flag("once", out.once);
   reader.Text("username", out.username);
   ReadWebhook(reader.Section("webhook"), out.webhook);
+  ReadInjection(reader.Section("injection"), out.injection);
   ReadHsm(reader.Section("hsm"), out.hsm);
   ReadAudit(reader.Section("audit"), out.audit);
   reader.Text("approvalRoots", out.approval_roots);
@@ -70,6 +71,9 @@ base::Status Validate(const OperatorConfig& config) {
     if (!hook.url.empty() || !hook.service.empty() || (!hook.listen.empty() && hook.listen != WebhookOptions::kOff)) {
       return ConfigError("--webhook needs an API server: leave it or --store out");
     }
+    if (!config.injection.sidecar_image.empty()) {
+      return ConfigError("--sidecar-image needs an API server: leave it or --store out");
+    }
   } else if (config.once) {
     return ConfigError("--once is for the directory store: give --store dir:PATH");
   }
@@ -77,6 +81,7 @@ base::Status Validate(const OperatorConfig& config) {
     return ConfigError("--context chooses within a kubeconfig: give --kubeconfig FILE");
   }
   TRY_VOID(Validate(config.webhook));
+  TRY_VOID(Validate(config.injection));
   const LeaderElectionOptions& lease = config.leader_election;
   if (lease.enabled && (lease.renew_deadline >= lease.lease_duration || lease.retry_period >= lease.renew_deadline)) {
     return ConfigError("leaderElection: retryPeriod < renewDeadline < leaseDuration must hold");
