@@ -33,10 +33,12 @@ std::optional<double> Factor(std::string_view suffix) {
   }
   if (suffix.size() < 2 || (suffix[0] != 'e' && suffix[0] != 'E')) return std::nullopt;
   std::string_view digits = suffix.substr(1);
-  if (digits.front() == '+') digits.remove_prefix(1);
+  const bool plus = digits.front() == '+';
+  if (plus) digits.remove_prefix(1);
+  if (digits.empty() || (plus && digits.front() == '-')) return std::nullopt;
   int exponent = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), exponent);
-  if (digits.empty() || error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
+  if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
   if (exponent < -18 || exponent > 18) return std::nullopt;
   return std::pow(10.0, exponent);
 }

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -91,8 +92,8 @@ TEST_P(InjectionGoldenTest, IsAnsweredAsWritten) {
   EXPECT_FALSE(second["response"].contains("patch")) << second;
 }
 
-INSTANTIATE_TEST_SUITE_P(Files, InjectionGoldenTest, ::testing::ValuesIn(Cases()), [](const auto& info) {
-  std::string name = info.param;
+INSTANTIATE_TEST_SUITE_P(Files, InjectionGoldenTest, ::testing::ValuesIn(Cases()), [](const auto& one) {
+  std::string name = one.param;
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
 });
