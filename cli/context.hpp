@@ -27,6 +27,7 @@ struct Environment {
   std::string home;        ///< HOME
   std::string socket;      ///< SIGNET_SOCKET
   std::string kube_host, kube_port;
+  std::string policy;  ///< SIGNET_POLICY
 };
 
 struct Context {

@@ -22,7 +22,7 @@ using nlohmann::json;
 constexpr const char* kPurpose = R"(Show the public keys of policies.
 
 From the socket of a sidecar (--socket, SIGNET_SOCKET, /run/signet/signet.sock if it is there), which lists the policies
-that list you; or from the status of SigningPolicies (--cluster; the default where there is no socket).)";
+that list you (only SIGNET_POLICY, where that is set: --all shows the others); or from the status of SigningPolicies (--cluster; the default where there is no socket).)";
 constexpr const char* kFooter = R"(Examples:
   {signet} keys
   {signet} keys release -o pem > release.pem
@@ -33,6 +33,7 @@ Exit codes: 0 shown; 1 failed, or a named policy has no key; 2 usage; 3 no socke
 struct Flags {
   std::string policy, socket;
   bool from_cluster = false;
+  bool all = false;
   ClusterFlags cluster;
   Format format = Format::kTable;
 };
@@ -132,8 +133,9 @@ ExitCode Show(const Context& context, const Flags& flags, const std::vector<json
   return Print(context, TableOf(keys, context.columns));
 }
 
-ExitCode Run(const Context& context, const Flags& flags) {
+ExitCode Run(const Context& context, Flags flags) {
   const std::string socket = flags.from_cluster ? "" : FindSocket(context, flags.socket);
+  if (flags.policy.empty() && !flags.all && !socket.empty()) flags.policy = context.environment.policy;
   auto keys = socket.empty() ? FromCluster(context, flags) : FromSocket(flags, socket);
   if (!keys) return socket.empty() ? FailOf(context, keys.error()) : FailOfSocket(context, keys.error());
   std::sort(keys->begin(), keys->end(),
@@ -149,6 +151,7 @@ void AddKeys(CLI::App& parent, Context& context) {
       AddCommand(parent, context, "keys", kPurpose, kFooter, [&context, flags] { return Run(context, *flags); });
   command->add_option("POLICY", flags->policy, "Only this policy");
   auto* socket = command->add_option("--socket", flags->socket, "The socket of a sidecar")->type_name("PATH");
+  command->add_flag("--all", flags->all, "Every policy, also where SIGNET_POLICY names one");
   command->add_flag("--cluster", flags->from_cluster, "From the API server")->excludes(socket);
   AddClusterFlags(*command, flags->cluster);
   AddOutputFlag(*command, flags->format, {Format::kTable, Format::kJson, Format::kYaml, Format::kPem});

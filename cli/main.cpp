@@ -15,6 +15,7 @@
 #include "cli/requests.hpp"
 #include "cli/sign.hpp"
 #include "cli/verify.hpp"
+#include "cli/wait.hpp"
 #include "kube/rest_store.hpp"
 
 namespace {
@@ -37,8 +38,12 @@ Context MakeContext(std::string_view called) {
   Context context;
   // kubectl runs kubectl-signet for `kubectl signet`.
   if (called.substr(called.find_last_of('/') + 1).starts_with("kubectl-")) context.program = "kubectl signet";
-  context.environment = {Variable("KUBECONFIG"), Variable("HOME"), Variable("SIGNET_SOCKET"),
-                         Variable("KUBERNETES_SERVICE_HOST"), Variable("KUBERNETES_SERVICE_PORT")};
+  context.environment = {Variable("KUBECONFIG"),
+                         Variable("HOME"),
+                         Variable("SIGNET_SOCKET"),
+                         Variable("KUBERNETES_SERVICE_HOST"),
+                         Variable("KUBERNETES_SERVICE_PORT"),
+                         Variable("SIGNET_POLICY")};
   context.in_is_terminal = isatty(STDIN_FILENO) != 0;
   context.columns = Columns();
   return context;
@@ -62,6 +67,7 @@ void Declare(CLI::App& app, Context& context) {
   AddApprove(app, context);
   AddDeny(app, context);
   AddKeys(app, context);
+  AddWait(app, context);
   auto& policy = Group(app, "policy", "Policies: what they would say, and whether they say what they should");
   AddPolicyExplain(policy, context);
   AddPolicyTest(policy, context);

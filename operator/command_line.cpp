@@ -9,12 +9,14 @@ namespace {
 
 using std::chrono::milliseconds;
 
+constexpr const char* kDefaultProbe = "127.0.0.1:8080";
+
 /// Flags as given; what is not given leaves the configuration file's value.
 struct Flags {
   std::string config_file;
   std::optional<std::string> kubeconfig, context, store, module, pin_file, token, state_dir, audit, durability, metrics,
       approval_roots, lease_name, lease_namespace, log_level, log_format, username, webhook, webhook_url,
-      webhook_service, gateway, gateway_service, gateway_audience, gateway_url;
+      webhook_service, gateway, gateway_service, gateway_audience, gateway_url, sidecar_image;
   std::vector<std::string> gateway_names;
   std::optional<std::uint32_t> workers, parallelism, gateway_rate;
   std::optional<double> lease_duration, drain_timeout, webhook_certificate_lifetime, webhook_rotation_pause,
@@ -61,6 +63,20 @@ void DeclareGateway(CLI::App& app, Flags& flags) {
       ->check(CLI::Range(0.0, 300.0));
 }
 
+void DeclareInjection(CLI::App& app, Flags& flags) {
+  app.add_option("--sidecar-image", flags.sidecar_image, "image of the sidecar that labelled pods get; none: none");
+}
+
+void DeclareCommands(CLI::App& app, CommandLine& out) {
+  auto* check = app.add_subcommand("check", "test module, token, keys and mechanisms, a line each");
+  check->fallthrough();
+  check->add_flag("--login", out.login, "try the PIN, once");
+  check->callback([&out] { out.check = true; });
+  auto* probe = app.add_subcommand("probe", "ask /readyz of a running operator (--health, default 127.0.0.1:8080)");
+  probe->fallthrough();
+  probe->callback([&out] { out.probe = true; });
+}
+
 void Declare(CLI::App& app, Flags& flags, CommandLine& out) {
   app.set_version_flag("--version", std::string("signet-operator ") + SIGNET_VERSION);
   app.add_option("--config", flags.config_file, "YAML file with the same settings; flags go before it");
@@ -96,10 +112,8 @@ void Declare(CLI::App& app, Flags& flags, CommandLine& out) {
   app.add_option("--log-format", flags.log_format, "json or text")->check(CLI::IsMember({"json", "text"}));
   DeclareWebhook(app, flags);
   DeclareGateway(app, flags);
-  auto* check = app.add_subcommand("check", "test module, token, keys and mechanisms, a line each");
-  check->fallthrough();
-  check->add_flag("--login", out.login, "try the PIN, once");
-  check->callback([&out] { out.check = true; });
+  DeclareInjection(app, flags);
+  DeclareCommands(app, out);
 }
 
 milliseconds Seconds(double count) { return milliseconds(static_cast<std::int64_t>(count * 1000)); }
@@ -122,6 +136,10 @@ void MergeGateway(const Flags& flags, config::GatewayOptions& gateway) {
   Take(flags.gateway_rate, gateway.rate);
   if (!flags.gateway_names.empty()) gateway.names = flags.gateway_names;
   if (flags.gateway_drain_delay) gateway.drain_delay = Seconds(*flags.gateway_drain_delay);
+}
+
+void MergeInjection(const Flags& flags, config::OperatorConfig& config) {
+  Take(flags.sidecar_image, config.injection.sidecar_image);
 }
 
 void Merge(const Flags& flags, config::OperatorConfig& config) {
@@ -182,6 +200,14 @@ std::variant<CommandLine, Ending> ParseCommandLine(int argc, char** argv) {
   Merge(flags, out.config);
   MergeWebhook(flags, out.config);
   MergeGateway(flags, out.config.gateway);
+  MergeInjection(flags, out.config);
+  if (out.probe) {
+    if (out.health.empty()) out.health = kDefaultProbe;
+    if (auto valid = config::ValidateAddress("--health", out.health); !valid) {
+      return Fail(ExitCode::kUsage, valid.error());
+    }
+    return out;
+  }
   if (!out.check) {
     const auto wrong = flags.config_file.empty() ? ExitCode::kUsage : ExitCode::kConfiguration;
     if (auto valid = config::Validate(out.config); !valid) return Fail(wrong, valid.error());

@@ -14,6 +14,7 @@ struct CommandLine {
   std::string health;  ///< HOST:PORT of /healthz and /readyz; empty: with the metrics
   bool check = false;  ///< the check command
   bool login = false;  ///< check --login
+  bool probe = false;  ///< the probe command
 };
 
 /// An Ending for --help, --version and everything that cannot be run.

@@ -264,10 +264,16 @@ std::optional<Ending> Operator::OpenWebhooks() {
   auto plan = config::PlanWebhook(config.webhook, config.kubeconfig.empty(), options.ns);
   if (!plan) return Fail(ExitCode::kConfiguration, plan.error());
   if (!*plan) {
+    if (auto off = config::PlanInjection(config.injection, false, ""); !off) {
+      return Fail(ExitCode::kConfiguration, off.error());
+    }
     obs::Warn("no admission webhook: nobody vouches for spec.requester, so no request will be signed (--webhook)");
     return std::nullopt;
   }
   options.plan = std::move(**plan);
+  auto injection = config::PlanInjection(config.injection, true, gateway_ ? gateway_->url() : config.gateway.url);
+  if (!injection) return Fail(ExitCode::kConfiguration, injection.error());
+  options.injection = std::move(*injection);
   options.username = config.username;
   if (options.username.empty()) {
     auto cluster = FindCluster(config, environment_);

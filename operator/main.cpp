@@ -8,6 +8,7 @@
 #include "kube/rest_store.hpp"
 #include "operator/check_command.hpp"
 #include "operator/command_line.hpp"
+#include "operator/probe_command.hpp"
 #include "operator/run.hpp"
 #include "token/worker_hsm.hpp"
 
@@ -32,6 +33,7 @@ int main(int argc, char** argv) {
   auto parsed = app::ParseCommandLine(argc, argv);
   if (const auto* ending = std::get_if<app::Ending>(&parsed)) return End(*ending);
   const auto& command = std::get<app::CommandLine>(parsed);
+  if (command.probe) return End(app::RunProbe(command.health));
   kube::InitializeProcess();
   base::ArmKillPoint(Variable("SIGNET_KILL_POINT"));
   const app::Environment environment{Variable("KUBERNETES_SERVICE_HOST"), Variable("KUBERNETES_SERVICE_PORT"),

@@ -70,7 +70,12 @@ base::Status Webhooks::Listen() {
     const std::lock_guard lock(mutex_);
     return context_;
   };
+  if (options_.injection) {
+    injection_ =
+        std::make_unique<InjectionFeed>(*options_.injection, options_.ns, SIGNET_VERSION, *core_.store, core_.clock);
+  }
   const auto handle = [this](const http::Request& request, http::Responder respond) {
+    if (request.target == "/inject" && injection_) return injection_->injector().Handle(request, std::move(respond));
     if (admission_) return admission_->Handle(request, std::move(respond));
     respond(frontend::ToResponse(frontend::MakeProblem("NotReady", "the seal's key is not loaded yet")));
   };
@@ -95,7 +100,8 @@ base::Status Webhooks::Listen() {
   obs::Info("admission webhook listening",
             {{"port", server_->port()},
              {"reachedBy", endpoint.url.empty() ? endpoint.service_ns + "/" + endpoint.service_name : endpoint.url}});
-  configurations_ = std::make_unique<reconcile::WebhookConfigurations>(*core_.store, std::move(endpoint));
+  configurations_ = std::make_unique<reconcile::WebhookConfigurations>(
+      *core_.store, std::move(endpoint), injection_ ? std::optional(injection_->scope()) : std::nullopt);
   return {};
 }
 
@@ -167,15 +173,17 @@ void Webhooks::Keep() {
 base::Status Webhooks::Step() {
   TRY_VOID(LoadSeal());
   const bool leads = hooks_.leads();
+  // Told below, and no reason to let the certificate grow old.
+  auto injection = injection_ ? injection_->Step(leads) : base::Status();
   TRY(auto state, certificate_->Look(leads));
   {
     const std::lock_guard lock(mutex_);
     context_ = state.serve;
   }
-  if (!leads) return {};
+  if (!leads) return injection;
   TRY_VOID(configurations_->Ensure(state.bundle));
   certificate_->OnBundleInstalled(state.bundle);
-  return {};
+  return injection;
 }
 
 base::Status Webhooks::LoadSeal() {

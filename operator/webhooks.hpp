@@ -32,6 +32,7 @@
 #include "http/server.hpp"
 #include "operator/core.hpp"
 #include "operator/exit_code.hpp"
+#include "operator/injection_feed.hpp"
 #include "reconcile/webhook_configurations.hpp"
 
 namespace signet::app {
@@ -41,8 +42,9 @@ class Webhooks {
   struct Options {
     config::WebhookOptions config;
     config::WebhookPlan plan;
-    std::string ns;        ///< of the Secrets
-    std::string username;  ///< the operator's own
+    std::optional<config::InjectionPlan> injection;  ///< nothing: pods get no sidecars
+    std::string ns;                                  ///< of the Secrets
+    std::string username;                            ///< the operator's own
   };
   /// Any thread.
   struct Hooks {
@@ -101,6 +103,7 @@ class Webhooks {
   const Hooks hooks_;
   std::unique_ptr<authn::WebhookCertificate> certificate_;            ///< keeper's
   std::unique_ptr<reconcile::WebhookConfigurations> configurations_;  ///< keeper's
+  std::unique_ptr<InjectionFeed> injection_;                          ///< keeper's; nullptr: none
   std::unique_ptr<http::Server> server_;                              ///< loop's
   std::unique_ptr<frontend::Admission> admission_;                    ///< loop's; nullptr until there is a seal
 

@@ -10,6 +10,7 @@
 
 #include "base/result.hpp"
 #include "config/gateway_options.hpp"
+#include "config/injection_options.hpp"
 #include "config/options.hpp"
 #include "config/webhook_options.hpp"
 
@@ -26,13 +27,14 @@ struct LeaderElectionOptions {
 };
 
 struct OperatorConfig {
-  std::string kubeconfig;  ///< empty, and no store: in-cluster
-  std::string context;     ///< empty: the kubeconfig's current one
-  std::string store;       ///< "dir:PATH"; empty: an API server
-  bool once = false;       ///< directory store: handle what is there, then end
-  std::string username;    ///< ours, as the API server knows it; empty: from our own credentials
-  WebhookOptions webhook;  ///< API server only
-  GatewayOptions gateway;  ///< API server only
+  std::string kubeconfig;      ///< empty, and no store: in-cluster
+  std::string context;         ///< empty: the kubeconfig's current one
+  std::string store;           ///< "dir:PATH"; empty: an API server
+  bool once = false;           ///< directory store: handle what is there, then end
+  std::string username;        ///< ours, as the API server knows it; empty: from our own credentials
+  WebhookOptions webhook;      ///< API server only
+  GatewayOptions gateway;      ///< API server only
+  InjectionOptions injection;  ///< likewise; of sidecars into pods
   HsmOptions hsm;
   AuditOptions audit;
   std::string approval_roots;  ///< file; empty: none

@@ -6,8 +6,8 @@
 
 #include "api/json.hpp"
 #include "frontend/problem.hpp"
+#include "frontend/review_server.hpp"
 #include "obs/log.hpp"
-#include "obs/metrics.hpp"
 
 namespace signet::frontend {
 namespace {
@@ -81,11 +81,6 @@ AdmissionVerdict CheckImmutable(const AdmissionReview& review) {
   return AdmissionVerdict::Invalid(fmt::format("spec: a {} is immutable: make a new one", review.kind));
 }
 
-obs::Counter& Reviews(std::string_view webhook, std::string_view kind, bool allowed) {
-  return obs::GetCounter("signet_admission_reviews_total", "Admission reviews answered",
-                         {{"webhook", webhook}, {"kind", kind}, {"result", allowed ? "allowed" : "refused"}});
-}
-
 bool IsOurs(const AdmissionReview& review) {
   return review.group == api::kGroupName &&
          (review.kind == kRequest || review.kind == kApproval || review.kind == kPolicy);
@@ -101,31 +96,12 @@ void Admission::Handle(const http::Request& request, http::Responder respond) {
   if (!mutate && request.target != "/validate") {
     return respond(ToResponse(MakeProblem("NotFound", "try /mutate or /validate")));
   }
-  if (request.method != "POST") {
-    auto refused = ToResponse(MakeProblem("MethodNotAllowed"));
-    refused.headers.emplace_back("Allow", "POST");
-    return respond(std::move(refused));
-  }
-  if (request.content_type != "application/json") return respond(ToResponse(MakeProblem("UnsupportedMediaType")));
-  const auto began = deps_.clock->Steady();
-  auto review = ParseAdmissionReview(request.body);
-  if (!review) return respond(ToResponse(FromError(review.error())));
-  const std::string webhook = mutate ? "mutate" : "validate";
-  auto answer = [this, began, webhook, respond = std::move(respond), uid = review->uid,
-                 kind = IsOurs(*review) ? review->kind : std::string("other")](AdmissionVerdict verdict) {
-    http::Response response;
-    response.body = RenderAdmissionReview(uid, verdict);
-    Reviews(webhook, kind, verdict.allowed).Add();
-    obs::GetHistogram("signet_admission_duration_seconds", "From an admission review to its answer",
-                      {{"webhook", webhook}})
-        .Observe(std::chrono::duration<double>(deps_.clock->Steady() - began).count());
-    respond(std::move(response));
-  };
-  if (mutate) {
-    Mutate(*review, std::move(answer));
-  } else {
-    Validate(*review, std::move(answer));
-  }
+  const auto label = [](const AdmissionReview& review) { return IsOurs(review) ? review.kind : std::string("other"); };
+  ServeReview(*deps_.clock, mutate ? "mutate" : "validate", request, std::move(respond), label,
+              [this, mutate](const AdmissionReview& review, Answer answer) {
+                if (mutate) return Mutate(review, std::move(answer));
+                Validate(review, std::move(answer));
+              });
 }
 
 void Admission::Mutate(const AdmissionReview& review, Answer answer) const {

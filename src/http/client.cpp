@@ -5,6 +5,7 @@
 #include <utility>
 // Boost 1.74 needs <utility> first.
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/beast/core/basic_stream.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
@@ -18,7 +19,7 @@ namespace asio = boost::asio;
 namespace beast = boost::beast;
 using base::Code;
 using Protocol = asio::local::stream_protocol;
-using Stream = beast::basic_stream<Protocol>;
+using Tcp = asio::ip::tcp;
 
 base::Error ConnectError(const std::string& path, const boost::system::error_code& error) {
   const int number = error.value();
@@ -49,19 +50,10 @@ boost::system::error_code Step(asio::io_context& loop, Start start) {
   return result;
 }
 
-}  // namespace
-
-base::Result<ClientResponse> UnixClient::Send(const ClientRequest& request, std::chrono::milliseconds deadline) const {
-  if (path_.empty() || path_.size() > 107) {
-    return base::MakeError(Code::kInvalidArgument, fmt::format("\"{}\" is no path of a socket", path_));
-  }
-  asio::io_context loop;
-  Stream stream(loop);
-  stream.expires_after(deadline);
-  auto error = Step(loop, [&](auto done) { stream.async_connect(Protocol::endpoint(path_), std::move(done)); });
-  if (error == beast::error::timeout) return ExchangeError(path_, error);
-  if (error) return ConnectError(path_, error);
-
+/// One exchange over a connected stream. @param peer  for messages
+template <class Stream>
+base::Result<ClientResponse> Exchange(asio::io_context& loop, Stream& stream, const std::string& peer,
+                                      const ClientRequest& request) {
   beast::http::request<beast::http::string_body> sent;
   sent.version(11);
   sent.method_string(request.method);
@@ -71,15 +63,15 @@ base::Result<ClientResponse> UnixClient::Send(const ClientRequest& request, std:
   for (const auto& [name, value] : request.fields) sent.set(name, value);
   sent.body() = request.body;
   sent.prepare_payload();
-  error = Step(loop, [&](auto done) { beast::http::async_write(stream, sent, std::move(done)); });
+  auto error = Step(loop, [&](auto done) { beast::http::async_write(stream, sent, std::move(done)); });
   // A server may answer and close before it has read everything (413); the answer tells more than the broken pipe.
-  if (error == beast::error::timeout) return ExchangeError(path_, error);
+  if (error == beast::error::timeout) return ExchangeError(peer, error);
 
   beast::flat_buffer buffer;
   beast::http::response_parser<beast::http::string_body> parser;
-  parser.body_limit(kMaxBody);
+  parser.body_limit(UnixClient::kMaxBody);
   error = Step(loop, [&](auto done) { beast::http::async_read(stream, buffer, parser, std::move(done)); });
-  if (error) return ExchangeError(path_, error);
+  if (error) return ExchangeError(peer, error);
   auto& received = parser.get();
   ClientResponse out;
   out.status = static_cast<int>(received.result_int());
@@ -90,6 +82,53 @@ base::Result<ClientResponse> UnixClient::Send(const ClientRequest& request, std:
   out.retry_after = std::chrono::seconds(seconds);
   out.body = std::move(received.body());
   return out;
+}
+
+/// Nothing: not a numeric address with a port.
+std::optional<Tcp::endpoint> EndpointOf(const std::string& address) {
+  const auto colon = address.rfind(':');
+  if (colon == std::string::npos) return std::nullopt;
+  std::string host = address.substr(0, colon);
+  if (host.size() > 1 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  if (host.empty() || host == "localhost" || host == "0.0.0.0") host = "127.0.0.1";
+  if (host == "::") host = "::1";
+  std::uint16_t port = 0;
+  const char* end = address.data() + address.size();
+  const auto [stopped, failed] = std::from_chars(address.data() + colon + 1, end, port);
+  boost::system::error_code error;
+  const auto parsed = asio::ip::make_address(host, error);
+  if (failed != std::errc() || stopped != end || error) return std::nullopt;
+  return Tcp::endpoint(parsed, port);
+}
+
+}  // namespace
+
+base::Result<ClientResponse> UnixClient::Send(const ClientRequest& request, std::chrono::milliseconds deadline) const {
+  if (path_.empty() || path_.size() > 107) {
+    return base::MakeError(Code::kInvalidArgument, fmt::format("\"{}\" is no path of a socket", path_));
+  }
+  asio::io_context loop;
+  beast::basic_stream<Protocol> stream(loop);
+  stream.expires_after(deadline);
+  auto error = Step(loop, [&](auto done) { stream.async_connect(Protocol::endpoint(path_), std::move(done)); });
+  if (error == beast::error::timeout) return ExchangeError(path_, error);
+  if (error) return ConnectError(path_, error);
+  return Exchange(loop, stream, path_, request);
+}
+
+base::Result<ClientResponse> TcpClient::Send(const ClientRequest& request, std::chrono::milliseconds deadline) const {
+  const auto endpoint = EndpointOf(address_);
+  if (!endpoint) {
+    return base::MakeError(Code::kInvalidArgument,
+                           fmt::format("\"{}\" is not HOST:PORT with a numeric host", address_));
+  }
+  asio::io_context loop;
+  beast::basic_stream<Tcp> stream(loop);
+  stream.expires_after(deadline);
+  auto error = Step(loop, [&](auto done) { stream.async_connect(*endpoint, std::move(done)); });
+  if (error == beast::error::timeout) return ExchangeError(address_, error);
+  if (error) return base::ErrnoError(Code::kUnavailable, fmt::format("nobody listens on {}", address_), error.value());
+  return Exchange(loop, stream, address_, request);
 }
 
 }  // namespace signet::http

@@ -1,4 +1,4 @@
-// http/client.hpp - a small HTTP/1.1 client of a Unix socket: one exchange a connection, for command-line programs.
+// http/client.hpp - a small HTTP/1.1 client: one exchange a connection, for command-line programs.
 //
 // Ownership:     owns its path only.
 // Thread-safety: none.
@@ -43,6 +43,18 @@ class UnixClient {
 
  private:
   std::string path_;
+};
+
+/// The same in plain text over TCP, to this machine: probes.
+class TcpClient {
+ public:
+  /// @param address  HOST:PORT with a numeric host; "localhost" and "" are 127.0.0.1, 0.0.0.0 and :: their loopback
+  explicit TcpClient(std::string address) : address_(std::move(address)) {}
+  [[nodiscard]] base::Result<ClientResponse> Send(const ClientRequest& request,
+                                                  std::chrono::milliseconds deadline) const;
+
+ private:
+  std::string address_;
 };
 
 }  // namespace signet::http

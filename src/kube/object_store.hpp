@@ -80,6 +80,9 @@ class ObjectStore {
     static_cast<void>(question);
     return base::MakeError(base::Code::kUnimplemented, "there is nobody to ask for a " + resource.kind);
   }
+  /// Merges `patch` (RFC 7386) into the object, whatever its version. kUnimplemented where a store has no use for it.
+  virtual base::Result<nlohmann::json> MergePatch(const Resource& resource, std::string_view ns, std::string_view name,
+                                                  const nlohmann::json& patch);
   virtual base::Status Delete(const Resource& resource, std::string_view ns, std::string_view name,
                               std::string_view uid) = 0;
   /// Starts a watch after `resource_version`. Does not block; failures arrive by on_end.
@@ -88,6 +91,8 @@ class ObjectStore {
   /// True when writers of this store are vouched for by its owner (the directory store), so that
   /// spec.requester may be taken as written (identity: asserted).
   [[nodiscard]] virtual bool TrustsRequesters() const = 0;
+  /// Of an API server: {"major", "minor", "gitVersion", ...}. kUnimplemented elsewhere.
+  virtual base::Result<nlohmann::json> ServerVersion();
 };
 
 }  // namespace signet::kube

@@ -293,6 +293,16 @@ base::Result<json> RestStore::PatchStatus(const Resource& resource, std::string_
   return written;
 }
 
+base::Result<json> RestStore::MergePatch(const Resource& resource, std::string_view ns, std::string_view name,
+                                         const json& patch) {
+  TRY(const std::string path, PathOf(resource, ns, name, Scope::kObject));
+  // The same patch twice is the same as once.
+  return core_->Exchange("patch",
+                         {"PATCH", fmt::format("{}?fieldManager={}", path, Escape(core_->options().field_manager)),
+                          "application/merge-patch+json", Dump(patch)},
+                         true);
+}
+
 base::Status RestStore::Delete(const Resource& resource, std::string_view ns, std::string_view name,
                                std::string_view uid) {
   TRY(std::string path, PathOf(resource, ns, name, Scope::kObject));

@@ -58,14 +58,14 @@ class RestStore final : public ObjectStore {
                                            std::string_view uid, std::string_view resource_version,
                                            const nlohmann::json& status) override;
   base::Result<nlohmann::json> Review(const Resource& resource, const nlohmann::json& question) override;
+  base::Result<nlohmann::json> MergePatch(const Resource& resource, std::string_view ns, std::string_view name,
+                                          const nlohmann::json& patch) override;
   base::Status Delete(const Resource& resource, std::string_view ns, std::string_view name,
                       std::string_view uid) override;
   std::unique_ptr<Watch> StartWatch(const Resource& resource, std::string_view resource_version,
                                     WatchSink sink) override;
   [[nodiscard]] bool TrustsRequesters() const override { return false; }
-
-  /// GET /version: {"major", "minor", "gitVersion", ...}.
-  base::Result<nlohmann::json> ServerVersion();
+  base::Result<nlohmann::json> ServerVersion() override;
 
  private:
   class Core;

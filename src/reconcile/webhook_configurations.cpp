@@ -3,6 +3,7 @@
 #include <initializer_list>
 #include <utility>
 
+#include "api/injection_names.hpp"
 #include "encoding/text.hpp"
 #include "obs/log.hpp"
 
@@ -12,6 +13,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int kTimeoutSeconds = 10;
+constexpr int kPodTimeoutSeconds = 5;
 
 json Rule(std::initializer_list<const char*> operations, std::initializer_list<const char*> resources) {
   return {{"apiGroups", {"signet.dev"}},
@@ -45,6 +47,33 @@ json Webhook(const char* name, std::string_view path, const char* side_effects, 
           {"admissionReviewVersions", {"v1"}}};
 }
 
+json Requirement(std::string_view key, const char* op, json values = json()) {
+  json out = {{"key", key}, {"operator", op}};
+  if (values.is_array()) out["values"] = std::move(values);
+  return out;
+}
+
+/// Selectors see labels alone, so that no other pod waits for us, or fails with us.
+json PodWebhook(const char* name, json namespaces, json pods, const InjectionScope& scope,
+                const WebhookEndpoint& endpoint, std::string_view bundle_pem) {
+  json webhook = Webhook(name, "/inject", "None",
+                         json::array({{{"apiGroups", {""}},
+                                       {"apiVersions", {"v1"}},
+                                       {"operations", {"CREATE"}},
+                                       {"resources", {"pods"}},
+                                       {"scope", "Namespaced"}}}),
+                         endpoint, bundle_pem);
+  json expressions = json::array({std::move(namespaces), Requirement(api::kControlPlaneLabel, "DoesNotExist")});
+  if (!scope.excluded.empty()) {
+    expressions.push_back(Requirement(api::kNamespaceNameLabel, "NotIn", scope.excluded));
+  }
+  webhook["namespaceSelector"] = {{"matchExpressions", std::move(expressions)}};
+  webhook["objectSelector"] = {{"matchExpressions", json::array({std::move(pods)})}};
+  webhook["timeoutSeconds"] = kPodTimeoutSeconds;
+  webhook["reinvocationPolicy"] = "IfNeeded";
+  return webhook;
+}
+
 json Configuration(const kube::Resource& resource, json webhooks) {
   return {{"apiVersion", resource.group + "/" + resource.version},
           {"kind", resource.kind},
@@ -67,12 +96,22 @@ const kube::Resource& ValidatingWebhookConfigurations() {
   return kResource;
 }
 
-json MutatingConfiguration(const WebhookEndpoint& endpoint, std::string_view bundle_pem) {
+json MutatingConfiguration(const WebhookEndpoint& endpoint, std::string_view bundle_pem,
+                           const std::optional<InjectionScope>& injection) {
   json webhook =
       Webhook("mutate.signet.dev", "/mutate", "None",
               json::array({Rule({"CREATE"}, {"signingrequests", "signingapprovals"})}), endpoint, bundle_pem);
   webhook["reinvocationPolicy"] = "Never";
-  return Configuration(MutatingWebhookConfigurations(), json::array({std::move(webhook)}));
+  json webhooks = json::array({std::move(webhook)});
+  if (injection) {
+    // Two, since one webhook's selectors are joined by "and"; no pod is seen by both.
+    webhooks.push_back(PodWebhook("namespaces.inject.signet.dev", Requirement(api::kInjectLabel, "In", {"true"}),
+                                  Requirement(api::kInjectLabel, "NotIn", {"false"}), *injection, endpoint,
+                                  bundle_pem));
+    webhooks.push_back(PodWebhook("pods.inject.signet.dev", Requirement(api::kInjectLabel, "NotIn", {"true"}),
+                                  Requirement(api::kInjectLabel, "In", {"true"}), *injection, endpoint, bundle_pem));
+  }
+  return Configuration(MutatingWebhookConfigurations(), std::move(webhooks));
 }
 
 json ValidatingConfiguration(const WebhookEndpoint& endpoint, std::string_view bundle_pem) {
@@ -114,8 +153,8 @@ base::Status WebhookConfigurations::Ensure(std::string_view bundle_pem) {
   // First the one that refuses: without it, an object of the time between would be stamped and not checked.
   const auto validating = EnsureOne(ValidatingWebhookConfigurations(), ValidatingConfiguration(endpoint_, bundle_pem),
                                     accepted_validating_);
-  const auto mutating =
-      EnsureOne(MutatingWebhookConfigurations(), MutatingConfiguration(endpoint_, bundle_pem), accepted_mutating_);
+  const auto mutating = EnsureOne(MutatingWebhookConfigurations(),
+                                  MutatingConfiguration(endpoint_, bundle_pem, injection_), accepted_mutating_);
   if (!validating) return validating;
   return mutating;
 }

@@ -13,8 +13,10 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.hpp"
 #include "kube/object_store.hpp"
@@ -33,13 +35,21 @@ struct WebhookEndpoint {
 
 inline constexpr std::string_view kWebhookConfiguration = "signet.dev";
 
-nlohmann::json MutatingConfiguration(const WebhookEndpoint& endpoint, std::string_view bundle_pem);
+/// Which pods are asked about: those labelled signet.dev/inject, themselves or by their namespace.
+struct InjectionScope {
+  std::vector<std::string> excluded;  ///< namespaces by name, where the server labels them with it (since 1.21)
+};
+
+/// @param injection  nothing: pods are none of our business
+nlohmann::json MutatingConfiguration(const WebhookEndpoint& endpoint, std::string_view bundle_pem,
+                                     const std::optional<InjectionScope>& injection = std::nullopt);
 nlohmann::json ValidatingConfiguration(const WebhookEndpoint& endpoint, std::string_view bundle_pem);
 
 class WebhookConfigurations {
  public:
-  WebhookConfigurations(kube::ObjectStore& store, WebhookEndpoint endpoint)
-      : store_(store), endpoint_(std::move(endpoint)) {}
+  WebhookConfigurations(kube::ObjectStore& store, WebhookEndpoint endpoint,
+                        std::optional<InjectionScope> injection = std::nullopt)
+      : store_(store), endpoint_(std::move(endpoint)), injection_(std::move(injection)) {}
 
   /// Ok: both are there, as they should be, and trust `bundle_pem`.
   base::Status Ensure(std::string_view bundle_pem);
@@ -49,6 +59,7 @@ class WebhookConfigurations {
 
   kube::ObjectStore& store_;
   const WebhookEndpoint endpoint_;
+  const std::optional<InjectionScope> injection_;
   /// What the server made of our last writes: later servers add members of their own, with defaults.
   nlohmann::json accepted_mutating_, accepted_validating_;
 };

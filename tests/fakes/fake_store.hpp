@@ -36,7 +36,7 @@ class FakeStore final : public kube::ObjectStore {
  public:
   using Json = nlohmann::json;
   struct Call {
-    std::string verb;  ///< Get, ListAll, Create, Update, PatchStatus, Delete, StartWatch, Review
+    std::string verb;  ///< Get, ListAll, Create, Update, PatchStatus, MergePatch, Delete, StartWatch, Review
     kube::Resource resource;
     std::string ns;
     std::string name;
@@ -209,6 +209,19 @@ class FakeStore final : public kube::ObjectStore {
     });
   }
 
+  base::Result<Json> MergePatch(const kube::Resource& resource, std::string_view ns, std::string_view name,
+                                const Json& patch) override {
+    return Guard<Json>({"MergePatch", resource, std::string(ns), std::string(name), patch},
+                       [&]() -> base::Result<Json> {
+                         const auto it = objects_.find(MakeId(resource, ns, name));
+                         if (it == objects_.end()) return NotFound(name);
+                         Json next = it->second;
+                         next.merge_patch(patch);
+                         if (next == it->second) return next;
+                         return Store(kube::WatchEvent::Type::kModified, it->first, std::move(next));
+                       });
+  }
+
   base::Result<Json> PatchStatus(const kube::Resource& resource, std::string_view ns, std::string_view name,
                                  std::string_view uid, std::string_view resource_version, const Json& status) override {
     return Guard<Json>(
@@ -286,6 +299,13 @@ class FakeStore final : public kube::ObjectStore {
   }
 
   [[nodiscard]] bool TrustsRequesters() const override { return trusts_requesters_; }
+  base::Result<Json> ServerVersion() override {
+    return Guard<Json>({"ServerVersion", {}, "", "", nullptr}, [&]() -> base::Result<Json> { return server_version_; });
+  }
+  void set_server_version(Json version) {
+    const std::lock_guard lock(mutex_);
+    server_version_ = std::move(version);
+  }
 
  private:
   using Id = std::tuple<std::string, std::string, std::string, std::string>;  ///< group, plural, namespace, name
@@ -420,6 +440,7 @@ class FakeStore final : public kube::ObjectStore {
   FaultHook fault_;
   std::function<base::Result<Json>(const Json&)> review_;
   std::map<Id, Json> objects_;
+  Json server_version_ = {{"major", "1"}, {"minor", "29"}, {"gitVersion", "v1.29.0"}};
   std::vector<std::pair<Id, Json>> revisions_;
   std::vector<Past> history_;
   std::vector<std::weak_ptr<WatchState>> live_;

@@ -102,7 +102,7 @@ TEST(SidecarConfigTest, ExampleIsComplete) {
 }
 TEST(OperatorConfigTest, ExampleIsComplete) {
   ExpectComplete(LoadOperatorConfig, kExamples + "operator.yaml",
-                 {"", "hsm", "audit", "leaderElection", "policies", "log"});
+                 {"", "injection", "hsm", "audit", "leaderElection", "policies", "log"});
 }
 
 TEST(SidecarConfigTest, ReadsWhatIsWrittenAndKeepsTheRest) {

@@ -80,6 +80,49 @@ TEST_F(WebhookConfigurationsTest, WatchesEveryWriteThatMatters) {
                                             "validate UPDATE signingpolicies", "validate DELETE signingpolicies"));
 }
 
+TEST_F(WebhookConfigurationsTest, PodsAreNoneOfOurBusinessUnlessTold) {
+  EXPECT_EQ(reconcile::MutatingConfiguration(kUrl, "x")["webhooks"].size(), 1U);
+}
+
+TEST_F(WebhookConfigurationsTest, PodsAreSelectedByLabelsAlone) {
+  const json webhooks = reconcile::MutatingConfiguration(
+      kUrl, "x", reconcile::InjectionScope{{"kube-system", "signet-system"}})["webhooks"];
+  ASSERT_EQ(webhooks.size(), 3U);
+  for (std::size_t i = 1; i < 3; ++i) {
+    const json& webhook = webhooks[i];
+    EXPECT_EQ(webhook["clientConfig"]["url"], "https://127.0.0.1:9443/inject");
+    EXPECT_EQ(webhook["rules"], json::parse(R"([{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"],
+                                                 "resources": ["pods"], "scope": "Namespaced"}])"));
+    EXPECT_EQ(webhook["failurePolicy"], "Fail");
+    EXPECT_EQ(webhook["sideEffects"], "None");
+    EXPECT_EQ(webhook["timeoutSeconds"], 5);
+    EXPECT_EQ(webhook["reinvocationPolicy"], "IfNeeded");
+  }
+  const auto selectors = [&](std::size_t i) {
+    return json{webhooks[i]["namespaceSelector"]["matchExpressions"],
+                webhooks[i]["objectSelector"]["matchExpressions"]};
+  };
+  EXPECT_EQ(selectors(1), json::parse(R"([
+    [{"key": "signet.dev/inject", "operator": "In", "values": ["true"]},
+     {"key": "signet.dev/control-plane", "operator": "DoesNotExist"},
+     {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "signet-system"]}],
+    [{"key": "signet.dev/inject", "operator": "NotIn", "values": ["false"]}]])"));
+  EXPECT_EQ(selectors(2), json::parse(R"([
+    [{"key": "signet.dev/inject", "operator": "NotIn", "values": ["true"]},
+     {"key": "signet.dev/control-plane", "operator": "DoesNotExist"},
+     {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "signet-system"]}],
+    [{"key": "signet.dev/inject", "operator": "In", "values": ["true"]}]])"));
+  EXPECT_NE(webhooks[1]["name"], webhooks[2]["name"]);
+}
+
+TEST_F(WebhookConfigurationsTest, InjectionComesAndGoes) {
+  WebhookConfigurations injecting(store_, kUrl, reconcile::InjectionScope{});
+  ASSERT_THAT(injecting.Ensure("PEM"), IsOk());
+  EXPECT_EQ(Live(MutatingWebhookConfigurations())["webhooks"].size(), 3U);
+  ASSERT_THAT(configurations_.Ensure("PEM"), IsOk());
+  EXPECT_EQ(Live(MutatingWebhookConfigurations())["webhooks"].size(), 1U);
+}
+
 TEST_F(WebhookConfigurationsTest, NamesAUrlOrAService) {
   const json url = reconcile::MutatingConfiguration(kUrl, "x")["webhooks"][0]["clientConfig"];
   EXPECT_EQ(url["url"], "https://127.0.0.1:9443/mutate");

@@ -1,0 +1,19 @@
+#include "kube/object_store.hpp"
+
+namespace signet::kube {
+namespace {
+
+base::Error NotHere() {
+  return base::MakeError(base::Code::kUnimplemented, "Unimplemented", "this store is no API server");
+}
+
+}  // namespace
+
+base::Result<nlohmann::json> ObjectStore::MergePatch(const Resource& /*resource*/, std::string_view /*ns*/,
+                                                     std::string_view /*name*/, const nlohmann::json& /*patch*/) {
+  return NotHere();
+}
+
+base::Result<nlohmann::json> ObjectStore::ServerVersion() { return NotHere(); }
+
+}  // namespace signet::kube

@@ -1,0 +1,204 @@
+#!/usr/bin/python3
+"""Injection on a real kube-apiserver: which pods the webhook is asked about, what it makes of them, how a refusal reads.
+
+There is no node here: pods are made and looked at, not run. Server 1.20 has no native sidecars, so that this is the
+container form; tests/unit/frontend/golden holds the native one.
+"""
+import json
+import signal
+import subprocess
+import unittest
+
+from harness import BIN, wait_for
+from test_cluster import CLUSTER, OWN_CLUSTER, Api, get, kubectl
+
+IMAGE = "registry.example.com/signet:test"
+GATEWAY = "https://signet-gateway.signet-system.svc:443"
+LABEL = "signet.dev/inject"
+CA_NAME = "signet-gateway-ca"
+
+
+def certificate():
+    return subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "/dev/null", "-subj", "/CN=signet-gateway-ca",
+                           "-days", "1"], capture_output=True, text=True, check=True).stdout
+
+
+def sidecar_of(pod):
+    return next((one for one in pod["spec"]["containers"] if one["name"] == "signet-sidecar"), None)
+
+
+@unittest.skipUnless(OWN_CLUSTER, "labels namespaces and needs a gateway's CA of its own making")
+class Injection(Api):
+    def setUp(self):
+        super().setUp()
+        self.unlabel()
+        kubectl("delete", "configmap", CA_NAME, "-n", "signet-system", "--ignore-not-found")
+        self.addCleanup(kubectl, "delete", "configmap", CA_NAME, "-n", "signet-system", "--ignore-not-found")
+        self.addCleanup(self.unlabel)
+        wait_for("the service account", lambda: get("serviceaccount", "default", self.ns))
+
+    def unlabel(self):
+        for namespace in ("kube-system", "signet-system"):
+            kubectl("label", "namespace", namespace, "signet.dev/control-plane-", f"{LABEL}-", check=False)
+
+    def begin(self, ca=True):
+        self.pem = certificate()
+        if ca:
+            self.publish_ca()
+        operator = self.run_operator(self.token(), extra=("--sidecar-image", IMAGE, "--gateway-url", GATEWAY))
+        wait_for("the webhooks", lambda: len((get("mutatingwebhookconfiguration", "signet.dev") or {}).get("webhooks", [])) == 3, 30)
+        # API servers learn of configurations by a watch: a dry run of a labelled pod that is answered by us says so.
+        wait_for("pods to be asked about", lambda: self.is_asked(ca), 30, interval=0.1)
+        return operator
+
+    def is_asked(self, ca):
+        done = self.create(self.pod("asked", labels={LABEL: "true"}), "--dry-run=server")
+        return sidecar_of(json.loads(done.stdout)) is not None if done.returncode == 0 and ca else "cannot get its Signet sidecar yet" in done.stderr
+
+    def publish_ca(self):
+        made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": CA_NAME, "namespace": "signet-system"}, "data": {"ca.crt": self.pem}}
+        kubectl("apply", "-f", "-", data=json.dumps(made))
+
+    def pod(self, name, labels=None, annotations=None, namespace=None, **spec):
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace or self.ns, "labels": labels or {}, "annotations": annotations or {}},
+                "spec": {"containers": [{"name": "app", "image": "registry.example.com/app:1"}], "automountServiceAccountToken": False, **spec}}
+
+    def create(self, pod, *options):
+        return kubectl("create", "-o", "json", *options, "-f", "-", data=json.dumps(pod), check=False)
+
+    def made(self, pod, *options):
+        done = self.create(pod, *options)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)
+
+    def refused(self, pod):
+        done = self.create(pod)
+        self.assertNotEqual(done.returncode, 0, done.stdout)
+        return done.stderr
+
+    def label_namespace(self, value="true", namespace=None):
+        kubectl("label", "namespace", namespace or self.ns, f"{LABEL}={value}", "--overwrite")
+
+    def test_labels_decide_who_is_injected(self):
+        operator = self.begin()
+        self.assertIsNone(sidecar_of(self.made(self.pod("nobody"))), "no label")
+        labelled = self.made(self.pod("by-pod", labels={LABEL: "true"}, annotations={"signet.dev/policy": "release"}))
+        self.assertEqual(labelled["metadata"]["annotations"]["signet.dev/injected"].split("/")[1], "container")
+        self.assertEqual(labelled["metadata"]["annotations"]["signet.dev/gateway-ca"], self.pem)
+        sidecar = sidecar_of(labelled)
+        self.assertEqual(sidecar["image"], IMAGE)
+        self.assertIn(GATEWAY, sidecar["args"])
+        app = labelled["spec"]["containers"][0]
+        self.assertEqual({one["name"]: one["value"] for one in app["env"]}, {"SIGNET_SOCKET": "/run/signet/signet.sock", "SIGNET_POLICY": "release"})
+        self.assertEqual(app["volumeMounts"], [{"mountPath": "/run/signet", "name": "signet-socket", "readOnly": True}])
+        self.label_namespace()
+        # The selector is judged by the API server's own watch of namespaces.
+        wait_for("the namespace's label to count", lambda: sidecar_of(self.made(self.pod("probe"), "--dry-run=server")), 10)
+        self.assertIsNotNone(sidecar_of(self.made(self.pod("by-namespace"))))
+        self.assertIsNone(sidecar_of(self.made(self.pod("opted-out", labels={LABEL: "false"}))))
+        self.assertIsNotNone(sidecar_of(self.made(self.pod("both", labels={LABEL: "true"}))))
+        job = self.made(self.pod("job", restartPolicy="Never"))
+        self.assertEqual(sidecar_of(job)["args"][-2:], ["--end-with-pod", "signet-sidecar"])
+        self.assertEqual(operator.stop(), 0)
+
+    def test_the_control_plane_is_never_asked_about(self):
+        operator = self.begin()
+        for namespace in ("kube-system", "signet-system"):
+            with self.subTest(namespace=namespace):
+                wait_for("the label", lambda namespace=namespace: "signet.dev/control-plane" in get("namespace", namespace)["metadata"].get("labels", {}), 40)
+                self.label_namespace(namespace=namespace)
+                pod = self.pod(f"vital-{self.id}", labels={LABEL: "true"}, namespace=namespace, serviceAccountName="default")
+                wait_for("the service account", lambda namespace=namespace: get("serviceaccount", "default", namespace))
+                self.assertIsNone(sidecar_of(self.made(pod, "--dry-run=server")))
+        operator.signal(signal.SIGSTOP)  # nobody answers: whoever is asked about fails
+        try:
+            for namespace in ("kube-system", "signet-system"):
+                pod = self.pod(f"vital-{self.id}", labels={LABEL: "true"}, namespace=namespace)
+                self.made(pod, "--dry-run=server")
+            self.made(self.pod("no-label"))
+            self.made(self.pod("opted-out", labels={LABEL: "false"}))
+            self.assertIn("failed calling webhook", self.refused(self.pod("labelled", labels={LABEL: "true"})), "a pod that wants a sidecar does not run without")
+        finally:
+            operator.signal(signal.SIGCONT)
+        self.assertEqual(operator.stop(), 0)
+
+    def test_a_dry_run_changes_nothing_and_shows_everything(self):
+        operator = self.begin()
+        shown = self.made(self.pod("dry", labels={LABEL: "true"}), "--dry-run=server")
+        self.assertIsNotNone(sidecar_of(shown))
+        self.assertIsNone(get("pod", "dry", self.ns))
+        self.assertEqual(operator.stop(), 0)
+
+    def test_refusals_read_well(self):
+        operator = self.begin()
+        want = {LABEL: "true"}
+        for name, pod, text in (
+            ("container", self.pod("a", want, {"signet.dev/containers": "bulid"}), "annotation signet.dev/containers: the pod has no container bulid: it has app"),
+            ("quantity", self.pod("b", want, {"signet.dev/sidecar-memory-limit": "64 MB"}), "annotation signet.dev/sidecar-memory-limit: \"64 MB\" is not a quantity"),
+            ("option", self.pod("c", want, {"signet.dev/polciy": "x"}), "annotation signet.dev/polciy: is unknown"),
+            ("volume", self.pod("d", want, volumes=[{"name": "signet-socket", "hostPath": {"path": "/"}}]), "the name signet-socket is Signet's"),
+            ("token", self.pod("e", want, containers=[{"name": "app", "image": "i", "volumeMounts": [{"name": "signet-identity", "mountPath": "/x"}]}]), "is for the sidecar alone"),
+            ("clash", self.pod("f", want, containers=[{"name": "app", "image": "i"}, {"name": "signet-sidecar", "image": "other"}]), "a container signet-sidecar is there and its image"),
+        ):
+            with self.subTest(name):
+                told = self.refused(pod)
+                self.assertIn("denied the request", told)
+                self.assertIn(text, told)
+        self.assertIsNone(get("pod", "a", self.ns))
+        self.assertEqual(operator.stop(), 0)
+
+    def test_without_the_gateways_ca_pods_wait_and_are_told(self):
+        operator = self.begin(ca=False)
+        told = self.refused(self.pod("early", labels={LABEL: "true"}))
+        self.assertIn("ConfigMap signet-system/signet-gateway-ca is not there yet", told)
+        self.publish_ca()
+        wait_for("the CA to be read", lambda: self.create(self.pod("late", labels={LABEL: "true"})).returncode == 0, 20)
+        self.assertEqual(operator.stop(), 0)
+
+    def test_an_injected_pod_may_come_again(self):
+        """A second webhook that changes pods after ours makes the server ask us again (reinvocationPolicy)."""
+        operator = self.begin()
+        whole = self.made(self.pod("first", labels={LABEL: "true"}))
+        copy = self.pod("second", labels={LABEL: "true"}, annotations=whole["metadata"]["annotations"])
+        copy["spec"] = {key: whole["spec"][key] for key in ("containers", "volumes", "restartPolicy", "automountServiceAccountToken")}
+        again = self.made(copy)
+        self.assertEqual(again["spec"]["containers"], whole["spec"]["containers"])
+        self.assertEqual(again["spec"]["volumes"], whole["spec"]["volumes"])
+        more = json.loads(json.dumps(copy))
+        more["metadata"]["name"] = "third"
+        more["spec"]["containers"].insert(0, {"name": "proxy", "image": "p"})
+        third = self.made(more)
+        self.assertEqual([one["name"] for one in third["spec"]["containers"]], ["proxy", "app", "signet-sidecar"])
+        self.assertEqual(third["spec"]["containers"][0]["volumeMounts"][0]["mountPath"], "/run/signet")
+        self.assertEqual(operator.stop(), 0)
+
+    def test_turning_it_off_takes_the_webhooks_away(self):
+        operator = self.begin()
+        self.assertEqual(operator.stop(), 0)
+        self.run_operator(self.token("other"), wait=True, name="operator")
+        wait_for("the webhooks to go", lambda: len(get("mutatingwebhookconfiguration", "signet.dev")["webhooks"]) == 1, 60)
+        wait_for("pods to be nobody's business", lambda: sidecar_of(self.made(self.pod("off", labels={LABEL: "true"}), "--dry-run=server")) is None, 10)
+
+
+class Probe(Api):
+    def test_the_exec_probe_says_what_is_wrong(self):
+        def probe(address):
+            return subprocess.run([str(BIN / "signet-operator"), "probe", "--health", address], capture_output=True, text=True, timeout=30)
+        from harness import free_port
+        address = f"127.0.0.1:{free_port()}"
+        away = probe(address)
+        self.assertEqual((away.returncode, away.stdout), (1, f"not ready: nobody listens on {address}: Connection refused\n"))
+        empty = self.token(label=None)
+        self.run_operator(empty, extra=("--health", address), webhook=False)
+        wait_for("the verdict on the HSM", lambda: "hsm: TokenNotFound" in probe(address).stdout, 30)
+        failing = probe(address)
+        self.assertEqual(failing.returncode, 1)
+        self.assertEqual(len(failing.stdout.strip().split("\n")), 1, failing.stdout)
+        empty.initialise("prod")
+        wait_for("ready", lambda: probe(address).returncode == 0, 60, interval=0.2)
+        self.assertEqual(probe(address).stdout, "")
+        self.assertEqual(probe("nonsense").returncode, 2)
+
+
+if __name__ == "__main__":
+    unittest.main()
