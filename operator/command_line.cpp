@@ -79,6 +79,9 @@ void Declare(CLI::App& app, Flags& flags, CommandLine& out) {
   check->fallthrough();
   check->add_flag("--login", out.login, "try the PIN, once");
   check->callback([&out] { out.check = true; });
+  // Run before this is parsed (setup_commands.cpp): here for --help alone.
+  app.add_subcommand("dev-hsm", "make a SoftHSM token in a folder, for a first try");
+  app.add_subcommand("remove-webhooks", "delete the webhook configurations signet.dev, after an uninstall");
 }
 
 milliseconds Seconds(double count) { return milliseconds(static_cast<std::int64_t>(count * 1000)); }
