@@ -101,7 +101,7 @@ def render_all(values=None, release="signet", namespace="signet-system", kube_ve
         try:
             found = [o for o in yaml.load_all(document["text"], Loader=StrictLoader) if o]
         except yaml.YAMLError as error:
-            raise ChartError(f"{document['template']}: no YAML: {error}\n{document['text']}") from error
+            raise ChartError(f"{document['template']}: no YAML: {error}") from error
         for each in found:
             annotations = each["metadata"].get("annotations") or {}
             (hooks if "helm.sh/hook" in annotations else objects).append(each)
@@ -121,6 +121,8 @@ class StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                continue
             name = self.construct_object(key, deep=True)
             if name in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"duplicate key {name!r}", key.start_mark)
