@@ -63,8 +63,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $hsm := .Values.hsm -}}
 {{- $dev := .Values.devHsm -}}
 {{- if $dev.enabled -}}
-{{- if or $hsm.module $hsm.pinSecret.name $hsm.tokens $hsm.tokenLabel -}}
-{{- fail "devHsm is for a first try and goes with no other HSM: set devHsm.enabled=false, or leave hsm.module, hsm.pinSecret.name, hsm.tokens and hsm.tokenLabel empty" -}}
+{{- if or $hsm.module $hsm.pinSecret.name $hsm.pinFile $hsm.tokens $hsm.tokenLabel -}}
+{{- fail "devHsm is for a first try and goes with no other HSM: set devHsm.enabled=false, or leave hsm.module, hsm.pinSecret.name, hsm.pinFile, hsm.tokens and hsm.tokenLabel empty" -}}
 {{- end -}}
 {{- if gt $replicas 1 -}}
 {{- if not $dev.persistence.enabled -}}
@@ -78,11 +78,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if not $hsm.module -}}
 {{- fail "which HSM? Set hsm.module to its PKCS#11 library and hsm.pinSecret.name to the Secret with its PIN (docs/install.md), or devHsm.enabled=true for a first try" -}}
 {{- end -}}
-{{- if and $hsm.tokens (or $hsm.pinSecret.name $hsm.tokenLabel) -}}
-{{- fail "hsm.tokens goes in place of hsm.pinSecret and hsm.tokenLabel: empty one or the other" -}}
+{{- if and $hsm.tokens (or $hsm.pinSecret.name $hsm.pinFile $hsm.tokenLabel) -}}
+{{- fail "hsm.tokens goes in place of hsm.pinSecret, hsm.pinFile and hsm.tokenLabel: empty one or the other" -}}
 {{- end -}}
-{{- if and (not $hsm.tokens) (not $hsm.pinSecret.name) -}}
-{{- fail "where is the PIN? Set hsm.pinSecret.name to a Secret of this namespace (kubectl create secret generic signet-hsm-pin --from-file=pin=FILE), or hsm.tokens for several tokens" -}}
+{{- if not (or $hsm.tokens $hsm.pinSecret.name $hsm.pinFile) -}}
+{{- fail "where is the PIN? Set hsm.pinSecret.name to a Secret of this namespace (kubectl create secret generic hsm-pin --from-file=pin=FILE), or hsm.tokens for several tokens" -}}
+{{- end -}}
+{{- if and $hsm.pinSecret.name $hsm.pinFile -}}
+{{- fail "hsm.pinSecret.name or hsm.pinFile, not both" -}}
 {{- end -}}
 {{- end -}}
 {{- if and .Values.approvalRoots.configMap .Values.approvalRoots.secret -}}

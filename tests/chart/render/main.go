@@ -112,9 +112,11 @@ func set(values map[string]interface{}, assignment, kind string) map[string]inte
 	}
 	var value interface{} = assignment[at+1:]
 	if kind != "string" {
-		if err := yaml.Unmarshal([]byte(assignment[at+1:]), &value); err != nil {
+		var parsed interface{}
+		if err := yaml.Unmarshal([]byte(assignment[at+1:]), &parsed); err != nil {
 			die(err)
 		}
+		value = parsed
 	}
 	path := strings.Split(strings.ReplaceAll(assignment[:at], `\.`, "\x00"), ".")
 	for i := len(path) - 1; i >= 0; i-- {
