@@ -34,6 +34,7 @@ LABEL org.opencontainers.image.title="signet" \
       org.opencontainers.image.base.name="docker.io/library/debian:bookworm-slim"
 # A number, so that kubelet can check runAsNonRoot without reading /etc/passwd.
 USER 65532:65532
+ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 WORKDIR /
 STOPSIGNAL SIGTERM
 CMD ["/usr/bin/signet", "--help"]

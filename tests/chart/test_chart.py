@@ -324,6 +324,19 @@ class Workload(unittest.TestCase):
             return one(render(values), "StatefulSet")["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
         self.assertNotEqual(checksum("1m"), checksum("2m"))
 
+    def test_large_numbers_stay_numbers(self):
+        args = operator(render({**DEV, "gateway": {"ratePerSecond": 1000000}}))["args"]  # Go prints the float that YAML gives as 1e+06
+        self.assertIn("--gateway-rate=1000000", args)
+
+    def test_texts_that_look_like_something_else_stay_texts(self):
+        values = {"hsm": {"module": "/m.so", "tokenLabel": "a: b # c", "pinSecret": {"name": "1234", "key": "007"}},
+                  "approvalRoots": {"configMap": "true"}}
+        objects = render(values)
+        self.assertIn("--token=a: b # c", operator(objects)["args"])
+        secret = named(pod(objects)["volumes"], "pin")["secret"]
+        self.assertEqual((secret["secretName"], secret["items"][0]["key"]), ("1234", "007"))
+        self.assertEqual(named(pod(objects)["volumes"], "approval-roots")["configMap"]["name"], "true")
+
     def test_mounts_and_volumes_fit(self):
         for path in CI:
             made = render_all(files=[path])
