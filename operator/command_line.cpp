@@ -75,6 +75,9 @@ void DeclareCommands(CLI::App& app, CommandLine& out) {
   auto* probe = app.add_subcommand("probe", "ask /readyz of a running operator (--health, default 127.0.0.1:8080)");
   probe->fallthrough();
   probe->callback([&out] { out.probe = true; });
+  // Run before this is parsed (setup_commands.cpp): here for --help alone.
+  app.add_subcommand("dev-hsm", "make a SoftHSM token in a folder, for a first try");
+  app.add_subcommand("remove-webhooks", "delete the webhook configurations signet.dev, after an uninstall");
 }
 
 void Declare(CLI::App& app, Flags& flags, CommandLine& out) {

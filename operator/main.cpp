@@ -10,6 +10,7 @@
 #include "operator/command_line.hpp"
 #include "operator/probe_command.hpp"
 #include "operator/run.hpp"
+#include "operator/setup_commands.hpp"
 #include "token/worker_hsm.hpp"
 
 namespace {
@@ -30,13 +31,14 @@ int main(int argc, char** argv) {
   using namespace signet;
   if (auto worker = token::MaybeRunWorker(argc, argv)) return *worker;
   std::signal(SIGPIPE, SIG_IGN);  // NOLINT(cert-err33-c)
+  const app::Environment environment{Variable("KUBERNETES_SERVICE_HOST"), Variable("KUBERNETES_SERVICE_PORT"),
+                                     Variable("HOSTNAME")};
+  if (auto ending = app::MaybeRunSetupCommand(argc, argv, environment)) return End(*ending);
   auto parsed = app::ParseCommandLine(argc, argv);
   if (const auto* ending = std::get_if<app::Ending>(&parsed)) return End(*ending);
   const auto& command = std::get<app::CommandLine>(parsed);
   if (command.probe) return End(app::RunProbe(command.health));
   kube::InitializeProcess();
   base::ArmKillPoint(Variable("SIGNET_KILL_POINT"));
-  const app::Environment environment{Variable("KUBERNETES_SERVICE_HOST"), Variable("KUBERNETES_SERVICE_PORT"),
-                                     Variable("HOSTNAME")};
   return End(command.check ? app::RunCheck(command, environment) : app::Run(command, environment));
 }

@@ -1,0 +1,557 @@
+#!/usr/bin/python3
+"""What charts/signet renders: with its example values, with values that must be refused, for old and new servers."""
+import json
+import os
+import pathlib
+import re
+import subprocess
+import tempfile
+import unittest
+
+import yaml
+
+import chart
+from chart import CHART, ROOT, ChartError, render, render_all
+
+BIN = pathlib.Path(os.environ.get("SIGNET_BIN", ROOT / "build/bin"))
+CI = sorted((CHART / "ci").glob("*-values.yaml"))
+DEV = {"devHsm": {"enabled": True}}
+PRODUCTION = {"hsm": {"module": "/opt/vendor/libpkcs11.so", "pinSecret": {"name": "hsm-pin"}}}
+CLUSTER_SCOPED = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
+
+
+def one(objects, kind, name=None):
+    found = [o for o in objects if o["kind"] == kind and name in (None, o["metadata"]["name"])]
+    assert len(found) == 1, f"{len(found)} objects {kind} {name or ''}"
+    return found[0]
+
+
+def named(things, name):
+    return next(t for t in things if t["name"] == name)
+
+
+def pod(objects):
+    return one(objects, "StatefulSet")["spec"]["template"]["spec"]
+
+
+def operator(objects):
+    return named(pod(objects)["containers"], "operator")
+
+
+class Renderer(unittest.TestCase):
+    """That the stand-in for Helm does what Helm does, where the chart relies on it."""
+
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.chart = pathlib.Path(self.folder.name)
+        (self.chart / "templates").mkdir()
+        (self.chart / "Chart.yaml").write_text("apiVersion: v2\nname: c\nversion: 1.2.3\nappVersion: '4'\n")
+        (self.chart / "values.yaml").write_text("map: {kept: 1, gone: 2}\nlist: [1, 2]\n")
+
+    def run_it(self, template, *arguments):
+        (self.chart / "templates/t.yaml").write_text(template)
+        done = subprocess.run([chart.renderer(), *arguments, self.chart], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        documents = json.loads(done.stdout)["documents"]
+        return documents[0]["text"] if documents else ""
+
+    def test_merges_maps_replaces_lists_and_lets_null_delete(self):
+        text = self.run_it("{{ toJson .Values }}", "-set", "map.gone=null", "-set", "map.new=x", "-set", "list=[3]")
+        self.assertEqual(json.loads(text), {"map": {"kept": 1, "new": "x"}, "list": [3]})
+
+    def test_texts_stay_texts_with_set_string(self):
+        self.assertEqual(self.run_it("{{ .Values.v | quote }}", "-set-string", "v=1.10"), '"1.10"')
+
+    def test_release_chart_and_capabilities(self):
+        text = self.run_it("{{ .Release.Name }} {{ .Release.Namespace }} {{ .Chart.AppVersion }} {{ .Capabilities.KubeVersion.Minor }}"
+                           " {{ semverCompare \">=1.21-0\" .Capabilities.KubeVersion.Version }}",
+                           "-release", "r", "-namespace", "n", "-kube-version", "v1.31.0-gke.100")
+        self.assertEqual(text, "r n 4 31 true")
+
+    def test_lookup_is_empty_include_and_tpl_work(self):
+        text = self.run_it('{{ define "x" }}{{ .Values.map.kept }}{{ end }}{{ include "x" . | quote }}{{ tpl "{{ .Values.list }}" . }}'
+                           '{{ len (lookup "v1" "Secret" "n" "x") }}')
+        self.assertEqual(text, '"1"[1 2]0')
+
+    def test_fail_ends_with_its_message(self):
+        (self.chart / "templates/t.yaml").write_text('{{ fail "do this instead" }}')
+        done = subprocess.run([chart.renderer(), self.chart], capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("do this instead", done.stderr)
+
+    def test_a_key_that_is_there_twice_is_seen(self):
+        with self.assertRaises(yaml.YAMLError):
+            yaml.load("{a: 1, a: 2}", Loader=chart.StrictLoader)
+
+
+class Values(unittest.TestCase):
+    def refused(self, values, *words):
+        with self.assertRaises(ChartError) as caught:
+            render(values)
+        for word in words:
+            self.assertIn(word, str(caught.exception))
+
+    def test_every_example_is_accepted(self):
+        self.assertGreaterEqual(len(CI), 3)
+        for path in CI:
+            for version in ("v1.20.2", "v1.24.0", "v1.33.1"):
+                with self.subTest(path=path.name, version=version):
+                    self.assertTrue(render(files=[path], kube_version=version))
+
+    def test_every_default_is_in_the_schema(self):
+        def walk(values, schema, where):
+            for name, value in values.items():
+                self.assertIn(name, schema.get("properties", {}), f"{where}{name} is not in values.schema.json")
+                if isinstance(value, dict) and "properties" in schema["properties"][name]:
+                    walk(value, schema["properties"][name], f"{where}{name}.")
+        walk(yaml.safe_load((CHART / "values.yaml").read_text()), chart.schema(), "")
+
+    def test_the_schema_has_nothing_without_a_default(self):
+        def walk(schema, values, where):
+            for name, below in schema.get("properties", {}).items():
+                self.assertIn(name, values, f"{where}{name} is not in values.yaml")
+                if "properties" in below and below.get("type") == "object" and values[name]:
+                    if name not in ("updateStrategy", "resources", "startupProbe", "livenessProbe", "readinessProbe"):
+                        walk(below, values[name], f"{where}{name}.")
+        walk(chart.schema(), yaml.safe_load((CHART / "values.yaml").read_text()), "")
+
+    def test_typing_errors_are_refused(self):
+        for values, word in [
+            ({"devHsm": {"enabld": True}}, "enabld"),
+            ({"replicas": 2}, "replicas"),
+            ({"replicaCount": 0}, "replicaCount"),
+            ({"replicaCount": "2"}, "replicaCount"),
+            ({"image": {"digest": "sha256:123"}}, "image.digest"),
+            ({"image": {"repository": "signet:latest"}}, "image.repository"),
+            ({"audit": {"durability": "maybe"}}, "audit.durability"),
+            ({"hsm": {"module": "libpkcs11.so"}}, "hsm.module"),
+            ({"hsm": {"workers": 17}}, "hsm.workers"),
+            ({"hsm": {"pin": "1234"}}, "pin"),
+            ({"hsm": {"tokens": [{"uri": "pkcs11:token=a?pin-value=1234", "pinSecret": {"name": "a"}}]}}, "hsm.tokens"),
+            ({"hsm": {"tokens": [{"uri": "pkcs11:token=a"}]}}, "pinSecret"),
+            ({"gateway": {"url": "http://signer"}}, "gateway.url"),
+            ({"persistence": {"size": "2 GB"}}, "persistence.size"),
+            ({"extraArgs": ["log-level=debug"]}, "extraArgs"),
+            ({"logLevel": "trace"}, "logLevel"),
+        ]:
+            with self.subTest(values=values):
+                self.refused({**DEV, **values} if "devHsm" not in values else values, "schema", word)
+
+    def test_no_hsm_is_refused_with_the_next_step(self):
+        self.refused({}, "which HSM", "hsm.module", "devHsm.enabled=true")
+
+    def test_no_pin_is_refused_with_the_next_step(self):
+        self.refused({"hsm": {"module": "/m.so"}}, "where is the PIN", "kubectl create secret")
+
+    def test_dev_hsm_goes_with_no_other_hsm(self):
+        for hsm in ({"module": "/m.so"}, {"pinSecret": {"name": "x"}}, {"tokenLabel": "x"},
+                    {"tokens": [{"uri": "pkcs11:token=a", "pinSecret": {"name": "a"}}]}):
+            with self.subTest(hsm=hsm):
+                self.refused({**DEV, "hsm": hsm}, "devHsm is for a first try")
+
+    def test_dev_hsm_is_shared_by_replicas_or_refused(self):
+        self.refused({**DEV, "replicaCount": 2}, "replicaCount=1", "ReadWriteMany")
+        self.refused({"devHsm": {"enabled": True, "persistence": {"enabled": False}}, "replicaCount": 2}, "keys of its own")
+        for persistence in ({"accessModes": ["ReadWriteMany"]}, {"existingClaim": "shared"}):
+            objects = render({"devHsm": {"enabled": True, "persistence": persistence}, "replicaCount": 2})
+            self.assertEqual(one(objects, "StatefulSet")["spec"]["replicas"], 2)
+
+    def test_dev_hsm_alone_is_one_replica_and_production_two(self):
+        self.assertEqual(one(render(DEV), "StatefulSet")["spec"]["replicas"], 1)
+        self.assertEqual(one(render(PRODUCTION), "StatefulSet")["spec"]["replicas"], 2)
+
+    def test_contradictions_are_refused(self):
+        self.refused({"hsm": {"module": "/m.so", "pinSecret": {"name": "x"}, "pinFile": "/x"}}, "not both")
+        self.refused({**DEV, "gateway": {"enabled": False}}, "injection.enabled=false")
+        self.refused({**DEV, "approvalRoots": {"configMap": "a", "secret": "b"}}, "not both")
+        self.refused({"hsm": {"module": "/m.so", "pinSecret": {"name": "x"},
+                              "tokens": [{"uri": "pkcs11:token=a", "pinSecret": {"name": "a"}}]}}, "in place of")
+
+
+class Objects(unittest.TestCase):
+    def test_labels_namespaces_and_names(self):
+        for path in CI:
+            made = render_all(files=[path], release="rel", namespace="ns")
+            seen = set()
+            for each in made.objects + made.hooks:
+                meta = each["metadata"]
+                with self.subTest(path=path.name, kind=each["kind"], name=meta["name"]):
+                    if each["kind"] in CLUSTER_SCOPED:
+                        self.assertNotIn("namespace", meta)
+                    else:
+                        self.assertEqual(meta["namespace"], "ns")
+                    self.assertNotIn((each["kind"], meta["name"]), seen)
+                    seen.add((each["kind"], meta["name"]))
+                    if meta["name"] != "hsm-client":  # an extraObject
+                        labels = meta["labels"]
+                        self.assertEqual(labels["app.kubernetes.io/instance"], "rel")
+                        self.assertEqual(labels["app.kubernetes.io/managed-by"], "Helm")
+                        self.assertRegex(labels["helm.sh/chart"], r"^signet-\d")
+
+    def test_common_labels_are_on_everything(self):
+        made = render_all({**DEV, "replicaCount": 1, "global": {"commonLabels": {"team": "platform"}}})
+        for each in made.objects + made.hooks:
+            self.assertEqual(each["metadata"]["labels"]["team"], "platform", each["kind"])
+
+    def test_selectors_find_the_pods_and_no_others(self):
+        for path in CI:
+            made = render_all(files=[path])
+            template = one(made.objects, "StatefulSet")["spec"]["template"]["metadata"]["labels"]
+            job = one(made.hooks, "Job")["spec"]["template"]["metadata"]["labels"]
+            selectors = [(o["kind"], o["spec"]["selector"]) for o in made.objects if o["kind"] == "Service"]
+            selectors += [(o["kind"], o["spec"].get("selector", o["spec"].get("podSelector"))["matchLabels"])
+                          for o in made.objects if o["kind"] in ("StatefulSet", "PodDisruptionBudget", "NetworkPolicy")]
+            self.assertGreaterEqual(len(selectors), 4)
+            for kind, selector in selectors:
+                self.assertLessEqual(selector.items(), template.items(), kind)
+                self.assertFalse(selector.items() <= job.items(), kind)
+
+    def test_a_service_for_each_port(self):
+        objects = render(PRODUCTION)
+        ports = {p["name"]: p["containerPort"] for p in operator(objects)["ports"]}
+        self.assertEqual(ports, {"gateway": 8443, "webhook": 9443, "metrics": 8080})
+        for name, port, target in (("signet-gateway", 443, "gateway"), ("signet-webhook", 443, "webhook"),
+                                   ("signet-operator", 8080, "metrics")):
+            (only,) = one(objects, "Service", name)["spec"]["ports"]
+            self.assertEqual((only["port"], only["targetPort"]), (port, target))
+        self.assertEqual(one(objects, "Service", "signet-operator")["spec"]["clusterIP"], "None")
+        self.assertEqual(one(objects, "StatefulSet")["spec"]["serviceName"], "signet-operator")
+
+    def test_admission_does_not_wait_for_the_hsm_and_signing_does(self):
+        objects = render(PRODUCTION)
+        self.assertTrue(one(objects, "Service", "signet-webhook")["spec"]["publishNotReadyAddresses"])
+        self.assertNotIn("publishNotReadyAddresses", one(objects, "Service", "signet-gateway")["spec"])
+
+    def test_crds_are_the_same_text(self):
+        source = {p.name: p.read_text() for p in (ROOT / "crds").glob("*.yaml")}
+        copied = {p.name: p.read_text() for p in (CHART / "files/crds").glob("*.yaml")}
+        self.assertEqual(source, copied, "run: cp crds/*.yaml charts/signet/files/crds/")
+
+    def test_crds_are_rendered_whole_and_kept(self):
+        for keep in (True, False):
+            rendered = {o["metadata"]["name"]: o for o in render({**DEV, "crds": {"keep": keep}}) if o["kind"] == "CustomResourceDefinition"}
+            self.assertEqual(len(rendered), 3)
+            for path in (ROOT / "crds").glob("*.yaml"):
+                wanted = yaml.safe_load(path.read_text())
+                made = rendered[wanted["metadata"]["name"]]
+                annotations = made["metadata"].pop("annotations", {})
+                self.assertEqual(annotations, {"helm.sh/resource-policy": "keep"} if keep else {})
+                made["metadata"].pop("labels")
+                self.assertEqual(made, wanted)
+
+    def test_crds_can_be_left_out(self):
+        self.assertFalse([o for o in render({**DEV, "crds": {"install": False}}) if o["kind"] == "CustomResourceDefinition"])
+
+    def test_versions_follow_the_server(self):
+        for version, api in (("v1.20.2", "policy/v1beta1"), ("v1.21.0", "policy/v1"), ("v1.33.0-eks-1", "policy/v1")):
+            self.assertEqual(one(render(PRODUCTION, kube_version=version), "PodDisruptionBudget")["apiVersion"], api)
+        self.assertNotIn("minReadySeconds", one(render({**PRODUCTION, "minReadySeconds": 9}), "StatefulSet")["spec"])
+        self.assertEqual(one(render({**PRODUCTION, "minReadySeconds": 9}, kube_version="v1.25.0"), "StatefulSet")["spec"]["minReadySeconds"], 9)
+        for version, field in (("v1.20.2", "exec"), ("v1.29.9", "exec"), ("v1.30.0", "sleep")):
+            self.assertIn(field, operator(render(PRODUCTION, kube_version=version))["lifecycle"]["preStop"])
+
+    def test_no_budget_for_one_replica(self):
+        self.assertFalse([o for o in render(DEV) if o["kind"] == "PodDisruptionBudget"])
+
+    def test_no_secret_is_made(self):
+        for path in CI:
+            self.assertFalse([o for o in render(files=[path]) if o["kind"] == "Secret"])
+
+    def test_network_policy_opens_our_ports_alone(self):
+        spec = one(render(files=[CHART / "ci/production-values.yaml"]), "NetworkPolicy")["spec"]
+        self.assertEqual(spec["policyTypes"], ["Ingress"])
+        self.assertEqual([r["ports"][0]["port"] for r in spec["ingress"]], ["gateway", "webhook", "metrics"])
+        self.assertEqual([("from" in r) for r in spec["ingress"]], [True, False, False])
+        limited = render({**DEV, "networkPolicy": {"enabled": True, "egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]}})
+        self.assertEqual(one(limited, "NetworkPolicy")["spec"]["policyTypes"], ["Ingress", "Egress"])
+
+    def test_uninstall_takes_the_webhooks_away_with_no_more_right_than_that(self):
+        made = render_all(DEV)
+        self.assertEqual([h["kind"] for h in made.hooks], ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Job"])
+        for hook in made.hooks:
+            self.assertEqual(hook["metadata"]["annotations"]["helm.sh/hook"], "post-delete")
+        self.assertEqual(one(made.hooks, "ClusterRole")["rules"], [{
+            "apiGroups": ["admissionregistration.k8s.io"], "resources": ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
+            "resourceNames": ["signet.dev"], "verbs": ["delete"]}])
+        self.assertFalse(render_all({**DEV, "uninstallHook": {"enabled": False}}).hooks)
+
+
+class Workload(unittest.TestCase):
+    def test_every_flag_is_one_that_the_operator_has(self):
+        known = subprocess.run([BIN / "signet-operator", "--help"], capture_output=True, text=True, check=True).stdout
+        flags = set(re.findall(r"--[a-z0-9-]+", known))
+        for path in CI:
+            container = operator(render(files=[path]))
+            for word in container["args"]:
+                self.assertIn(word.split("=")[0], flags, f"signet-operator has no {word}")
+            self.assertEqual(len({w.split("=")[0] for w in container["args"] if not w.startswith("--gateway-name")}),
+                             len([w for w in container["args"] if not w.startswith("--gateway-name")]), "a flag is there twice")
+
+    def test_every_command_is_one_that_the_operator_has(self):
+        made = render_all(DEV)
+        commands = [named(pod(made.objects)["initContainers"], "dev-hsm")["command"],
+                    operator(made.objects)["readinessProbe"]["exec"]["command"],
+                    one(made.hooks, "Job")["spec"]["template"]["spec"]["containers"][0]["command"]]
+        listed = subprocess.run([BIN / "signet-operator", "--help"], capture_output=True, text=True, check=True).stdout
+        for program, command, *rest in commands:
+            self.assertEqual(program, "/usr/bin/signet-operator")
+            self.assertRegex(listed, rf"(?m)^  {command} ")
+            done = subprocess.run([BIN / "signet-operator", command, "--help"], capture_output=True, text=True)
+            self.assertEqual(done.returncode, 0, f"signet-operator {command}: {done.stderr}")
+            for word in rest:
+                if word.startswith("--"):
+                    self.assertIn(word, done.stdout)
+
+    def test_the_configuration_is_one_that_the_operator_reads(self):
+        config = one(render(files=[CHART / "ci/tokens-values.yaml"]), "ConfigMap")["data"]["operator.yaml"]
+        parsed = yaml.safe_load(config)
+        self.assertEqual([t["pinFile"] for t in parsed["hsm"]["tokens"]],
+                         ["/run/secrets/signet/token-0/pin", "/run/secrets/signet/token-1/pin"])
+        self.assertEqual((parsed["hsm"]["signTimeout"], parsed["policies"]["maxAge"]), ("20s", "5m"))
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            file.write(config)
+            file.flush()
+            # No such token here: everything but that is fine. A key that is unknown would be refused by name, with 3, before.
+            done = subprocess.run([BIN / "signet-operator", "check", "--config", file.name, "--pkcs11-module", "/nonexistent.so"],
+                                  capture_output=True, text=True)
+            self.assertIn("nonexistent.so", done.stdout + done.stderr)
+            self.assertNotIn("unknown", done.stderr)
+
+    def test_a_changed_configuration_restarts_the_pods(self):
+        def checksum(age):
+            values = {**PRODUCTION, "config": {"policies": {"maxAge": age}}}
+            return one(render(values), "StatefulSet")["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
+        self.assertNotEqual(checksum("1m"), checksum("2m"))
+
+    def test_large_numbers_stay_numbers(self):
+        args = operator(render({**DEV, "gateway": {"ratePerSecond": 1000000}}))["args"]  # Go prints the float that YAML gives as 1e+06
+        self.assertIn("--gateway-rate=1000000", args)
+
+    def test_texts_that_look_like_something_else_stay_texts(self):
+        values = {"hsm": {"module": "/m.so", "tokenLabel": "a: b # c", "pinSecret": {"name": "1234", "key": "007"}},
+                  "approvalRoots": {"configMap": "true"}}
+        objects = render(values)
+        self.assertIn("--token=a: b # c", operator(objects)["args"])
+        secret = named(pod(objects)["volumes"], "pin")["secret"]
+        self.assertEqual((secret["secretName"], secret["items"][0]["key"]), ("1234", "007"))
+        self.assertEqual(named(pod(objects)["volumes"], "approval-roots")["configMap"]["name"], "true")
+
+    def test_mounts_and_volumes_fit(self):
+        for path in CI:
+            made = render_all(files=[path])
+            spec = pod(made.objects)
+            volumes = [v["name"] for v in spec["volumes"]]
+            volumes += [c["metadata"]["name"] for c in one(made.objects, "StatefulSet")["spec"].get("volumeClaimTemplates", [])]
+            self.assertEqual(len(volumes), len(set(volumes)))
+            mounted = {m["name"] for c in spec["containers"] + spec.get("initContainers", []) for m in c.get("volumeMounts", [])}
+            self.assertEqual(mounted, set(volumes), path.name)
+
+    def test_pin_is_a_file_that_the_operator_and_nobody_else_reads(self):
+        objects = render(PRODUCTION)
+        spec, container = pod(objects), operator(objects)
+        secret = named(spec["volumes"], "pin")["secret"]
+        self.assertEqual((secret["secretName"], secret["defaultMode"]), ("hsm-pin", 0o440))
+        self.assertEqual(spec["securityContext"]["fsGroup"], 65532)
+        folder = named(container["volumeMounts"], "pin")
+        self.assertNotIn("subPath", folder)  # or a new PIN would never arrive
+        self.assertIn(f"--pin-file={folder['mountPath']}/pin", container["args"])
+
+    def test_every_container_is_confined(self):
+        for path in CI:
+            made = render_all(files=[path])
+            for spec in (pod(made.objects), one(made.hooks, "Job")["spec"]["template"]["spec"]):
+                self.assertTrue(spec["securityContext"]["runAsNonRoot"])
+                self.assertEqual(spec["securityContext"]["runAsUser"], 65532)
+                self.assertEqual(spec["securityContext"]["seccompProfile"], {"type": "RuntimeDefault"})
+                for container in spec["containers"] + spec.get("initContainers", []):
+                    context = container["securityContext"]
+                    self.assertFalse(context["allowPrivilegeEscalation"], container["name"])
+                    self.assertEqual(context["capabilities"]["drop"], ["ALL"], container["name"])
+                    if container["name"] != "vendor-module":
+                        self.assertTrue(context["readOnlyRootFilesystem"], container["name"])
+
+    def test_pin_from_a_file_of_another_volume(self):
+        objects = render({"hsm": {"module": "/m.so", "pinFile": "/mnt/secrets/pin"}})
+        self.assertIn("--pin-file=/mnt/secrets/pin", operator(objects)["args"])
+        self.assertNotIn("pin", [v["name"] for v in pod(objects)["volumes"]])
+
+    def test_record_and_state_are_on_the_volume_of_the_replica(self):
+        objects = render(PRODUCTION)
+        data = named(operator(objects)["volumeMounts"], "data")["mountPath"]
+        for flag in ("--audit=", "--state-dir="):
+            (value,) = [a.split("=")[1] for a in operator(objects)["args"] if a.startswith(flag)]
+            self.assertTrue(value.startswith(data + "/"))
+        self.assertEqual([c["metadata"]["name"] for c in one(objects, "StatefulSet")["spec"]["volumeClaimTemplates"]], ["data"])
+        self.assertNotIn("volumeClaimTemplates", one(render({**PRODUCTION, "persistence": {"enabled": False}}), "StatefulSet")["spec"])
+
+    def test_probes(self):
+        container = operator(render(PRODUCTION))
+        self.assertEqual(container["livenessProbe"]["httpGet"], {"path": "/healthz", "port": "metrics"})
+        self.assertEqual(container["startupProbe"]["httpGet"], {"path": "/healthz", "port": "metrics"})
+        self.assertEqual(container["readinessProbe"]["exec"]["command"], ["/usr/bin/signet-operator", "probe"])
+
+    def test_it_has_time_to_drain(self):
+        spec = pod(render({**PRODUCTION, "drainTimeout": 60, "preStopSeconds": 20}))
+        self.assertGreater(spec["terminationGracePeriodSeconds"], 80)
+        self.assertNotIn("lifecycle", operator(render({**PRODUCTION, "preStopSeconds": 0})))
+
+    def test_image_by_digest_goes_before_the_tag(self):
+        digest = "sha256:" + "a" * 64
+        values = {**DEV, "image": {"registry": "r.example.org", "repository": "x/signet", "tag": "1", "digest": digest}}
+        made = render_all(values)
+        for container in pod(made.objects)["containers"] + pod(made.objects)["initContainers"]:
+            self.assertEqual(container["image"], f"r.example.org/x/signet@{digest}")
+        self.assertIn(f"--sidecar-image=r.example.org/x/signet@{digest}", operator(made.objects)["args"])
+        self.assertEqual(operator(render(DEV))["image"], "signet:" + yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"])
+
+    def test_a_vendor_module_comes_in(self):
+        objects = render(files=[CHART / "ci/production-values.yaml"])
+        self.assertEqual(named(pod(objects)["initContainers"], "vendor-module")["volumeMounts"][0]["name"], "vendor")
+        self.assertIn("--pkcs11-module=/opt/vendor/lib/libpkcs11.so", operator(objects)["args"])
+        self.assertIn({"name": "VENDOR_CONFIG", "value": "/etc/vendor/client.conf"}, operator(objects)["env"])
+        self.assertEqual(one(objects, "ConfigMap", "hsm-client")["metadata"]["namespace"], "signet-system")
+
+    def test_gateway_and_injection_can_be_off(self):
+        objects = render({**DEV, "gateway": {"enabled": False}, "injection": {"enabled": False}})
+        self.assertIn("--gateway=off", operator(objects)["args"])
+        self.assertFalse([a for a in operator(objects)["args"] if a.startswith("--sidecar-image")])
+        self.assertFalse([o for o in objects if o["metadata"]["name"] == "signet-gateway"])
+
+    def test_spread_constraints_get_the_selector_of_the_pods(self):
+        (only,) = pod(render(files=[CHART / "ci/production-values.yaml"]))["topologySpreadConstraints"]
+        self.assertEqual(only["labelSelector"]["matchLabels"], one(render(PRODUCTION), "StatefulSet")["spec"]["selector"]["matchLabels"])
+
+
+class Rights(unittest.TestCase):
+    """The rights of the operator, one by one: a new one is a decision, and is added here by hand."""
+
+    CLUSTER = [
+        ("signet.dev", "signingpolicies signingrequests signingapprovals", None, "get list watch"),
+        ("signet.dev", "signingrequests", None, "delete"),
+        ("signet.dev", "signingpolicies/status signingrequests/status", None, "patch update"),
+        (" events.k8s.io", "events", None, "create patch"),
+        ("", "namespaces", None, "get list watch"),
+        ("admissionregistration.k8s.io", "mutatingwebhookconfigurations validatingwebhookconfigurations", "signet.dev", "get update"),
+        ("admissionregistration.k8s.io", "mutatingwebhookconfigurations validatingwebhookconfigurations", None, "create"),
+        ("authentication.k8s.io", "tokenreviews", None, "create"),
+        ("", "pods", None, "get"),
+        ("", "namespaces", "kube-system signet-system", "patch"),
+    ]
+    NAMESPACE = [
+        ("coordination.k8s.io", "leases", "signet-operator", "get update"),
+        ("coordination.k8s.io", "leases", None, "create"),
+        ("", "secrets", "signet-seal signet-webhook-tls", "get update"),
+        ("", "secrets", "signet-gateway-ca", "get"),
+        ("", "secrets", None, "create"),
+        ("", "configmaps", None, "get create update"),
+    ]
+
+    @staticmethod
+    def flat(role):
+        return [(" ".join(r["apiGroups"]), " ".join(r["resources"]), " ".join(r["resourceNames"]) if "resourceNames" in r else None,
+                 " ".join(r["verbs"])) for r in role["rules"]]
+
+    def test_exactly_these(self):
+        objects = render(PRODUCTION)
+        self.assertEqual(self.flat(one(objects, "ClusterRole", "signet-operator")), self.CLUSTER)
+        self.assertEqual(self.flat(one(objects, "Role")), self.NAMESPACE)
+
+    def test_fewer_without_gateway_and_injection(self):
+        objects = render({**DEV, "gateway": {"enabled": False}, "injection": {"enabled": False}})
+        self.assertEqual(self.flat(one(objects, "ClusterRole", "signet-operator")), self.CLUSTER[:7])
+        self.assertNotIn(("", "secrets", "signet-gateway-ca", "get"), self.flat(one(objects, "Role")))
+
+    def test_bound_to_our_account_alone(self):
+        objects = render(PRODUCTION, namespace="elsewhere")
+        for kind in ("ClusterRoleBinding", "RoleBinding"):
+            binding = one(objects, kind)
+            self.assertEqual(binding["subjects"], [{"kind": "ServiceAccount", "name": "signet-operator", "namespace": "elsewhere"}])
+            self.assertEqual(binding["roleRef"]["name"], "signet-operator")
+        self.assertEqual(pod(objects)["serviceAccountName"], "signet-operator")
+        self.assertFalse(one(objects, "ServiceAccount")["automountServiceAccountToken"])
+
+    def test_user_roles_are_those_of_the_examples(self):
+        wanted = {r["metadata"]["name"]: r for r in yaml.safe_load_all((ROOT / "examples/roles.yaml").read_text())}
+        made = {o["metadata"]["name"]: o for o in render(DEV) if o["kind"] == "ClusterRole" and o["metadata"]["name"] != "signet-operator"}
+        self.assertEqual(set(made), set(wanted))
+        for name, role in wanted.items():
+            self.assertEqual(made[name]["rules"], role["rules"])
+            for label in role["metadata"].get("labels", {}):
+                self.assertIn(label, made[name]["metadata"]["labels"])
+        self.assertEqual(len([o for o in render({**DEV, "rbac": {"userRoles": False}}) if o["kind"] == "ClusterRole"]), 1)
+
+
+class Monitoring(unittest.TestCase):
+    def setUp(self):
+        self.objects = render(files=[CHART / "ci/production-values.yaml"])
+
+    def test_service_monitor_finds_the_metrics_service_alone(self):
+        spec = one(self.objects, "ServiceMonitor")["spec"]
+        found = [o["metadata"]["name"] for o in self.objects
+                 if o["kind"] == "Service" and spec["selector"]["matchLabels"].items() <= o["metadata"]["labels"].items()]
+        self.assertEqual(found, ["signet-operator"])
+        self.assertEqual(spec["endpoints"][0]["port"], one(self.objects, "Service", "signet-operator")["spec"]["ports"][0]["name"])
+
+    def test_alerts_are_about_metrics_that_exist(self):
+        documented = set(re.findall(r"`(signet_[a-z_]+)`", (ROOT / "docs/metrics.md").read_text()))
+        (group,) = one(self.objects, "PrometheusRule")["spec"]["groups"]
+        self.assertGreaterEqual(len(group["rules"]), 10)
+        for rule in group["rules"]:
+            for metric in re.findall(r"signet_[a-z_]+", rule["expr"]):
+                self.assertIn(re.sub("_(bucket|sum|count)$", "", metric), documented, rule["alert"])
+            self.assertIn(rule["labels"]["severity"], ("warning", "critical"))
+            self.assertTrue(rule["annotations"]["summary"] and rule["annotations"]["description"])
+            self.assertEqual(rule["annotations"]["runbook_url"], f"https://runbooks.example.org/signet#{rule['alert']}")
+
+    def test_templates_of_prometheus_arrive_untouched(self):
+        text = json.dumps(one(self.objects, "PrometheusRule"))
+        self.assertIn("{{ $labels.pod }}", text)
+        self.assertNotIn("<no value>", text)
+
+    def test_off_by_default(self):
+        self.assertFalse([o for o in render(PRODUCTION) if o["apiVersion"].startswith("monitoring")])
+
+
+class Documentation(unittest.TestCase):
+    def test_notes_say_what_to_do_next(self):
+        notes = render_all(DEV, namespace="ns").notes
+        for text in ("devHsm keeps keys and PIN", "rollout status statefulset/signet-operator", "kind: SigningPolicy", "signet.dev/inject=true",
+                     "kubectl -n ns"):
+            self.assertIn(text, notes)
+        self.assertNotIn("WARNING", render_all(PRODUCTION).notes)
+        self.assertIn("deletes the CRDs", render_all({**DEV, "crds": {"keep": False}}).notes)
+
+    def test_the_policy_of_the_notes_fits_its_schema(self):
+        policy = yaml.safe_load(re.search(r"<<END\n(.*?)\n *END\n", render_all(DEV).notes, re.S).group(1))
+        self.check_policy(policy)
+
+    def check_policy(self, policy):
+        crd = yaml.safe_load((ROOT / "crds/signingpolicies.signet.dev.yaml").read_text())
+        schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        import jsonschema
+        jsonschema.validate(policy, schema)
+
+    def test_values_in_the_documentation_are_accepted(self):
+        found = 0
+        for page in ("docs/install.md",):
+            for text in re.findall(r"```yaml\n# values: [^\n]*\n(.*?)```", (ROOT / page).read_text(), re.S):
+                with self.subTest(text=text):
+                    self.assertTrue(render(yaml.safe_load(text)))
+                found += 1
+        self.assertGreaterEqual(found, 2)
+
+    def test_manifests_of_the_pipelines_page_are_yaml(self):
+        text = (ROOT / "docs/pipelines.md").read_text()
+        blocks = re.findall(r"```yaml\n(.*?)```", text, re.S)
+        self.assertGreaterEqual(len(blocks), 4)
+        for block in blocks:
+            for each in yaml.load_all(block, Loader=chart.StrictLoader):
+                if each.get("kind") == "SigningPolicy":
+                    self.check_policy(each)
+        for flag in re.findall(r"^signet (sign|verify) .*$", text, re.M):
+            self.assertIn(flag, ("sign", "verify"))
+
+
+if __name__ == "__main__":
+    unittest.main()
