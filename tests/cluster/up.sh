@@ -13,14 +13,15 @@ rbac.yaml, and prints the line that points kubectl at it. On a cluster that is u
 that is partly down: starts what is missing, on the same ports.
   --dir DIR     state folder (default: \${XDG_STATE_HOME:-~/.local/state}/signet/cluster); one cluster per folder
   --advertise ADDRESS   an address of this network namespace at which pods reach the API server, which then listens on all
-                addresses; with users for the programs of a node named "node" (tests/node/up.sh needs it)
+                addresses; with users for the programs of a node named "node", and without CRDs and rbac.yaml
+                (tests/node/up.sh needs it: what is installed there is the chart's)
 In DIR: kubeconfig (cluster-admin), kubeconfig.operator (the operator's service account), kubeconfig.alice, .bob and
 .mallory (may create SigningRequests), logs/.
 KUBECONFIG set: uses that cluster, starts nothing, applies CRDs and RBAC there.
 TEXT
 }
 
-dir=$default_dir advertise=''
+dir=$default_dir advertise='' ADVERTISE=''
 while (($#)); do
   case $1 in
     --dir) [[ -n ${2:-} ]] || usage_error "--dir needs a folder" && dir=$2 && shift ;;
@@ -37,6 +38,7 @@ binaries=$(dirname "${BASH_SOURCE[0]}")/binaries.sh
 # ---- objects ----
 
 apply_objects() {
+  [[ -z $ADVERTISE ]] || return 0
   local crds=() validate=() wait=() minor
   mapfile -t crds < <(grep -lsx 'kind: CustomResourceDefinition' "$repo"/crds/*.yaml || true)
   minor=$(admin get --raw /version | sed -n 's/.*"minor": *"\([0-9]*\).*/\1/p') ||
@@ -183,7 +185,7 @@ give_up() {
 }
 
 controllers_settled() {
-  gone kube-controller-manager || admin get serviceaccount default --namespace signet-system >/dev/null 2>&1
+  gone kube-controller-manager || admin get serviceaccount default --namespace default >/dev/null 2>&1
 }
 
 began=${EPOCHREALTIME/[.,]/}

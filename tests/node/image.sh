@@ -77,7 +77,10 @@ make_base() {
   while read -r line; do proxy+=(--aptopt="$line"); done < <(apt-config dump | grep -E '^Acquire::https?::[Pp]roxy ' || true)
   "$repo/tests/cluster/binaries.sh" --sources | sed -e 's/^deb-src/deb/' -e 's/^Types: .*/Types: deb/' >"$work/debian.sources"
   step "making the base image from Debian's packages"
-  quietly timeout 300 mmdebstrap --variant=minbase --mode=root "${proxy[@]}" bookworm "$work/base.tar" "$work/debian.sources"
+  # Without what Debian's slim image has not either: documents and translations.
+  quietly timeout 300 mmdebstrap --variant=minbase --mode=root "${proxy[@]}" --dpkgopt=path-exclude='/usr/share/doc/*' \
+    --dpkgopt=path-exclude='/usr/share/man/*' --dpkgopt=path-exclude='/usr/share/info/*' --dpkgopt=path-exclude='/usr/share/locale/*' \
+    bookworm "$work/base.tar" "$work/debian.sources"
   container=$(builder from scratch)
   quietly builder add "$container" "$work/base.tar" /
   quietly builder config --cmd bash "$container"

@@ -10,7 +10,7 @@ umask 022 # files that programs in pods read as somebody else
 dir=${1#--dir=}
 dir=${dir%/}
 [[ $$ == 1 ]] || die "init.sh is for up.sh to start"
-{ read -r BIN && read -r SNAPSHOTTER; } <"$dir/run/node.env"
+read -r BIN <"$dir/run/node.env"
 
 fail() {
   printf '%s\n' "$*" >"$dir/run/failed"
@@ -21,7 +21,9 @@ fail() {
 
 mount -t proc proc /proc
 mount -t tmpfs -o mode=0755 tmpfs /run # sockets of containerd and of its shims, network namespaces of pods
+mount -t tmpfs -o mode=0755 tmpfs /var/lib # CNI's memory of its results
 mkdir -p /run/node "$dir"/{log,containerd,kubelet,cni,volume-plugins,proc}
+mount -t tmpfs -o mode=0700 tmpfs "$dir/containerd" # some thousand files that live for minutes: half a gigabyte
 mount --bind "$dir/log" /var/log # kubelet writes to /var/log/pods, wherever its folder is
 # kubelet sets these for the whole machine. It may set copies.
 for setting in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops kernel/keys/root_maxkeys kernel/keys/root_maxbytes; do
@@ -52,8 +54,6 @@ address = "/run/containerd/containerd.sock"
 sandbox_image = "localhost/pause:1"
 restrict_oom_score_adj = true
 disable_apparmor = true
-[plugins."io.containerd.grpc.v1.cri".containerd]
-snapshotter = "$SNAPSHOTTER"
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "/usr/lib/cni"
 conf_dir = "/run/node/cni"

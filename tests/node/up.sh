@@ -32,7 +32,8 @@ need_root up.sh
 need_programs containerd ctr runc iptables buildah mmdebstrap unshare nsenter ip openssl
 [[ -x /usr/lib/cni/ptp && -x /usr/lib/cni/host-local ]] || die "not installed: containernetworking-plugins (./dev setup test)"
 dir=$(realpath -m -- "$dir")
-[[ $dir/ != /run/* && $dir/ != /var/run/* && $dir/ != /var/log/* ]] || die "DIR cannot be in /run or /var/log: the node has its own"
+[[ $dir/ != /run/* && $dir/ != /var/run/* && $dir/ != /var/log/* && $dir/ != /var/lib/* ]] ||
+  die "DIR cannot be in /run, /var/lib or /var/log: the node has its own"
 unset KUBECONFIG
 
 began=$SECONDS
@@ -82,23 +83,9 @@ trap undo EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# overlayfs cannot stand on another overlayfs (a container).
-snapshotter() {
-  local probe=$dir/probe kind=native
-  mkdir -p "$probe"/{lower,upper,work,merged}
-  if unshare --mount mount -t overlay overlay -o "lowerdir=$probe/lower,upperdir=$probe/upper,workdir=$probe/work" "$probe/merged" 2>/dev/null; then
-    kind=overlayfs
-  fi
-  rm -rf "$probe"
-  echo "$kind"
-}
-
 rm -rf "$dir"/{run,logs,log,containerd,kubelet,cni}
 mkdir -p "$dir"/{run,logs}
-{
-  echo "$BIN"
-  snapshotter
-} >"$dir/run/node.env"
+echo "$BIN" >"$dir/run/node.env"
 mapfile -t folders < <(cgroup_folders)
 mkdir -p "${folders[@]}"
 
