@@ -5,7 +5,8 @@ PACKAGES_BUILD=(g++ cmake ninja-build pkg-config ccache libcpprest-dev libboost-
   libp11-kit-dev prometheus-cpp-dev libspdlog-dev libfmt-dev libcli11-dev nlohmann-json3-dev libexpected-dev
   libhowardhinnant-date-dev tzdata softhsm2 openssl curl)
 PACKAGES_TEST=(libgtest-dev libgmock-dev libbenchmark-dev python3 python3-yaml python3-jsonschema shellcheck clang-format-14
-  clang-14 libclang-rt-14-dev opensc iproute2 procps util-linux openssh-client)
+  clang-14 libclang-rt-14-dev opensc iproute2 procps util-linux openssh-client
+  containerd runc containernetworking-plugins iptables buildah mmdebstrap)
 PACKAGES_BENCH=(libbenchmark-dev p11-kit p11-kit-modules python3 python3-yaml procps util-linux)
 
 die() {
