@@ -91,8 +91,9 @@ class GatewayCase(Api):
 
     def start_gateway(self, token, name="operator", extra=(), **kw):
         port = self.gates.setdefault(name, free_port())
-        operator = self.run_operator(token, extra=("--gateway", f"127.0.0.1:{port}", "--gateway-drain-delay", "0", *extra), name=name,
-                                     webhook=False, **kw)
+        if "--gateway-drain-delay" not in extra:
+            extra = ("--gateway-drain-delay", "0", *extra)
+        operator = self.run_operator(token, extra=("--gateway", f"127.0.0.1:{port}", *extra), name=name, webhook=False, **kw)
         wait_for("the gateway to be ready", lambda: self.is_ready(operator, name), 60, interval=0.1)
         return operator
 
