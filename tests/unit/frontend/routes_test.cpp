@@ -119,6 +119,8 @@ TEST_F(RoutesTest, MapsRefusalsToProblems) {
   for (const Row& row : {Row{Code::kPermissionDenied, "NotAllowed", 403, "NotAllowed"},
                          {Code::kPermissionDenied, "AlgorithmNotAllowed", 403, "AlgorithmNotAllowed"},
                          {Code::kPermissionDenied, "ArtifactNotAllowed", 403, "ArtifactNotAllowed"},
+                         {Code::kPermissionDenied, "ImageNotAllowed", 403, "ImageNotAllowed"},
+                         {Code::kUnavailable, "PodPending", 503, "PodPending"},
                          {Code::kPermissionDenied, "Suspended", 403, "Suspended"},
                          {Code::kPermissionDenied, "OutsideWindow", 403, "OutsideWindow"},
                          {Code::kPermissionDenied, "ApprovalRequired", 403, "ApprovalRequired"},
