@@ -42,9 +42,11 @@ std::optional<PodLookup::Answer> PodLookup::Find(const identity::PodIdentity& po
 }
 
 void PodLookup::Ask(const identity::PodIdentity& pod) {
-  auto ask = [this, pod, deps = deps_, alive = std::weak_ptr<bool>(alive_)] {
+  auto ask = [this, pod, deps = deps_, alive = std::weak_ptr<bool>(alive_),
+              latest = deps_.clock->Steady() + options_.patience] {
     const auto asked = deps.clock->Steady();
-    auto answer = std::make_shared<Answer>(Read(*deps.store, pod));
+    auto answer = std::make_shared<Answer>(asked > latest ? Answer(Unavailable("the API server is too slow"))
+                                                          : Read(*deps.store, pod));
     deps.reactor->Post([this, uid = pod.uid, asked, answer, alive] {
       if (!alive.expired()) OnAnswer(uid, asked, std::move(*answer));
     });

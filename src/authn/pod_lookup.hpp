@@ -29,6 +29,7 @@ class PodLookup {
   struct Options {
     std::chrono::milliseconds max_age{5'000};
     std::chrono::milliseconds pending_age{500};  ///< of a pod whose images are not all known yet
+    std::chrono::milliseconds patience{2'000};   ///< a question that waits for a thread for longer is not asked
     std::size_t entries = 4096;
     std::size_t waiters = 4096;
   };

@@ -22,6 +22,7 @@ constexpr const char* kPodName = "authentication.kubernetes.io/pod-name";
 constexpr const char* kPodUid = "authentication.kubernetes.io/pod-uid";
 constexpr const char* kNodeName = "authentication.kubernetes.io/node-name";
 constexpr std::chrono::seconds kWarnEvery{10};
+constexpr std::chrono::seconds kTellEvery{1};
 constexpr std::size_t kMostValues = 64;  // of groups, and of a member of extra
 
 const kube::Resource& TokenReviews() {
@@ -157,9 +158,10 @@ std::optional<TokenReviewer::Answer> TokenReviewer::Review(std::string_view toke
 
 void TokenReviewer::Ask(const std::string& key, std::string_view token, base::TimePoint ends, Errands::Place place) {
   auto ask = [this, key, ends, token = std::string(token), audience = options_.audience, deps = deps_,
-              alive = std::weak_ptr<bool>(alive_)]() mutable {
+              alive = std::weak_ptr<bool>(alive_), latest = deps_.clock->Steady() + options_.patience]() mutable {
     const auto asked = deps.clock->Steady();
-    auto answer = std::make_shared<Answer>(ReviewToken(*deps.store, audience, token));
+    auto answer = std::make_shared<Answer>(asked > latest ? Answer(Unavailable("the API server is too slow"))
+                                                          : ReviewToken(*deps.store, audience, token));
     base::WipeMemory(token.data(), token.size());
     Count(*answer, std::chrono::duration<double>(deps.clock->Steady() - asked).count());
     deps.reactor->Post([this, key, ends, asked, answer, alive] {
@@ -182,7 +184,10 @@ void TokenReviewer::OnAnswer(const std::string& key, base::TimePoint ends, base:
     return cache_.Finish(key, std::move(answer), now, asked + options_.max_age / 2, until);
   }
   if (answer.error().code == Code::kUnauthenticated) {
-    obs::Info("refused a token", {{"why", answer.error().message}});
+    if (told_at_ == base::SteadyPoint{} || now - told_at_ >= kTellEvery) {
+      told_at_ = now;
+      obs::Info("refused a token", {{"why", answer.error().message}});
+    }
     cache_.Forget(key);
     const auto until = now + options_.refusal_age;
     return cache_.Finish(key, std::move(answer), now, until, until);

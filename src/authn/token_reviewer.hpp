@@ -46,6 +46,7 @@ class TokenReviewer {
     std::string audience = "signet.dev";
     std::chrono::milliseconds max_age{10'000};     ///< of an acceptance
     std::chrono::milliseconds refusal_age{1'000};  ///< of a refusal
+    std::chrono::milliseconds patience{2'000};     ///< a question that waits for a thread for longer is not asked
     std::size_t entries = 4096;
     std::size_t waiters = 4096;
   };
@@ -73,7 +74,7 @@ class TokenReviewer {
   const Options options_;
   const Dependencies deps_;
   Cache cache_;
-  base::SteadyPoint warned_at_{};
+  base::SteadyPoint warned_at_{}, told_at_{};  ///< what any caller can cause must not fill the log
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

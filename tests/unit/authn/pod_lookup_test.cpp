@@ -175,7 +175,7 @@ TEST_F(PodLookupTest, LooksAgainSoonWhileImagesAreUnknown) {
   ASSERT_THAT(store_.Update(authn::Pods(), "ci", "job-1", changed), IsOk());
   EXPECT_FALSE((*Find(pod_))->images.complete);
   clock_.Advance(500ms);
-  Find(pod_);
+  EXPECT_THAT(Find(pod_), IsOk());
   EXPECT_EQ(store_.CountCalls("Get"), 2U);
 }
 

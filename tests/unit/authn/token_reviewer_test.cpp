@@ -5,7 +5,7 @@
 
 #include <future>
 #include <nlohmann/json.hpp>
-#include <set>
+#include <thread>
 #include <vector>
 
 #include "authn/pod_facts.hpp"
@@ -254,6 +254,27 @@ TEST_F(TokenReviewerTest, TurnsCallersAwayWhenTheQueueIsFull) {
   open.set_value();
   EXPECT_TRUE(reactor_.RunUntil([&] { return answers.size() == 12; }));
   EXPECT_THAT(answers.back(), IsOk());
+}
+
+TEST_F(TokenReviewerTest, LetsNobodyWaitBehindASlowApiServer) {
+  std::promise<void> open;
+  auto gate = open.get_future().share();
+  store_.set_review([gate](const json&) -> base::Result<json> {
+    gate.wait();
+    return AcceptedReview();
+  });
+  std::vector<std::string> answers;
+  const auto keep = [&](const std::string& name) {
+    return [&answers, name](const auto& answer) { answers.push_back(name + (answer ? " ok" : " no")); };
+  };
+  EXPECT_FALSE(reviewer_.Review(MakeToken(clock_, 600s, "a"), keep("a")));
+  while (store_.CountCalls("Review") == 0) std::this_thread::yield();
+  EXPECT_FALSE(reviewer_.Review(MakeToken(clock_, 600s, "b"), keep("b")));
+  clock_.Advance(2'001ms);
+  open.set_value();
+  ASSERT_TRUE(reactor_.RunUntil([&] { return answers.size() == 2; }));
+  EXPECT_THAT(answers, ElementsAre("a ok", "b no"));
+  EXPECT_EQ(store_.CountCalls("Review"), 1U);
 }
 
 class NodeTest : public TokenReviewerTest {
