@@ -53,6 +53,7 @@ TEST_F(GatewayWatchTest, StrictFollowsTheGateway) {
   upstream_.Answer(200);
   EXPECT_TRUE(contact.State().ok);
   EXPECT_EQ(Asked(), "/readyz");
+  EXPECT_EQ(upstream_.open.front().attempt.credentials, nullptr) << "a public path needs no token";
   upstream_.Answer(503);
   reactor_.RunReady();
   EXPECT_FALSE(contact.State().ok);
@@ -63,9 +64,11 @@ TEST_F(GatewayWatchTest, StrictFollowsTheGateway) {
   upstream_.Answer(401);
   upstream_.Answer(401);
   EXPECT_FALSE(contact.State().ok);
+  EXPECT_EQ(Asked(), "/v1/keys") << "who we are has to be shown again";
+  upstream_.Answer(200);
   EXPECT_EQ(Asked(), "/readyz");
   upstream_.Answer(200);
-  EXPECT_EQ(Asked(), "/v1/keys") << "who we are has to be shown again";
+  EXPECT_TRUE(contact.State().ok);
 }
 
 TEST_F(GatewayWatchTest, EndsWithThePodOnly) {

@@ -298,6 +298,12 @@ TEST_F(UpstreamTest, OpensAnotherConnectionWhereTheIdleOnesAreNotProven) {
   EXPECT_TRUE(Send({}, attempt).reused) << "that one has answered since";
 }
 
+TEST_F(UpstreamTest, AsksAnotherConnectionAfterOneThatCannotServe) {
+  Create(OptionsFor({Serve([](const Request&, const Responder& respond) { respond({503, "text/plain", "", {}}); })}));
+  EXPECT_EQ(Send({}).response->status, 503);
+  EXPECT_EQ(Connections(), 0U);
+}
+
 TEST_F(UpstreamTest, EveryAddressOfANameIsAnEndpoint) {
   const std::uint16_t port = Echo("one");
   Serve(
