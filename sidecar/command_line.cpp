@@ -87,7 +87,8 @@ void Declare(CLI::App& app, Flags& flags, CommandLine& out) {
   auto* probe = app.add_subcommand("probe", "ask the socket's /readyz: exit 0 or 1, and a line that says why not");
   probe->fallthrough();
   probe->callback([&out] { out.probe = true; });
-  auto* check = app.add_subcommand("check", "test module, token, keys and mechanisms, a line each");
+  auto* check =
+      app.add_subcommand("check", "test module, token, keys and mechanisms, or token, CA and gateway, a line each");
   check->fallthrough();
   check->add_flag("--login", out.login, "try the PIN, once");
   check->callback([&out] { out.check = true; });

@@ -7,6 +7,7 @@
 #include "base/kill_point.hpp"
 #include "sidecar/check_command.hpp"
 #include "sidecar/command_line.hpp"
+#include "sidecar/gateway_check.hpp"
 #include "sidecar/probe_command.hpp"
 #include "sidecar/wiring.hpp"
 #include "token/worker_hsm.hpp"
@@ -30,5 +31,6 @@ int main(int argc, char** argv) {
   if (command.probe) return End(app::RunProbe(command.config.socket_path));
   const char* kill_point = std::getenv("SIGNET_KILL_POINT");  // NOLINT(concurrency-mt-unsafe): before any thread
   base::ArmKillPoint(kill_point == nullptr ? "" : kill_point);
+  if (command.check && command.config.gateway_mode()) return End(app::RunGatewayCheck(command.config));
   return End(command.check ? app::RunCheck(command) : app::Run(command.config));
 }

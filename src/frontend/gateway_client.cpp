@@ -110,9 +110,10 @@ class GatewayClient::Impl : public std::enable_shared_from_this<Impl> {
   void Attempt(const ExchangePtr& exchange) {
     Exchange& e = *exchange;
     e.started = clock_.Steady();
-    auto authorization = credentials_.Authorization();
+    auto authorization = e.call.anonymous ? base::Result<GatewayCredentials::Line>(GatewayCredentials::Line())
+                                          : credentials_.Authorization();
     if (!authorization) {
-      NoteFailure(authorization.error(), 0);
+      Note(authorization.error(), 0);
       e.error = std::move(authorization).error();
       return Pause(exchange, {});
     }
@@ -133,7 +134,7 @@ class GatewayClient::Impl : public std::enable_shared_from_this<Impl> {
     Exchange& e = *exchange;
     metrics_.Attempted(ResultOf(outcome), clock_.Steady() - e.started);
     if (outcome.response) return OnAnswer(exchange, outcome);
-    NoteFailure(outcome.response.error(), outcome.endpoint);
+    Note(outcome.response.error(), outcome.endpoint);
     e.error = std::move(outcome.response).error();
     e.tried.push_back(outcome.endpoint);
     if (outcome.sent) {
@@ -150,7 +151,7 @@ class GatewayClient::Impl : public std::enable_shared_from_this<Impl> {
   void OnAnswer(const ExchangePtr& exchange, http::Upstream::Outcome& outcome) {
     Exchange& e = *exchange;
     const int status = outcome.response->status;
-    NoteAnswer(*outcome.response, outcome.endpoint);
+    NoteAnswer(*outcome.response, outcome.endpoint, e.call.anonymous);
     if (status == 401 && !std::exchange(e.token_shown_again, true) && !e.call.once) {
       credentials_.ReadAgain();
       return FailOver(exchange);
@@ -209,7 +210,7 @@ class GatewayClient::Impl : public std::enable_shared_from_this<Impl> {
     e.done({std::move(e.transient), std::move(e.error), e.sent});
   }
 
-  void NoteAnswer(const http::Response& response, http::Upstream::EndpointId endpoint) {
+  void NoteAnswer(const http::Response& response, http::Upstream::EndpointId endpoint, bool anonymous) {
     if (!state_.problem.message.empty() && response.status != 401 && !IsTransient(response.status)) {
       obs::Info("the gateway answers again", {{"endpoint", upstream_.Describe(endpoint)}});
     }
@@ -225,13 +226,12 @@ class GatewayClient::Impl : public std::enable_shared_from_this<Impl> {
     }
     state_.problem = {};
     // 429 and what is wrong in a request is said after the token has been looked at, or before: only 200 proves it.
-    if (response.status != 200 || state_.authenticated) return;
+    if (response.status != 200 || state_.authenticated || anonymous) return;
     state_.authenticated = true;
     if (!std::exchange(state_.authenticated_once, true)) {
       obs::Info("the gateway accepts us", {{"endpoint", upstream_.Describe(endpoint)}});
     }
   }
-  void NoteFailure(const base::Error& error, http::Upstream::EndpointId endpoint) { Note(error, endpoint); }
   void Note(base::Error problem, http::Upstream::EndpointId endpoint) {
     const auto now = clock_.Steady();
     if (!warned_at_ || now - *warned_at_ >= kWarnEvery) {

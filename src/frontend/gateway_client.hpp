@@ -47,6 +47,7 @@ class GatewayClient {
     http::UpstreamRequest request;  ///< without credentials
     std::uint64_t affinity = 0;     ///< http::Upstream::Attempt
     bool once = false;              ///< one attempt: for probes, which come again anyway
+    bool anonymous = false;         ///< without the token: an answer says nothing about who we are
     /// Nobody waits any more: looked at before each further attempt.
     std::optional<std::weak_ptr<const http::ClientLink>> client;
   };

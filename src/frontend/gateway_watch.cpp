@@ -50,6 +50,7 @@ void GatewayContact::AskIfReady() {
   GatewayClient::Call call;
   call.request.target = "/readyz";
   call.once = true;
+  call.anonymous = true;
   client_.Send(std::move(call), [this, alive = std::weak_ptr<int>(alive_)](const GatewayClient::Outcome& outcome) {
     if (alive.expired()) return;
     gateway_ready_ = outcome.response && outcome.response->status == 200;

@@ -40,7 +40,7 @@ struct Request {
   std::string_view body;
   std::optional<identity::PeerInfo> peer;  ///< Unix sockets
   std::vector<std::pair<std::string_view, std::string_view>>
-      headers;  ///< those of Options::wanted_headers that came, names in lower case
+      headers;                             ///< those of Options::wanted_headers that came, names in lower case
   std::weak_ptr<const ClientLink> client;  ///< may be kept; expired: gone
 };
 struct Response {

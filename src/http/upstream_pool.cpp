@@ -156,12 +156,12 @@ void UpstreamPool::OnAnswer(UpstreamConnection& connection, Response response, b
   if (!reused) {
     if (auto ticket = connection.tls().ticket()) ticket_ = std::move(ticket);
   }
-  if (!keep) {
-    Drop(connection);
-    OpenMore();
-  } else if (retired_ && waiting_.empty()) {
+  // Behind one address there may be several replicas: one that cannot serve now is not asked over and over.
+  const bool unwell = response.status >= 502 && response.status <= 504;
+  if (!keep || unwell || (retired_ && waiting_.empty())) {
     connection.Close();
     Drop(connection);
+    OpenMore();
   } else {
     Offer(connection);
   }

@@ -374,6 +374,23 @@ class Life(GatewayCase):
         done = probe()
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
 
+    def test_the_check_tells_what_is_wrong(self):
+        gateway = self.fake()
+
+        def check(*extra):
+            return subprocess.run([BIN / "signet-sidecar", "check", "--gateway", gateway.url, "--gateway-ca", self.authority.certificate,
+                                   "--token-file", self.token, "--log-level", "error", *extra], capture_output=True, text=True, timeout=30)
+        done = check()
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertRegex(done.stdout, r"(?m)^ok +gateway")
+        gateway.tokens = {"other"}
+        done = check()
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stdout, r"(?m)^FAIL +gateway .*401")
+        done = check("--token-file", self.folder / "nowhere")
+        self.assertEqual(done.returncode, 3)
+        self.assertRegex(done.stdout, r"(?m)^FAIL +token")
+
     def test_it_ends_with_its_pod(self):
         gateway = self.fake()
         sidecar = self.forwarder(gateway, extra=["--end-with-pod", "signet-sidecar"]).ready()

@@ -96,6 +96,59 @@ void ExpectComplete(const Load& load, const std::string& file, const std::vector
   }
 }
 
+TEST(SidecarConfigTest, GatewayExampleNamesEveryKeyWithItsDefault) {
+  const auto example = LoadSidecarConfig(kExamples + "sidecar-gateway.yaml");
+  ASSERT_THAT(example, IsOk());
+  EXPECT_THAT(Validate(*example), IsOk());
+  EXPECT_TRUE(example->gateway_mode());
+  const UpstreamOptions defaults;
+  EXPECT_EQ(example->gateway.ca_file, defaults.ca_file);
+  EXPECT_EQ(example->gateway.server_name, defaults.server_name);
+  EXPECT_EQ(example->gateway.token_file, defaults.token_file);
+  EXPECT_EQ(example->gateway.attempt_timeout, defaults.attempt_timeout);
+  EXPECT_EQ(example->gateway.max_wait, defaults.max_wait);
+  EXPECT_EQ(example->gateway.strict, defaults.strict);
+  EXPECT_EQ(example->gateway.end_with_pod, defaults.end_with_pod);
+  ExpectComplete(LoadSidecarConfig, kExamples + "sidecar-gateway.yaml", {"gateway", "socket", "limits", "log"});
+}
+
+TEST(SidecarConfigTest, ReadsTheGatewaysUrls) {
+  const auto target = [](std::string_view url) {
+    const auto parsed = ParseGatewayUrl(url);
+    return parsed ? parsed->host + " " + std::to_string(parsed->port) : "refused";
+  };
+  EXPECT_EQ(target("https://signet-gateway.signet-system.svc"), "signet-gateway.signet-system.svc 443");
+  EXPECT_EQ(target("https://10.0.0.1:8443/"), "10.0.0.1 8443");
+  EXPECT_EQ(target("https://[fd00::1]:8443"), "fd00::1 8443");
+  EXPECT_EQ(target("https://[fd00::1]"), "fd00::1 443");
+  for (const char* bad : {"", "https://", "http://h", "h", "https://h:0", "https://h:65536",
+                          "https://h:", "https://h:1x", "https://h/path", "https://h?q", "https://u@h", "https://a b",
+                          "https://[h]", "https://[::1", "https://[::1]x", "https://h\r\nX: y"}) {
+    EXPECT_EQ(target(bad), "refused") << bad;
+  }
+}
+
+TEST(SidecarConfigTest, GatewayModeAndDirectModeExcludeEachOther) {
+  const std::string gateway = "gateway: {urls: ['https://g.example']}\n";
+  const auto valid = Sidecar(gateway);
+  ASSERT_THAT(valid, IsOk());
+  EXPECT_THAT(Validate(*valid), IsOk());
+  for (const char* direct : {"hsm: {module: /m}", "hsm: {pinFile: /p}", "hsm: {tokenLabel: t}", "hsm: {stateDir: /s}",
+                             "hsm: {tokens: [{uri: 'pkcs11:token=t', pinFile: /p}]}", "policies: {folder: /p}",
+                             "audit: {file: /a}", "subject: 'system:serviceaccount:a:b'"}) {
+    const auto both = Sidecar(gateway + direct + "\n");
+    ASSERT_THAT(both, IsOk()) << direct;
+    EXPECT_THAT(Validate(*both), IsErr(Code::kInvalidArgument, "ConfigInvalid")) << direct;
+  }
+  for (const char* wrong :
+       {"maxWait: 1s", "serverName: 'a b'", "endWithPod: \"a\\r\\nX: b\"", "caFile: ''", "tokenFile: ''"}) {
+    const auto config = Sidecar("gateway: {urls: ['https://g.example'], " + std::string(wrong) + "}\n");
+    ASSERT_THAT(config, IsOk()) << wrong;
+    EXPECT_THAT(Validate(*config), IsErr(Code::kInvalidArgument, "ConfigInvalid")) << wrong;
+  }
+  EXPECT_THAT(Sidecar("gateway: {readiness: lax}\n"), IsErr(Code::kInvalidArgument, "ConfigInvalid"));
+}
+
 TEST(SidecarConfigTest, ExampleIsComplete) {
   ExpectComplete(LoadSidecarConfig, kExamples + "sidecar.yaml",
                  {"", "socket", "policies", "hsm", "audit", "limits", "log"});
