@@ -63,7 +63,8 @@ ExitCode Run(const Context& context, const Flags& flags) {
     const auto looked = Look(client, flags.policy, std::clamp(left, kPause, kLongestCall));
     if (looked) return ExitCode::kDone;
     const auto& error = looked.error();
-    if (error.code == base::Code::kInvalidArgument) return Fail(context, ExitCode::kUsage, error);
+    if (error.code == base::Code::kInvalidArgument && error.native.source.empty())
+      return Fail(context, ExitCode::kUsage, error);
     if (error.native.source == "http" && error.native.number == 403) return FailOfSocket(context, error);
     const std::string why = error.reason.empty() || error.native.source != "http"
                                 ? error.message

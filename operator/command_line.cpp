@@ -16,7 +16,7 @@ struct Flags {
   std::string config_file;
   std::optional<std::string> kubeconfig, context, store, module, pin_file, token, state_dir, audit, durability, metrics,
       approval_roots, lease_name, lease_namespace, log_level, log_format, username, webhook, webhook_url,
-      webhook_service, sidecar_image, gateway_url;
+      webhook_service, sidecar_image, sidecar_form, gateway_url;
   std::optional<std::uint32_t> workers, parallelism;
   std::optional<double> lease_duration, drain_timeout, webhook_certificate_lifetime, webhook_rotation_pause;
   std::optional<bool> leader_elect;
@@ -45,6 +45,9 @@ void DeclareWebhook(CLI::App& app, Flags& flags) {
 
 void DeclareInjection(CLI::App& app, Flags& flags) {
   app.add_option("--sidecar-image", flags.sidecar_image, "image of the sidecar that labelled pods get; none: none");
+  app.add_option("--sidecar-form", flags.sidecar_form,
+                 "auto (default: native where the API server is 1.29 or later), native or container")
+      ->check(CLI::IsMember({"auto", "native", "container"}));
   app.add_option("--gateway-url", flags.gateway_url, "https://HOST[:PORT] by which sidecars reach the gateway");
 }
 
@@ -111,6 +114,7 @@ void MergeWebhook(const Flags& flags, config::OperatorConfig& config) {
 void MergeInjection(const Flags& flags, config::OperatorConfig& config) {
   Take(flags.sidecar_image, config.injection.sidecar_image);
   Take(flags.gateway_url, config.injection.gateway_url);
+  if (flags.sidecar_form) config.injection.form = *config::ParseSidecarForm(*flags.sidecar_form);
 }
 
 void Merge(const Flags& flags, config::OperatorConfig& config) {

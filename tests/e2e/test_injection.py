@@ -45,7 +45,9 @@ class Injection(Api):
         self.pem = certificate()
         if ca:
             self.publish_ca()
-        operator = self.run_operator(self.token(), extra=("--sidecar-image", IMAGE, "--gateway-url", GATEWAY))
+        # An API server that was built without its version in it cannot be asked for the form.
+        form = () if json.loads(kubectl("get", "--raw", "/version").stdout)["minor"] else ("--sidecar-form", "container")
+        operator = self.run_operator(self.token(), extra=("--sidecar-image", IMAGE, "--gateway-url", GATEWAY, *form))
         wait_for("the webhooks", lambda: len((get("mutatingwebhookconfiguration", "signet.dev") or {}).get("webhooks", [])) == 3, 30)
         # API servers learn of configurations by a watch: a dry run of a labelled pod that is answered by us says so.
         wait_for("pods to be asked about", lambda: self.is_asked(ca), 30, interval=0.1)
