@@ -37,7 +37,6 @@ ExitCode Run(const Context& context, const SignFlags& flags) {
   if (flags.file.empty() == flags.digest.empty()) {
     return Fail(context, ExitCode::kUsage, "sign needs a FILE (- for stdin) or --digest, not both");
   }
-  if (flags.policy.empty()) return Fail(context, ExitCode::kUsage, "--policy is required (or SIGNET_POLICY)");
   if (flags.message && !flags.digest.empty()) {
     return Fail(context, ExitCode::kUsage, "--message signs a FILE, not a --digest");
   }
@@ -74,7 +73,9 @@ void AddSign(CLI::App& parent, Context& context) {
   command->add_option("FILE", flags->file, "What to sign; - is stdin");
   command->add_option("--digest", flags->digest, "Sign this digest instead of a file")->type_name("sha256:HEX");
   flags->policy = context.environment.policy;
-  command->add_option("--policy", flags->policy, "The SigningPolicy (default: SIGNET_POLICY)")->type_name("NAME");
+  command->add_option("--policy", flags->policy, "The SigningPolicy (default: SIGNET_POLICY)")
+      ->required(flags->policy.empty())
+      ->type_name("NAME");
   command->add_option("--algorithm", flags->algorithm, "Such as ECDSAWithSHA256 (default: the policy's first)")
       ->type_name("NAME")
       ->check(CheckAlgorithm);

@@ -43,6 +43,9 @@ base::Status Look(const http::UnixClient& client, const std::string& policy, mil
   TRY([[maybe_unused]] const json ready, Call(client, {"GET", "/readyz", {}, ""}, deadline));
   if (policy.empty()) return {};
   TRY(const json key, GetKey(client, policy));
+  if (key.value("suspended", json(false)) == true) {
+    return base::MakeError(base::Code::kUnavailable, "Suspended", fmt::format("policy {} is suspended", policy));
+  }
   if (key.value("ready", json(false)) == true) return {};
   const auto text = [&](const char* member) {
     const json value = key.value(member, json());
@@ -63,11 +66,10 @@ ExitCode Run(const Context& context, const Flags& flags) {
     const auto looked = Look(client, flags.policy, std::clamp(left, kPause, kLongestCall));
     if (looked) return ExitCode::kDone;
     const auto& error = looked.error();
-    if (error.code == base::Code::kInvalidArgument) return Fail(context, ExitCode::kUsage, error);
+    if (error.code == base::Code::kInvalidArgument && error.native.source.empty())
+      return Fail(context, ExitCode::kUsage, error);
     if (error.native.source == "http" && error.native.number == 403) return FailOfSocket(context, error);
-    const std::string why = error.reason.empty() || error.native.source != "http"
-                                ? error.message
-                                : fmt::format("{}: {}", error.reason, error.message);
+    const std::string why = error.reason.empty() ? error.message : fmt::format("{}: {}", error.reason, error.message);
     if (base::SystemClock().Steady() + kPause >= end) {
       return Fail(context, ExitCode::kTimedOut, fmt::format("not ready after {}: {}", flags.timeout, why));
     }

@@ -16,7 +16,7 @@ struct Flags {
   std::string config_file;
   std::optional<std::string> kubeconfig, context, store, module, pin_file, token, state_dir, audit, durability, metrics,
       approval_roots, lease_name, lease_namespace, log_level, log_format, username, webhook, webhook_url,
-      webhook_service, gateway, gateway_service, gateway_audience, gateway_url, sidecar_image;
+      webhook_service, gateway, gateway_service, gateway_audience, gateway_url, sidecar_image, sidecar_form;
   std::vector<std::string> gateway_names;
   std::optional<std::uint32_t> workers, parallelism, gateway_rate;
   std::optional<double> lease_duration, drain_timeout, webhook_certificate_lifetime, webhook_rotation_pause,
@@ -65,6 +65,9 @@ void DeclareGateway(CLI::App& app, Flags& flags) {
 
 void DeclareInjection(CLI::App& app, Flags& flags) {
   app.add_option("--sidecar-image", flags.sidecar_image, "image of the sidecar that labelled pods get; none: none");
+  app.add_option("--sidecar-form", flags.sidecar_form,
+                 "auto (default: native where the API server is 1.29 or later), native or container")
+      ->check(CLI::IsMember({"auto", "native", "container"}));
 }
 
 void DeclareCommands(CLI::App& app, CommandLine& out) {
@@ -143,6 +146,7 @@ void MergeGateway(const Flags& flags, config::GatewayOptions& gateway) {
 
 void MergeInjection(const Flags& flags, config::OperatorConfig& config) {
   Take(flags.sidecar_image, config.injection.sidecar_image);
+  if (flags.sidecar_form) config.injection.form = *config::ParseSidecarForm(*flags.sidecar_form);
 }
 
 void Merge(const Flags& flags, config::OperatorConfig& config) {

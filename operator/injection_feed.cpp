@@ -50,7 +50,8 @@ base::Result<frontend::SidecarForm> FormFor(const json& version) {
   const int major = Leading(version, "major");
   const int minor = Leading(version, "minor");
   if (major < 0 || minor < 0) {
-    return base::MakeError(base::Code::kUnavailable, "VersionUnknown", "the API server does not tell its version");
+    return base::MakeError(base::Code::kUnavailable, "VersionUnknown",
+                           "the API server does not tell its version: choose the operator's --sidecar-form");
   }
   const bool native = major > 1 || (major == 1 && minor >= kNativeMinor);
   return native ? frontend::SidecarForm::kNative : frontend::SidecarForm::kContainer;

@@ -12,6 +12,7 @@ namespace signet::config {
 namespace {
 
 constexpr std::size_t kMostImage = 512;
+constexpr std::array<std::string_view, 3> kForms = {"auto", "native", "container"};  // as InjectionOptions::Form
 
 bool IsImage(std::string_view image) {
   const auto fits = [](char c) {
@@ -25,10 +26,17 @@ bool IsImage(std::string_view image) {
 
 }  // namespace
 
+std::optional<InjectionOptions::Form> ParseSidecarForm(std::string_view text) {
+  for (std::size_t i = 0; i < kForms.size(); ++i) {
+    if (kForms[i] == text) return static_cast<InjectionOptions::Form>(i);
+  }
+  return std::nullopt;
+}
+
 void ReadInjection(Reader section, InjectionOptions& out) {
   section.Text("sidecarImage", out.sidecar_image);
   auto form = static_cast<std::size_t>(out.form);
-  section.Choice("form", form, {"auto", "native", "container"});
+  section.Choice("form", form, {kForms.begin(), kForms.end()});
   out.form = static_cast<InjectionOptions::Form>(form);
   section.Text("cpuRequest", out.resources.cpu_request);
   section.Text("cpuLimit", out.resources.cpu_limit);

@@ -23,6 +23,8 @@ struct InjectionOptions {
   api::SidecarResources resources;
 };
 
+/// "auto", "native", "container".
+std::optional<InjectionOptions::Form> ParseSidecarForm(std::string_view text);
 void ReadInjection(Reader section, InjectionOptions& out);
 base::Status Validate(const InjectionOptions& options);
 

@@ -12,9 +12,9 @@ import unittest
 from harness import BIN, ROOT, SUBJECT, Case, openssl_verifies, policy, write_yaml
 
 SIGNET = BIN / "signet"
-COMMANDS = [["sign"], ["verify"], ["requests"], ["show"], ["approve"], ["deny"], ["keys"], ["policy", "explain"], ["policy", "test"],
+COMMANDS = [["sign"], ["verify"], ["requests"], ["show"], ["approve"], ["deny"], ["keys"], ["wait"], ["policy", "explain"], ["policy", "test"],
             ["audit", "verify"], ["audit", "query"]]
-CLEAN = {key: value for key, value in os.environ.items() if key not in ("KUBECONFIG", "SIGNET_SOCKET", "HOME")}
+CLEAN = {key: value for key, value in os.environ.items() if key not in ("KUBECONFIG", "SIGNET_SOCKET", "SIGNET_POLICY", "HOME")}
 
 
 def signet(*args, data=None, env=None, program=SIGNET):
@@ -122,6 +122,34 @@ class Socket(Cli):
         self.assertEqual([key["policy"] for key in keys], ["artifacts", "ed", "gone", "pss", "release", "scarce"])
         import yaml
         self.assertEqual(yaml.safe_load(self.expect(0, "keys", "release", "-o", "yaml", env=self.env).stdout)["policy"], "release")
+
+    def test_the_environment_names_the_policy(self):
+        env = {**self.env, "SIGNET_POLICY": "pss"}
+        self.expect(2, "sign", self.small, env=self.env)
+        done = self.expect(0, "sign", self.small, env=env)
+        self.assertIn("signed with SHA256WithRSAPSS", done.stderr)
+        self.assertIn("signed with ECDSAWithSHA384", self.expect(0, "sign", "--policy", "release", self.small, env=env).stderr)
+        only = json.loads(self.expect(0, "keys", "-o", "json", env=env).stdout)
+        self.assertEqual(only["policy"], "pss")
+        self.assertEqual(len(json.loads(self.expect(0, "keys", "--all", "-o", "json", env=env).stdout)["keys"]), 6)
+
+    def test_waits_for_a_socket_and_a_key(self):
+        self.assertEqual(self.expect(0, "wait", env=self.env).stdout, b"")
+        self.expect(0, "wait", "--policy", "release", env=self.env)
+        self.expect(5, "wait", "--policy", "nobody", env=self.env)
+        self.expect(2, "wait", "--timeout", "soon", env=self.env)
+        done = self.expect(6, "wait", "--policy", "gone", "--timeout", "300ms", env=self.env)
+        self.assertIn("not ready after 300ms: Suspended", done.stderr)
+        away = self.folder / "later.sock"
+        done = self.expect(6, "wait", "--socket", away, "--timeout", "300ms")
+        self.assertIn(f"not ready after 300ms: no socket {away}", done.stderr)
+        # One that starts after we do.
+        waiting = subprocess.Popen([str(SIGNET), "wait", "--policy", "release", "--timeout", "30s"], stderr=subprocess.PIPE,
+                                   env={**CLEAN, "SIGNET_SOCKET": str(away)}, text=True)
+        self.assertIn("waiting: no socket", waiting.stderr.readline())
+        os.link(self.running.socket, away)
+        self.assertEqual(waiting.wait(30), 0, waiting.stderr.read())
+        waiting.stderr.close()
 
     def test_refusals_have_their_exit_codes(self):
         done = self.expect(5, "sign", "--policy", "gone", self.small, env=self.env)

@@ -4,9 +4,13 @@
 There is no node here: pods are made and looked at, not run. Server 1.20 has no native sidecars, so that this is the
 container form; tests/unit/frontend/golden holds the native one.
 """
+import base64
+import http.server
 import json
 import signal
+import ssl
 import subprocess
+import threading
 import unittest
 
 from harness import BIN, wait_for
@@ -18,9 +22,29 @@ LABEL = "signet.dev/inject"
 CA_NAME = "signet-gateway-ca"
 
 
-def certificate():
-    return subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "/dev/null", "-subj", "/CN=signet-gateway-ca",
-                           "-days", "1"], capture_output=True, text=True, check=True).stdout
+def certificate(key="/dev/null", *options):
+    return subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", str(key), "-subj", "/CN=signet-gateway-ca",
+                           "-days", "1", *options], capture_output=True, text=True, check=True).stdout
+
+
+class Meddler(http.server.BaseHTTPRequestHandler):
+    """Another mutating webhook: it adds a container, once."""
+
+    def do_POST(self):
+        review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        request = review["request"]
+        names = [one["name"] for one in request["object"]["spec"]["containers"]]
+        patch = [] if "proxy" in names else [{"op": "add", "path": "/spec/containers/0", "value": {"name": "proxy", "image": "registry.example.com/proxy:1"}}]
+        response = {"uid": request["uid"], "allowed": True, "patchType": "JSONPatch", "patch": base64.b64encode(json.dumps(patch).encode()).decode()}
+        body = json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
 
 
 def sidecar_of(pod):
@@ -45,7 +69,9 @@ class Injection(Api):
         self.pem = certificate()
         if ca:
             self.publish_ca()
-        operator = self.run_operator(self.token(), extra=("--sidecar-image", IMAGE, "--gateway-url", GATEWAY))
+        # An API server that was built without its version in it cannot be asked for the form.
+        form = () if json.loads(kubectl("get", "--raw", "/version").stdout)["minor"] else ("--sidecar-form", "container")
+        operator = self.run_operator(self.token(), extra=("--sidecar-image", IMAGE, "--gateway-url", GATEWAY, *form))
         wait_for("the webhooks", lambda: len((get("mutatingwebhookconfiguration", "signet.dev") or {}).get("webhooks", [])) == 3, 30)
         # API servers learn of configurations by a watch: a dry run of a labelled pod that is answered by us says so.
         wait_for("pods to be asked about", lambda: self.is_asked(ca), 30, interval=0.1)
@@ -170,6 +196,59 @@ class Injection(Api):
         third = self.made(more)
         self.assertEqual([one["name"] for one in third["spec"]["containers"]], ["proxy", "app", "signet-sidecar"])
         self.assertEqual(third["spec"]["containers"][0]["volumeMounts"][0]["mountPath"], "/run/signet")
+        self.assertEqual(operator.stop(), 0)
+
+    def meddle(self):
+        """Its configuration's name comes after ours, and so does its call."""
+        key, pem = self.folder / "meddler.key", self.folder / "meddler.pem"
+        pem.write_text(certificate(key, "-addext", "subjectAltName=IP:127.0.0.1"))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pem, key)
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Meddler)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(thread.join)
+        self.addCleanup(server.shutdown)
+        webhook = {"name": "meddler.example.com", "clientConfig": {"url": f"https://127.0.0.1:{server.server_port}/", "caBundle": base64.b64encode(pem.read_bytes()).decode()},
+                   "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}], "failurePolicy": "Fail", "sideEffects": "None",
+                   "admissionReviewVersions": ["v1"], "objectSelector": {"matchLabels": {"meddle": self.id}}}
+        self.addCleanup(kubectl, "delete", "mutatingwebhookconfiguration", "zz-meddler", "--ignore-not-found")
+        kubectl("apply", "-f", "-", data=json.dumps({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration", "metadata": {"name": "zz-meddler"},
+                                                     "webhooks": [webhook]}))
+        probe = self.pod("probe", labels={"meddle": self.id})
+        wait_for("the other webhook", lambda: len(self.made(probe, "--dry-run=server")["spec"]["containers"]) == 2, 30)
+
+    def test_a_container_that_another_webhook_adds_gets_the_socket(self):
+        operator = self.begin()
+        self.meddle()
+        # With a token of the account: the server's own plugin adds its mount to our sidecar before it asks again.
+        pod = self.pod("reinvoked", labels={LABEL: "true", "meddle": self.id}, automountServiceAccountToken=True)
+        made = self.made(pod)
+        self.assertEqual([one["name"] for one in made["spec"]["containers"]], ["proxy", "app", "signet-sidecar"])
+        for container in made["spec"]["containers"][:2]:
+            self.assertEqual([one["mountPath"] for one in container["volumeMounts"] if one["name"] == "signet-socket"], ["/run/signet"], container["name"])
+            self.assertEqual(len([one for one in container["env"] if one["name"] == "SIGNET_SOCKET"]), 1, container["name"])
+        self.assertEqual(len([one for one in made["spec"]["volumes"] if one["name"].startswith("signet-")]), 2)
+        self.assertEqual(operator.stop(), 0)
+
+    def test_pods_of_a_job(self):
+        operator = self.begin()
+        self.label_namespace()
+
+        def job(name, annotations):
+            template = {"metadata": {"annotations": annotations}, "spec": {"restartPolicy": "Never", "containers": [{"name": "build", "image": "registry.example.com/app:1"}]}}
+            kubectl("apply", "-f", "-", data=json.dumps({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "namespace": self.ns}, "spec": {"template": template}}))
+        wait_for("the namespace's label to count", lambda: sidecar_of(self.made(self.pod("probe"), "--dry-run=server")), 10)
+        job("good", {"signet.dev/policy": "release"})
+        job("bad", {"signet.dev/readiness": "lax"})
+        pods = wait_for("the Job's pod", lambda: [one for one in get("pod", namespace=self.ns)["items"] if one["metadata"].get("labels", {}).get("job-name") == "good"], 60)
+        sidecar = sidecar_of(pods[0])
+        self.assertEqual(sidecar["args"][-2:], ["--end-with-pod", "signet-sidecar"])
+        told = wait_for("the refusal in the Job's events", lambda: [one["message"] for one in get("event", namespace=self.ns)["items"]
+                                                                    if one["involvedObject"]["name"] == "bad" and one["reason"] == "FailedCreate"], 60)
+        self.assertIn("annotation signet.dev/readiness: must be strict or sticky", told[0])
         self.assertEqual(operator.stop(), 0)
 
     def test_turning_it_off_takes_the_webhooks_away(self):

@@ -74,6 +74,8 @@ TEST(InjectionOptionsTest, ReadsItsSection) {
   ASSERT_THAT(reader.Finish(), IsOk());
   EXPECT_EQ(options.sidecar_image, "signet:2");
   EXPECT_EQ(options.form, InjectionOptions::Form::kContainer);
+  EXPECT_EQ(config::ParseSidecarForm("native"), InjectionOptions::Form::kNative);
+  EXPECT_EQ(config::ParseSidecarForm("other"), std::nullopt);
   EXPECT_EQ(options.resources, (api::SidecarResources{"20m", "1", "40Mi", "80Mi"}));
 }
 
