@@ -356,6 +356,7 @@ class Workload(unittest.TestCase):
         spec, container = pod(objects), operator(objects)
         secret = named(spec["volumes"], "pin")["secret"]
         self.assertEqual((secret["secretName"], secret["defaultMode"]), ("hsm-pin", 0o440))
+        self.assertEqual(secret["items"], [{"key": "pin", "path": "pin"}])
         self.assertEqual(spec["securityContext"]["fsGroup"], 65532)
         folder = named(container["volumeMounts"], "pin")
         self.assertNotIn("subPath", folder)  # or a new PIN would never arrive

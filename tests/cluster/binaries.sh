@@ -4,18 +4,20 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-# What is built from source. A node needs more of them (kubelet, kube-proxy, kube-scheduler): one word each here.
+# What is built from source, and what a node needs besides.
 components=(kube-apiserver kube-controller-manager)
+node_components=(kubelet kube-proxy kube-scheduler)
 version=1.20.2
 go_version=1.19
 
 usage() {
   cat <<TEXT
-usage: binaries.sh [--kubectl | --sources]
+usage: binaries.sh [--node | --kubectl | --sources]
 
-Prints the folder that holds etcd, ${components[*]}; with --kubectl,
+Prints the folder that holds etcd, ${components[*]}; with --node,
+the one that also holds ${node_components[*]} (a minute more to build, in the same go); with --kubectl,
 the path of a kubectl; with --sources, the package sources that a build would use. First that has them:
-  KUBEBUILDER_ASSETS   an envtest folder (kube-controller-manager may be absent)
+  KUBEBUILDER_ASSETS   an envtest folder (kube-controller-manager may be absent; with --node nothing may)
   the cache            \${SIGNET_CACHE:-\${XDG_CACHE_HOME:-~/.cache}/signet}/kubernetes-$version
   a build              Kubernetes $version from Debian 12's source package, into the cache: about 5 minutes on
                        2 cores, once. Needs apt and this machine's Debian mirror, 5 GB of disk for the time of
@@ -27,6 +29,7 @@ TEXT
 want=folder
 while (($#)); do
   case $1 in
+    --node) components+=("${node_components[@]}") ;;
     --kubectl) want=kubectl ;;
     --sources) want=sources ;;
     -h | --help) usage && exit ;;
@@ -205,7 +208,7 @@ clean_up() {
 
 # build NAME...: each of them appears in the cache whole, or not at all.
 build() {
-  local name packages=() sources=() began=$SECONDS package=k8s.io/kubernetes/vendor/k8s.io/component-base/version
+  local name packages=() sources=() began=$SECONDS flags='-s -w' package
   for name; do
     case $name in
       etcd) packages+=(etcd-server) ;;
@@ -230,6 +233,11 @@ build() {
   for name in etcd kubectl; do
     [[ " $* " != *" $name "* ]] || cp "$stage/root/usr/bin/$name" "$stage/out/"
   done
+  works "$stage/out/etcd" || [[ ! -e $stage/out/etcd ]] || die "Debian's etcd does not run here"
+  kubectl_works "$stage/out/kubectl" || [[ ! -e $stage/out/kubectl ]] || die "Debian's kubectl does not run here"
+  for name in etcd kubectl; do
+    [[ ! -e $stage/out/$name ]] || mv "$stage/out/$name" "$cache/"
+  done
 
   if ((${#sources[@]})); then
     export GOROOT=$stage/root/usr/lib/go-$go_version GOPATH=$stage/go GOCACHE=$stage/go-cache GOTMPDIR=$stage/tmp
@@ -238,19 +246,21 @@ build() {
     mkdir -p "$GOTMPDIR"
     step "fetching the source of Kubernetes $version"
     fetch_source
-    step "building ${sources[*]} (about 5 minutes on 2 cores; log: $log)"
+    step "building ${sources[*]} (about 6 minutes on 2 cores; log: $log)"
+    # What programs say of themselves with --version, and what the API server says at /version.
+    for package in component-base/version client-go/pkg/version; do
+      package=k8s.io/kubernetes/vendor/k8s.io/$package
+      flags+=" -X $package.gitVersion=v$version -X $package.gitMajor=${version%%.*} -X $package.gitMinor=20"
+    done
     cd "$tree"
     generate_openapi
     for name in "${sources[@]}"; do
-      logged nice go build -trimpath -o "$stage/out/$name" \
-        -ldflags "-s -w -X $package.gitVersion=v$version -X $package.gitMajor=${version%%.*} -X $package.gitMinor=20" "./cmd/$name"
+      logged nice go build -trimpath -o "$stage/out/$name" -ldflags "$flags" "./cmd/$name"
       [[ $("$stage/out/$name" --version) == "Kubernetes v$version" ]] || die "the $name just built does not say it is v$version"
+      mv "$stage/out/$name" "$cache/" # at once: an interrupted build goes on from here
     done
     cd /
   fi
-  works "$stage/out/etcd" || [[ ! -e $stage/out/etcd ]] || die "Debian's etcd does not run here"
-  kubectl_works "$stage/out/kubectl" || [[ ! -e $stage/out/kubectl ]] || die "Debian's kubectl does not run here"
-  mv "$stage"/out/* "$cache/"
   rm "$log"
   step "made ${*} in $((SECONDS - began)) s: $cache"
 }
@@ -258,8 +268,13 @@ build() {
 # ---- main ----
 
 if [[ -n ${KUBEBUILDER_ASSETS:-} && $want == folder ]]; then
-  for name in etcd kube-apiserver; do
-    works "$KUBEBUILDER_ASSETS/$name" || die "KUBEBUILDER_ASSETS is set, but $KUBEBUILDER_ASSETS/$name does not run: set it to an envtest folder, or unset it"
+  needed=(etcd kube-apiserver)
+  if ((${#components[@]} > 2)); then
+    needed=(etcd "${components[@]}")
+    node_hint=" with ${node_components[*]} too"
+  fi
+  for name in "${needed[@]}"; do
+    works "$KUBEBUILDER_ASSETS/$name" || die "KUBEBUILDER_ASSETS is set, but $KUBEBUILDER_ASSETS/$name does not run: set it to an envtest folder${node_hint:-}, or unset it"
   done
   realpath -s "$KUBEBUILDER_ASSETS"
   exit

@@ -53,7 +53,7 @@ load() {
   [[ -f $dir/cluster.env ]] || return 1
   while IFS='=' read -r key value; do
     case $key in
-      BIN | KUBECTL | ETCD_PORT | APISERVER_PORT) printf -v "$key" '%s' "$value" ;;
+      BIN | KUBECTL | ETCD_PORT | APISERVER_PORT | ADVERTISE) printf -v "$key" '%s' "$value" ;;
     esac
   done <"$dir/cluster.env"
 }
@@ -126,12 +126,16 @@ start_etcd() {
 }
 
 start_apiserver() {
-  spawn kube-apiserver \
-    --bind-address=127.0.0.1 --advertise-address=127.0.0.1 --secure-port="$APISERVER_PORT" --endpoint-reconciler-type=none \
+  local reach=(--bind-address=127.0.0.1 --advertise-address=127.0.0.1 --endpoint-reconciler-type=none --authorization-mode=RBAC)
+  # For a node: pods come by the address, kubelet is held to what is its own, and logs and exec go to it.
+  [[ -z ${ADVERTISE:-} ]] || reach=(--bind-address=0.0.0.0 --advertise-address="$ADVERTISE" "--authorization-mode=Node,RBAC"
+    --enable-admission-plugins=NodeRestriction --kubelet-preferred-address-types=InternalIP
+    --kubelet-client-certificate="$dir/pki/kubelet-client.crt" --kubelet-client-key="$dir/pki/kubelet-client.key")
+  spawn kube-apiserver "${reach[@]}" --secure-port="$APISERVER_PORT" \
     --etcd-servers="https://127.0.0.1:$ETCD_PORT" \
     --etcd-cafile="$dir/pki/etcd.crt" --etcd-certfile="$dir/pki/etcd.crt" --etcd-keyfile="$dir/pki/etcd.key" \
     --cert-dir="$dir/pki" --tls-cert-file="$dir/pki/apiserver.crt" --tls-private-key-file="$dir/pki/apiserver.key" \
-    --client-ca-file="$dir/pki/ca.crt" --token-auth-file="$dir/pki/tokens.csv" --authorization-mode=RBAC \
+    --client-ca-file="$dir/pki/ca.crt" --token-auth-file="$dir/pki/tokens.csv" \
     --service-account-issuer=https://kubernetes.default.svc --service-account-key-file="$dir/pki/sa.pub" \
     --service-account-signing-key-file="$dir/pki/sa.key" --service-cluster-ip-range=10.96.0.0/16 --allow-privileged=true
 }
@@ -142,6 +146,7 @@ start_controller_manager() {
   grep -q -- ' --port int' <<<"$("$BIN/kube-controller-manager" --help 2>&1)" && port=(--port=0)
   spawn kube-controller-manager --kubeconfig="$dir/kubeconfig.kube-controller-manager" --use-service-account-credentials \
     --leader-elect=false --kube-api-qps=500 --kube-api-burst=500 --bind-address=127.0.0.1 --secure-port=0 "${port[@]}" \
+    --flex-volume-plugin-dir=/dev/null/none \
     --service-account-private-key-file="$dir/pki/sa.key" --root-ca-file="$dir/pki/ca.crt" \
     --cluster-signing-cert-file="$dir/pki/ca.crt" --cluster-signing-key-file="$dir/pki/ca.key"
 }

@@ -6,23 +6,27 @@ set -euo pipefail
 
 usage() {
   cat <<TEXT
-usage: up.sh [--dir DIR]
+usage: up.sh [--dir DIR] [--advertise ADDRESS]
 
 Starts etcd, kube-apiserver and kube-controller-manager on free ports of 127.0.0.1, applies the repository's CRDs and
 rbac.yaml, and prints the line that points kubectl at it. On a cluster that is up already: applies them again; on one
 that is partly down: starts what is missing, on the same ports.
   --dir DIR     state folder (default: \${XDG_STATE_HOME:-~/.local/state}/signet/cluster); one cluster per folder
+  --advertise ADDRESS   an address of this network namespace at which pods reach the API server, which then listens on all
+                addresses; with users for the programs of a node named "node", and without CRDs and rbac.yaml
+                (tests/node/up.sh needs it: what is installed there is the chart's)
 In DIR: kubeconfig (cluster-admin), kubeconfig.operator (the operator's service account), kubeconfig.alice, .bob and
 .mallory (may create SigningRequests), logs/.
 KUBECONFIG set: uses that cluster, starts nothing, applies CRDs and RBAC there.
 TEXT
 }
 
-dir=$default_dir
+dir=$default_dir advertise='' ADVERTISE=''
 while (($#)); do
   case $1 in
     --dir) [[ -n ${2:-} ]] || usage_error "--dir needs a folder" && dir=$2 && shift ;;
     --dir=?*) dir=${1#--dir=} ;;
+    --advertise) [[ -n ${2:-} ]] || usage_error "--advertise needs an address" && advertise=$2 && shift ;;
     -h | --help) usage && exit ;;
     *) usage_error "unknown argument '$1'" ;;
   esac
@@ -34,6 +38,7 @@ binaries=$(dirname "${BASH_SOURCE[0]}")/binaries.sh
 # ---- objects ----
 
 apply_objects() {
+  [[ -z $ADVERTISE ]] || return 0
   local crds=() validate=() wait=() minor
   mapfile -t crds < <(grep -lsx 'kind: CustomResourceDefinition' "$repo"/crds/*.yaml || true)
   minor=$(admin get --raw /version | sed -n 's/.*"minor": *"\([0-9]*\).*/\1/p') ||
@@ -76,12 +81,15 @@ free_port() {
 
 make_keys() {
   local ec=(-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365) loopback=DNS:localhost,IP:127.0.0.1
+  local service=IP:10.96.0.1,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,DNS:kubernetes.default.svc.cluster.local
   {
     openssl req -x509 "${ec[@]}" -subj /CN=signet-test-ca -keyout ca.key -out ca.crt \
       -addext keyUsage=critical,keyCertSign,cRLSign
     openssl req -x509 "${ec[@]}" -CA ca.crt -CAkey ca.key -subj /CN=kube-apiserver -keyout apiserver.key -out apiserver.crt \
       -addext basicConstraints=critical,CA:FALSE -addext extendedKeyUsage=serverAuth \
-      -addext "subjectAltName=$loopback,IP:10.96.0.1,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc"
+      -addext "subjectAltName=$loopback,$service${advertise:+,IP:$advertise}"
+    openssl req -x509 "${ec[@]}" -CA ca.crt -CAkey ca.key -subj /CN=kube-apiserver-kubelet-client -keyout kubelet-client.key \
+      -out kubelet-client.crt -addext basicConstraints=critical,CA:FALSE -addext extendedKeyUsage=clientAuth
     # etcd and its one client share a certificate that trusts nothing but itself.
     openssl req -x509 "${ec[@]}" -subj /CN=etcd -keyout etcd.key -out etcd.crt \
       -addext extendedKeyUsage=serverAuth,clientAuth -addext "subjectAltName=$loopback"
@@ -130,7 +138,13 @@ make_cluster() {
   user kubeconfig.alice alice signet-test-users,release-engineers
   user kubeconfig.bob bob signet-test-users,release-managers
   user kubeconfig.mallory mallory signet-test-users
-  printf '%s=%s\n' BIN "$BIN" KUBECTL "$KUBECTL" ETCD_PORT "$ETCD_PORT" APISERVER_PORT "$APISERVER_PORT" >"$dir/cluster.env.new"
+  ADVERTISE=$advertise
+  if [[ -n $advertise ]]; then
+    user kubeconfig.kubelet system:node:node system:nodes
+    user kubeconfig.kube-proxy system:kube-proxy ''
+    user kubeconfig.kube-scheduler system:kube-scheduler ''
+  fi
+  printf '%s=%s\n' BIN "$BIN" KUBECTL "$KUBECTL" ETCD_PORT "$ETCD_PORT" APISERVER_PORT "$APISERVER_PORT" ADVERTISE "$ADVERTISE" >"$dir/cluster.env.new"
   mv "$dir/cluster.env.new" "$dir/cluster.env" # last: a cluster without it is made from the start
 }
 
@@ -171,7 +185,7 @@ give_up() {
 }
 
 controllers_settled() {
-  gone kube-controller-manager || admin get serviceaccount default --namespace signet-system >/dev/null 2>&1
+  gone kube-controller-manager || admin get serviceaccount default --namespace default >/dev/null 2>&1
 }
 
 began=${EPOCHREALTIME/[.,]/}

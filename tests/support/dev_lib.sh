@@ -6,7 +6,8 @@ PACKAGES_BUILD=(g++ cmake ninja-build pkg-config ccache libcpprest-dev libboost-
   libhowardhinnant-date-dev tzdata softhsm2 openssl curl)
 PACKAGES_TEST=(libgtest-dev libgmock-dev libbenchmark-dev python3 python3-yaml python3-jsonschema shellcheck clang-format-14
   clang-14 libclang-rt-14-dev opensc iproute2 procps util-linux openssh-client
-  golang-1.19-go golang-github-masterminds-sprig-dev golang-k8s-sigs-yaml-dev)
+  golang-1.19-go golang-github-masterminds-sprig-dev golang-k8s-sigs-yaml-dev
+  containerd runc containernetworking-plugins iptables buildah mmdebstrap)
 PACKAGES_BENCH=(libbenchmark-dev p11-kit p11-kit-modules python3 python3-yaml procps util-linux)
 
 die() {

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Starts a node, runs its tests, ends it. See usage below and README.md.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+usage() {
+  cat <<TEXT
+usage: run.sh --programs BIN [--dir DIR] [TEST...]
+
+The tests of Signet in pods (test_pods.py and test_first_try.py, or those TESTs of them: test_pods.Tokens) on a node of their own, which is ended
+after them; logs of one that failed stay in DIR. A node that runs in DIR already is used and left running.
+Exit codes: 0 passed, 1 failed, 77 skipped, because this needs root.
+TEXT
+}
+
+dir=$default_dir programs=''
+while (($#)); do
+  case $1 in
+    --dir) [[ -n ${2:-} ]] || usage_error "--dir needs a folder" && dir=$2 && shift ;;
+    --programs) [[ -n ${2:-} ]] || usage_error "--programs needs a folder" && programs=$2 && shift ;;
+    -h | --help) usage && exit ;;
+    -*) usage_error "unknown argument '$1'" ;;
+    *) break ;;
+  esac
+  shift
+done
+[[ -n $programs ]] || usage_error "no --programs"
+dir=$(realpath -m -- "$dir")
+if [[ $(id -u) != 0 ]]; then
+  step "SKIPPED: a node makes namespaces, mounts and cgroups, and that needs root (sudo $here/run.sh --programs $programs)"
+  exit 77
+fi
+
+(($#)) || set -- test_pods test_first_try
+was_running=0
+if exists && running init.sh; then was_running=1; fi
+"$here/up.sh" --dir "$dir" --programs "$programs"
+status=0
+(cd "$here" && SIGNET_NODE_DIR=$dir SIGNET_BIN=$(realpath "$programs") PYTHONDONTWRITEBYTECODE=1 \
+  "$here/inside.sh" --dir "$dir" /usr/bin/python3 -m unittest -v "$@") || status=1
+if ((!was_running)); then
+  keep=()
+  ((status == 0)) || keep=(--keep)
+  "$here/down.sh" --dir "$dir" "${keep[@]}" || status=1
+fi
+exit "$status"
