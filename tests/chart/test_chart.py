@@ -251,6 +251,10 @@ class Objects(unittest.TestCase):
         for version, field in (("v1.20.2", "exec"), ("v1.29.9", "exec"), ("v1.30.0", "sleep")):
             self.assertIn(field, operator(render(PRODUCTION, kube_version=version))["lifecycle"]["preStop"])
 
+    def test_replicas_do_not_wait_for_each_other(self):
+        # Ready means that signing works: with OrderedReady one replica whose HSM is away would keep the others from starting.
+        self.assertEqual(one(render(PRODUCTION), "StatefulSet")["spec"]["podManagementPolicy"], "Parallel")
+
     def test_no_budget_for_one_replica(self):
         self.assertFalse([o for o in render(DEV) if o["kind"] == "PodDisruptionBudget"])
 
@@ -352,6 +356,7 @@ class Workload(unittest.TestCase):
         spec, container = pod(objects), operator(objects)
         secret = named(spec["volumes"], "pin")["secret"]
         self.assertEqual((secret["secretName"], secret["defaultMode"]), ("hsm-pin", 0o440))
+        self.assertEqual(secret["items"], [{"key": "pin", "path": "pin"}])
         self.assertEqual(spec["securityContext"]["fsGroup"], 65532)
         folder = named(container["volumeMounts"], "pin")
         self.assertNotIn("subPath", folder)  # or a new PIN would never arrive

@@ -208,7 +208,7 @@ clean_up() {
 
 # build NAME...: each of them appears in the cache whole, or not at all.
 build() {
-  local name packages=() sources=() began=$SECONDS package=k8s.io/kubernetes/vendor/k8s.io/component-base/version
+  local name packages=() sources=() began=$SECONDS flags='-s -w' package
   for name; do
     case $name in
       etcd) packages+=(etcd-server) ;;
@@ -247,11 +247,15 @@ build() {
     step "fetching the source of Kubernetes $version"
     fetch_source
     step "building ${sources[*]} (about 6 minutes on 2 cores; log: $log)"
+    # What programs say of themselves with --version, and what the API server says at /version.
+    for package in component-base/version client-go/pkg/version; do
+      package=k8s.io/kubernetes/vendor/k8s.io/$package
+      flags+=" -X $package.gitVersion=v$version -X $package.gitMajor=${version%%.*} -X $package.gitMinor=20"
+    done
     cd "$tree"
     generate_openapi
     for name in "${sources[@]}"; do
-      logged nice go build -trimpath -o "$stage/out/$name" \
-        -ldflags "-s -w -X $package.gitVersion=v$version -X $package.gitMajor=${version%%.*} -X $package.gitMinor=20" "./cmd/$name"
+      logged nice go build -trimpath -o "$stage/out/$name" -ldflags "$flags" "./cmd/$name"
       [[ $("$stage/out/$name" --version) == "Kubernetes v$version" ]] || die "the $name just built does not say it is v$version"
       mv "$stage/out/$name" "$cache/" # at once: an interrupted build goes on from here
     done

@@ -146,7 +146,7 @@ start_controller_manager() {
   grep -q -- ' --port int' <<<"$("$BIN/kube-controller-manager" --help 2>&1)" && port=(--port=0)
   spawn kube-controller-manager --kubeconfig="$dir/kubeconfig.kube-controller-manager" --use-service-account-credentials \
     --leader-elect=false --kube-api-qps=500 --kube-api-burst=500 --bind-address=127.0.0.1 --secure-port=0 "${port[@]}" \
-    --flex-volume-plugin-dir="$dir/volume-plugins" \
+    --flex-volume-plugin-dir=/dev/null/none \
     --service-account-private-key-file="$dir/pki/sa.key" --root-ca-file="$dir/pki/ca.crt" \
     --cluster-signing-cert-file="$dir/pki/ca.crt" --cluster-signing-key-file="$dir/pki/ca.key"
 }

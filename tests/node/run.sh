@@ -8,7 +8,7 @@ usage() {
   cat <<TEXT
 usage: run.sh --programs BIN [--dir DIR] [TEST...]
 
-The tests of Signet in pods (test_pods.py, or those TESTs of it: test_pods.Tokens) on a node of their own, which is ended
+The tests of Signet in pods (test_pods.py and test_first_try.py, or those TESTs of them: test_pods.Tokens) on a node of their own, which is ended
 after them; logs of one that failed stay in DIR. A node that runs in DIR already is used and left running.
 Exit codes: 0 passed, 1 failed, 77 skipped, because this needs root.
 TEXT
@@ -32,12 +32,13 @@ if [[ $(id -u) != 0 ]]; then
   exit 77
 fi
 
+(($#)) || set -- test_pods test_first_try
 was_running=0
 if exists && running init.sh; then was_running=1; fi
 "$here/up.sh" --dir "$dir" --programs "$programs"
 status=0
 (cd "$here" && SIGNET_NODE_DIR=$dir SIGNET_BIN=$(realpath "$programs") PYTHONDONTWRITEBYTECODE=1 \
-  "$here/inside.sh" --dir "$dir" /usr/bin/python3 -m unittest -v "${@:-test_pods}") || status=1
+  "$here/inside.sh" --dir "$dir" /usr/bin/python3 -m unittest -v "$@") || status=1
 if ((!was_running)); then
   keep=()
   ((status == 0)) || keep=(--keep)
