@@ -128,7 +128,7 @@ def values():
         "extraVolumes": [{"name": "hsm", "hostPath": {"path": str(DIR / "hsm"), "type": "Directory"}}],
         "extraVolumeMounts": [{"name": "hsm", "mountPath": "/hsm"}],
         "extraEnv": [{"name": "SOFTHSM2_CONF", "value": "/hsm/softhsm2.conf"}],
-        "webhook": {"rotationPause": "1"},
+        "webhook": {"rotationPause": 1},
         "drainTimeout": 10,
         "preStopSeconds": 2,
         "readinessProbe": {"periodSeconds": 1, "failureThreshold": 2, "timeoutSeconds": 5},

@@ -27,6 +27,7 @@ while (($#)); do
 done
 [[ -n $programs ]] || usage_error "no --programs"
 dir=$(realpath -m -- "$dir")
+programs=$(realpath -m -- "$programs")
 if [[ $(id -u) != 0 ]]; then
   step "SKIPPED: a node makes namespaces, mounts and cgroups, and that needs root (sudo $here/run.sh --programs $programs)"
   exit 77
@@ -37,7 +38,7 @@ was_running=0
 if exists && running init.sh; then was_running=1; fi
 "$here/up.sh" --dir "$dir" --programs "$programs"
 status=0
-(cd "$here" && SIGNET_NODE_DIR=$dir SIGNET_BIN=$(realpath "$programs") PYTHONDONTWRITEBYTECODE=1 \
+(cd "$here" && SIGNET_NODE_DIR=$dir SIGNET_BIN=$programs PYTHONDONTWRITEBYTECODE=1 \
   "$here/inside.sh" --dir "$dir" /usr/bin/python3 -m unittest -v "$@") || status=1
 if ((!was_running)); then
   keep=()
