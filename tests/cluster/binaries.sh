@@ -8,6 +8,7 @@ set -euo pipefail
 components=(kube-apiserver kube-controller-manager)
 node_components=(kubelet kube-proxy kube-scheduler)
 version=1.20.2
+recipe=2 # one more whenever the same source is built in another way: what older ways made is not taken from a cache
 go_version=1.19
 
 usage() {
@@ -18,7 +19,7 @@ Prints the folder that holds etcd, ${components[*]}; with --node,
 the one that also holds ${node_components[*]} (a minute more to build, in the same go); with --kubectl,
 the path of a kubectl; with --sources, the package sources that a build would use. First that has them:
   KUBEBUILDER_ASSETS   an envtest folder (kube-controller-manager may be absent; with --node nothing may)
-  the cache            \${SIGNET_CACHE:-\${XDG_CACHE_HOME:-~/.cache}/signet}/kubernetes-$version
+  the cache            \${SIGNET_CACHE:-\${XDG_CACHE_HOME:-~/.cache}/signet}/kubernetes-$version-$recipe
   a build              Kubernetes $version from Debian 12's source package, into the cache: about 5 minutes on
                        2 cores, once. Needs apt and this machine's Debian mirror, 5 GB of disk for the time of
                        the build, and no root: packages are unpacked there, nothing is installed.
@@ -39,7 +40,7 @@ while (($#)); do
 done
 
 cache_root=${SIGNET_CACHE:-${XDG_CACHE_HOME:-${HOME:?}/.cache}/signet}
-cache=$cache_root/kubernetes-$version
+cache=$cache_root/kubernetes-$version-$recipe
 stage=$cache.building
 log=$cache.log
 
