@@ -45,9 +45,7 @@ base::Result<std::string_view> TokenOf(const http::Request& request) {
 }
 
 /// Does the policy ask for the images of the calling pod?
-bool AsksForImages(const signing::ActivePolicy& active) {
-  return active.compiled->policy().spec.pod.has_value();
-}
+bool AsksForImages(const signing::ActivePolicy& active) { return active.compiled->policy().spec.pod.has_value(); }
 
 }  // namespace
 
