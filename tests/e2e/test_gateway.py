@@ -111,6 +111,17 @@ class GatewayCase(Api):
         self.policy_ready(policy)
         return operator
 
+    def until(self, ask, status, seconds=10):
+        """The first answer of that status; the last one is told when it does not come."""
+        last = None
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            last = ask()
+            if last.status == status:
+                return last
+            time.sleep(0.1)
+        raise AssertionError(f"waited {seconds} s for {status}; the last answer: {last.status} {last.body}")
+
     def assert_problem(self, answer, status, code):
         self.assertEqual((answer.status, answer.json()["code"]), (status, code), answer.body)
         self.assertEqual("Retry-After" in answer.headers, status in (429, 503))
@@ -175,7 +186,7 @@ class Signing(GatewayCase):
         self.assertFalse(ended(""))
 
     def test_a_policy_with_image_digests(self):
-        self.serving(pod={"imageDigests": [IMAGE]})
+        self.serving(allowDirect=False, pod={"imageDigests": [IMAGE]})
         self.pod()
         gate = self.connect(token=self.bearer(get("pod", "job-1", self.ns)))
         policy = f"release-{self.id}"
@@ -183,10 +194,9 @@ class Signing(GatewayCase):
         self.set_status("job-1", [self.status_of("main", IMAGE), self.status_of("signet-sidecar", "")])
         self.assert_problem(gate.sign(policy), 503, "PodPending")
         self.set_status("job-1", [self.status_of("main", IMAGE), self.status_of("signet-sidecar", IMAGE)])
-        wait_for("the images to be seen", lambda: gate.sign(policy).status == 200, 10, interval=0.1)
+        self.until(lambda: gate.sign(policy), 200)
         self.set_status("job-1", [self.status_of("main", IMAGE), self.status_of("signet-sidecar", OTHER_IMAGE)])
-        wait_for("the other image to be seen", lambda: gate.sign(policy).status != 200, 10, interval=0.1)
-        self.assert_problem(gate.sign(policy), 403, "ImageNotAllowed")
+        self.assert_problem(self.until(lambda: gate.sign(policy), 403), 403, "ImageNotAllowed")
 
 
 class Callers(GatewayCase):

@@ -11,6 +11,5 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const base::TimePoint now{std::chrono::seconds(1'795'424'400)};
   const auto ends = authn::CheckToken(token ? *token : field, "signet.dev", now);
   HOLDS(ends ? *ends > now : ends.error().code == base::Code::kUnauthenticated);
-  HOLDS(ends || ends.error().message.find(field) == std::string::npos || size < 4);
   return 0;
 }

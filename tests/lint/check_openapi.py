@@ -67,6 +67,7 @@ class Contract:
         if media not in response["content"]:
             return self.fail(where, f"media type {media!r} is not documented for {status}")
         for name, header in response.get("headers", {}).items():
+            header = self.resolve(header)
             value = headers.get(name.lower())
             if value is None:
                 if header.get("required"):

@@ -48,7 +48,7 @@ TEST_F(BearerTokenTest, RefusesATokenThatIsOver) {
 TEST_F(BearerTokenTest, RefusesATokenForOthers) {
   const auto exp = 1'795'425'000;
   for (const nlohmann::json& aud : {nlohmann::json("signet"), nlohmann::json("signet.dev2"), nlohmann::json(7),
-                                   nlohmann::json::array(), nlohmann::json{"api", 7}, nlohmann::json()}) {
+                                    nlohmann::json::array(), nlohmann::json{"api", 7}, nlohmann::json()}) {
     ExpectRefused(TokenOf({{"aud", aud}, {"exp", exp}}), "another audience");
   }
   ExpectRefused(TokenOf({{"exp", exp}}), "another audience");
