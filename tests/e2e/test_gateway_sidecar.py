@@ -377,9 +377,9 @@ class Life(GatewayCase):
     def test_the_check_tells_what_is_wrong(self):
         gateway = self.fake()
 
-        def check(*extra):
+        def check(token=self.token):
             return subprocess.run([BIN / "signet-sidecar", "check", "--gateway", gateway.url, "--gateway-ca", self.authority.certificate,
-                                   "--token-file", self.token, "--log-level", "error", *extra], capture_output=True, text=True, timeout=30)
+                                   "--token-file", token, "--log-level", "error"], capture_output=True, text=True, timeout=30)
         done = check()
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertRegex(done.stdout, r"(?m)^ok +gateway")
@@ -387,7 +387,7 @@ class Life(GatewayCase):
         done = check()
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stdout, r"(?m)^FAIL +gateway .*401")
-        done = check("--token-file", self.folder / "nowhere")
+        done = check(self.folder / "nowhere")
         self.assertEqual(done.returncode, 3)
         self.assertRegex(done.stdout, r"(?m)^FAIL +token")
 
