@@ -108,6 +108,11 @@ void AddAuditQuery(CLI::App& parent, Context& context) {
   command->add_option("--request", filter.request, "Of this SigningRequest")
       ->type_name("NAMESPACE/NAME")
       ->check(CheckRequest);
+  command->add_option("--pod", filter.pod, "Asked by this pod, by name or by uid")->type_name("NAMESPACE/NAME|UID");
+  command
+      ->add_option("--idempotency-key", filter.idempotency_key,
+                   "Sent with this Idempotency-Key: a call and its retries")
+      ->type_name("KEY");
   command->add_option("--result", filter.result, "signed, failed, discarded, unknown, or open (no outcome yet)")
       ->type_name("RESULT")
       ->check(CLI::IsMember({"signed", "failed", "discarded", "unknown", "open"}).description(""));

@@ -21,10 +21,22 @@ bool Matches(const AuditFilter& filter, const AuditRow& row) {
   const auto is = [](const std::string& wanted, const std::string& value) { return wanted.empty() || wanted == value; };
   if (!is(filter.policy, row.policy) || !is(filter.principal, row.principal)) return false;
   if (!is(filter.artifact, row.artifact) || !is(filter.request, row.request)) return false;
+  if (!is(filter.idempotency_key, row.idempotency_key)) return false;
+  if (!is(filter.pod, row.pod) && filter.pod != row.pod_uid) return false;
   if (!row.key_id.starts_with(filter.key_id) || !row.digest.starts_with(filter.digest)) return false;
   if (!filter.since && !filter.until) return true;
   const auto time = base::ParseTime(row.time);
   return time && (!filter.since || *time >= *filter.since) && (!filter.until || *time < *filter.until);
+}
+
+/// What a line says of the calling pod.
+void ReadPod(const Line& line, AuditRow& row) {
+  const auto* member = line.Find("pod");
+  Line pod;
+  if (member == nullptr || !pod.Parse(member->raw)) return;
+  row.pod = pod.Text("namespace") + "/" + pod.Text("name");
+  row.pod_uid = pod.Text("uid");
+  row.node = pod.Text("node");
 }
 
 class Collector {
@@ -76,6 +88,8 @@ class Collector {
     const auto ns = line.Text("requestNamespace");
     if (!ns.empty()) row.request = ns + "/" + line.Text("requestName");
     row.request_uid = line.Text("requestUID");
+    row.idempotency_key = line.Text("idempotencyKey");
+    ReadPod(line, row);
     row.stream = stream;
     row.seq = line.Number("seq").value_or(0);
     if (!Matches(filter_, row)) return;
@@ -156,6 +170,10 @@ nlohmann::json ToJson(const AuditRow& row) {
   put("artifactMediaType", row.media_type);
   put("request", row.request);
   put("requestUID", row.request_uid);
+  put("pod", row.pod);
+  put("podUID", row.pod_uid);
+  put("node", row.node);
+  put("idempotencyKey", row.idempotency_key);
   put("reason", row.reason);
   put("signatureSha256", row.signature_sha256);
   if (!row.released.empty()) out["released"] = row.released == "true";
@@ -165,13 +183,20 @@ nlohmann::json ToJson(const AuditRow& row) {
 std::string ToCsv(const std::vector<AuditRow>& rows) {
   std::string out =
       "time,operation,result,released,reason,door,principal,identity,policy,policyGeneration,keyID,algorithm,digest,"
-      "artifactName,artifactMediaType,request,requestUID,signatureSha256,stream,seq\r\n";
+      "artifactName,artifactMediaType,request,requestUID,signatureSha256,stream,seq,pod,podUID,node,idempotencyKey\r\n";
   for (const auto& row : rows) {
-    const std::array<std::string, 20> cells = {
-        row.time,    row.operation,   row.result,           row.released, row.reason,
-        row.door,    row.principal,   row.identity,         row.policy,   std::to_string(row.policy_generation),
-        row.key_id,  row.algorithm,   row.digest,           row.artifact, row.media_type,
-        row.request, row.request_uid, row.signature_sha256, row.stream,   std::to_string(row.seq)};
+    const std::array<std::string, 24> cells = {row.time,        row.operation,
+                                               row.result,      row.released,
+                                               row.reason,      row.door,
+                                               row.principal,   row.identity,
+                                               row.policy,      std::to_string(row.policy_generation),
+                                               row.key_id,      row.algorithm,
+                                               row.digest,      row.artifact,
+                                               row.media_type,  row.request,
+                                               row.request_uid, row.signature_sha256,
+                                               row.stream,      std::to_string(row.seq),
+                                               row.pod,         row.pod_uid,
+                                               row.node,        row.idempotency_key};
     std::string line;
     for (const auto& cell : cells) line += Cell(cell) + ",";
     line.back() = '\r';
@@ -183,11 +208,11 @@ std::string ToCsv(const std::vector<AuditRow>& rows) {
 std::string ToTable(const std::vector<AuditRow>& rows, int columns) {
   constexpr std::size_t kShortDigest = 19;  // sha256: and 12 digits
   constexpr std::size_t kSeconds = 19;
-  Table table({"TIME", "RESULT", "POLICY", "PRINCIPAL", "DIGEST", "ARTIFACT", "REQUEST", "OPERATION"});
+  Table table({"TIME", "RESULT", "POLICY", "PRINCIPAL", "DIGEST", "ARTIFACT", "FROM", "OPERATION"});
   for (const auto& row : rows) {
     table.Add({row.time.substr(0, kSeconds) + "Z", row.reason.empty() ? row.result : row.result + "," + row.reason,
-               row.policy, row.principal, row.digest.substr(0, kShortDigest), row.artifact, row.request,
-               row.operation});
+               row.policy, row.principal, row.digest.substr(0, kShortDigest), row.artifact,
+               row.request.empty() ? row.pod : row.request, row.operation});
   }
   return table.Render(columns);
 }

@@ -22,13 +22,17 @@ struct AuditFilter {
   std::string policy, principal, key_id, digest, artifact;  ///< exact; "": any. key_id and digest: a beginning will do
   std::string result;                                       ///< signed, failed, discarded, unknown, open
   std::string request;                                      ///< NAMESPACE/NAME
-  std::optional<base::TimePoint> since, until;              ///< of the intent, [since, until)
+  std::string pod;                                          ///< NAMESPACE/NAME, or the uid
+  std::string idempotency_key;
+  std::optional<base::TimePoint> since, until;  ///< of the intent, [since, until)
 };
 
 struct AuditRow {
   std::string time, operation, door, principal, identity, policy, key_id, algorithm, digest, artifact, media_type;
   std::string request;  ///< NAMESPACE/NAME
   std::string request_uid;
+  std::string pod;  ///< NAMESPACE/NAME
+  std::string pod_uid, node, idempotency_key;
   std::string result = "open";  ///< the outcome's; discarded when the release says it never was delivered
   std::string released;         ///< "true" or "false", where a release is on record
   std::string reason;

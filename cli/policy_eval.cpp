@@ -78,6 +78,16 @@ const std::vector<std::string_view>& Verdicts() {
 }
 
 base::Result<Verdict> Evaluate(const api::SigningPolicy& policy, const Question& question) {
+  if (policy.spec.pod) {
+    api::SigningPolicy rest = policy;
+    rest.spec.pod.reset();
+    TRY(auto verdict, Evaluate(rest, question));
+    verdict.note = fmt::format(
+        "only pods whose containers all run one of {} images (spec.pod.imageDigests); that is judged at the gateway "
+        "alone, and every other door refuses (ImageNotAllowed)",
+        policy.spec.pod->image_digests.size());
+    return verdict;
+  }
   // Approvals are given as a number here: enough of them stand for a policy that asks for none.
   api::SigningPolicy asked = policy;
   const int required = policy.spec.approvals ? policy.spec.approvals->required : 0;

@@ -33,6 +33,7 @@ struct Verdict {
       reason;  ///< "Allowed", or as a request's condition would say: "NotAllowed", "Suspended", "DigestMismatch", ...
   std::string message;
   api::SignatureAlgorithm algorithm{};  ///< when allowed
+  std::string note = {};                ///< a rule that cannot be judged here; may be empty
   [[nodiscard]] bool allowed() const { return reason == "Allowed"; }
 };
 

@@ -21,7 +21,8 @@ using nlohmann::json;
 constexpr const char* kPurpose = R"(Would this subject get this signature now, and if not, why?
 
 Evaluates the policy of the cluster, or one in files (-f), with the operator's own code, on this machine. Of the
-cluster's policy, the state of its key counts too; quotas are not evaluated.)";
+cluster's policy, the state of its key counts too; quotas are not evaluated, nor which images a pod runs: of
+spec.pod the answer says that it is there.)";
 constexpr const char* kFooter = R"(Examples:
   {signet} policy explain release --as system:serviceaccount:payments-ci:ci-main \
       --artifact registry.example.com/payments/api:1.42.0
@@ -130,9 +131,10 @@ ExitCode Run(const Context& context, const Flags& flags) {
   const auto name = encoding::Info(verdict->algorithm).name;
   ExitCode printed{};
   if (flags.format == Format::kTable) {
-    printed =
-        Print(context, verdict->allowed() ? fmt::format("Allowed: {} would be signed for {}\n", name, Clean(flags.user))
-                                          : fmt::format("{}: {}\n", verdict->reason, Clean(verdict->message)));
+    auto text = verdict->allowed() ? fmt::format("Allowed: {} would be signed for {}\n", name, Clean(flags.user))
+                                   : fmt::format("{}: {}\n", verdict->reason, Clean(verdict->message));
+    if (verdict->allowed() && !verdict->note.empty()) text += fmt::format("  {}\n", verdict->note);
+    printed = Print(context, text);
   } else {
     json out = {{"policy", flags.policy},
                 {"username", flags.user},
@@ -140,6 +142,7 @@ ExitCode Run(const Context& context, const Flags& flags) {
                 {"reason", verdict->reason}};
     if (verdict->allowed()) out["algorithm"] = name;
     if (!verdict->message.empty()) out["message"] = verdict->message;
+    if (!verdict->note.empty()) out["note"] = verdict->note;
     printed = Print(context, Render(out, flags.format));
   }
   if (printed != ExitCode::kDone) return printed;

@@ -45,6 +45,7 @@ std::string TextOf(const std::vector<TestResult>& results, std::size_t passed, b
   for (const auto& result : results) {
     out += fmt::format("{}  {}{}{}{}\n", result.passed ? "ok    " : "FAILED", several ? result.file + ": " : "",
                        Clean(result.name), result.passed ? "" : "\n        ", Clean(result.got));
+    if (!result.note.empty()) out += fmt::format("        {}\n", result.note);
   }
   return out + fmt::format("{} of {} passed\n", passed, results.size());
 }
@@ -67,6 +68,7 @@ ExitCode Run(const Context& context, const Flags& flags) {
     for (const auto& result : results) {
       json line = {{"file", result.file}, {"name", result.name}, {"passed", result.passed}};
       if (!result.passed) line["message"] = result.got;
+      if (!result.note.empty()) line["note"] = result.note;
       out["tests"].push_back(std::move(line));
     }
     text = Render(out, flags.format);

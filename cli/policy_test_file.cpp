@@ -177,7 +177,8 @@ std::vector<TestResult> RunPolicyTests(const PolicyTestFile& file) {
     Question question = test.question;
     if (!test.has_time) question.at = base::SystemClock().Now();
     const auto verdict = Evaluate(file.policies.at(test.policy), question);
-    TestResult result{file.path, test.name, verdict && verdict->reason == test.expect, ""};
+    TestResult result{file.path, test.name, verdict && verdict->reason == test.expect, "",
+                      verdict && verdict->allowed() ? verdict->note : ""};
     if (!verdict) {
       result.got = verdict.error().message;
     } else if (!result.passed) {

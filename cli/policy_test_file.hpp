@@ -32,7 +32,8 @@ base::Result<PolicyTestFile> LoadPolicyTests(const std::string& path);
 struct TestResult {
   std::string file, name;
   bool passed = false;
-  std::string got;  ///< "Suspended: message", where it did not
+  std::string got;   ///< "Suspended: message", where it did not
+  std::string note;  ///< a rule that the test cannot judge; may be empty
 };
 std::vector<TestResult> RunPolicyTests(const PolicyTestFile& file);
 

@@ -16,9 +16,11 @@ struct Flags {
   std::string config_file;
   std::optional<std::string> kubeconfig, context, store, module, pin_file, token, state_dir, audit, durability, metrics,
       approval_roots, lease_name, lease_namespace, log_level, log_format, username, webhook, webhook_url,
-      webhook_service, sidecar_image, sidecar_form, gateway_url;
-  std::optional<std::uint32_t> workers, parallelism;
-  std::optional<double> lease_duration, drain_timeout, webhook_certificate_lifetime, webhook_rotation_pause;
+      webhook_service, gateway, gateway_service, gateway_audience, gateway_url, sidecar_image, sidecar_form;
+  std::vector<std::string> gateway_names;
+  std::optional<std::uint32_t> workers, parallelism, gateway_rate;
+  std::optional<double> lease_duration, drain_timeout, webhook_certificate_lifetime, webhook_rotation_pause,
+      gateway_drain_delay;
   std::optional<bool> leader_elect;
   bool once = false;
 };
@@ -43,12 +45,29 @@ void DeclareWebhook(CLI::App& app, Flags& flags) {
   app.add_option("--username", flags.username, "our own name at the API server, where the credentials do not tell it");
 }
 
+void DeclareGateway(CLI::App& app, Flags& flags) {
+  app.add_option(
+      "--gateway", flags.gateway,
+      "ADDRESS:PORT of the signing API for pods, or off (default: 0.0.0.0:8443 in a cluster, off elsewhere)");
+  app.add_option("--gateway-service", flags.gateway_service,
+                 "NAMESPACE/NAME[:PORT] of the Service in front of the gateway (default: signet-gateway, port 443)");
+  app.add_option("--gateway-name", flags.gateway_names,
+                 "a further DNS name or IP address of the gateway's certificate");
+  app.add_option("--gateway-audience", flags.gateway_audience, "audience of the callers' tokens (default: signet.dev)");
+  app.add_option("--gateway-url", flags.gateway_url, "https://HOST[:PORT] by which sidecars reach the gateway");
+  app.add_option("--gateway-rate", flags.gateway_rate,
+                 "requests a second and pod, bursts of twice that; 0: no limit (default: 1000)")
+      ->check(CLI::Range(0, 1'000'000));
+  app.add_option("--gateway-drain-delay", flags.gateway_drain_delay,
+                 "seconds from SIGTERM to the end of accepting connections (default: 5)")
+      ->check(CLI::Range(0.0, 300.0));
+}
+
 void DeclareInjection(CLI::App& app, Flags& flags) {
   app.add_option("--sidecar-image", flags.sidecar_image, "image of the sidecar that labelled pods get; none: none");
   app.add_option("--sidecar-form", flags.sidecar_form,
                  "auto (default: native where the API server is 1.29 or later), native or container")
       ->check(CLI::IsMember({"auto", "native", "container"}));
-  app.add_option("--gateway-url", flags.gateway_url, "https://HOST[:PORT] by which sidecars reach the gateway");
 }
 
 void DeclareCommands(CLI::App& app, CommandLine& out) {
@@ -95,6 +114,7 @@ void Declare(CLI::App& app, Flags& flags, CommandLine& out) {
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
   app.add_option("--log-format", flags.log_format, "json or text")->check(CLI::IsMember({"json", "text"}));
   DeclareWebhook(app, flags);
+  DeclareGateway(app, flags);
   DeclareInjection(app, flags);
   DeclareCommands(app, out);
 }
@@ -111,9 +131,18 @@ void MergeWebhook(const Flags& flags, config::OperatorConfig& config) {
   if (flags.webhook_rotation_pause) webhook.rotation_pause = Seconds(*flags.webhook_rotation_pause);
 }
 
+void MergeGateway(const Flags& flags, config::GatewayOptions& gateway) {
+  Take(flags.gateway, gateway.listen);
+  Take(flags.gateway_service, gateway.service);
+  Take(flags.gateway_audience, gateway.audience);
+  Take(flags.gateway_url, gateway.url);
+  Take(flags.gateway_rate, gateway.rate);
+  if (!flags.gateway_names.empty()) gateway.names = flags.gateway_names;
+  if (flags.gateway_drain_delay) gateway.drain_delay = Seconds(*flags.gateway_drain_delay);
+}
+
 void MergeInjection(const Flags& flags, config::OperatorConfig& config) {
   Take(flags.sidecar_image, config.injection.sidecar_image);
-  Take(flags.gateway_url, config.injection.gateway_url);
   if (flags.sidecar_form) config.injection.form = *config::ParseSidecarForm(*flags.sidecar_form);
 }
 
@@ -174,6 +203,7 @@ std::variant<CommandLine, Ending> ParseCommandLine(int argc, char** argv) {
   }
   Merge(flags, out.config);
   MergeWebhook(flags, out.config);
+  MergeGateway(flags, out.config.gateway);
   MergeInjection(flags, out.config);
   if (out.probe) {
     if (out.health.empty()) out.health = kDefaultProbe;

@@ -20,6 +20,7 @@
 #include "obs/log.hpp"
 #include "obs/metrics.hpp"
 #include "operator/core.hpp"
+#include "operator/gateway.hpp"
 #include "operator/probes.hpp"
 #include "operator/webhooks.hpp"
 #include "reconcile/approval_gate.hpp"
@@ -34,6 +35,8 @@ using namespace std::chrono_literals;
 
 constexpr auto kHsmFirstVerdict = 10s;
 constexpr auto kUnsettledTick = 2s;
+constexpr auto kIdentityFirstByte = 3s;  // callers of the gateway wait for it
+constexpr auto kIdentityTotal = 5s;
 constexpr int kMostWorkers = 64;  // of one controller
 
 /// The first ending that anybody reports.
@@ -94,6 +97,7 @@ class Operator {
   std::optional<Ending> Open();
   std::optional<Ending> SetLease();
   std::optional<Ending> OpenWebhooks();
+  std::optional<Ending> OpenGateway();
   void AwaitWebhooks();
   CoreHooks Hooks();
   void Wire();
@@ -101,6 +105,7 @@ class Operator {
   void TellUnsettled();
   void EnqueueWaiting(const std::string& policy);
   [[nodiscard]] std::vector<frontend::Check> Checks() const;
+  [[nodiscard]] frontend::Check PoliciesCheck() const;
 
   const CommandLine& command_;
   const Environment& environment_;
@@ -121,6 +126,7 @@ class Operator {
   std::unique_ptr<controller::Manager> manager_;
   std::unique_ptr<reconcile::ApprovalGate> approval_gate_;
   std::unique_ptr<Webhooks> webhooks_;  ///< nullptr: none
+  std::unique_ptr<Gateway> gateway_;    ///< nullptr: none
   std::unique_ptr<Probes> probes_;
 };
 
@@ -164,6 +170,7 @@ std::optional<Ending> Operator::Open() {
   core_ = std::move(std::get<std::unique_ptr<Core>>(opened));
   Wire();
   if (auto ending = SetLease()) return ending;
+  if (auto ending = OpenGateway()) return ending;
   return OpenWebhooks();
 }
 
@@ -264,11 +271,10 @@ std::optional<Ending> Operator::OpenWebhooks() {
     return std::nullopt;
   }
   options.plan = std::move(**plan);
-  const bool in_cluster = config.kubeconfig.empty();
-  auto injection =
-      config::PlanInjection(config.injection, true, in_cluster ? config::DefaultGatewayUrl(options.ns) : "");
+  auto injection = config::PlanInjection(config.injection, true, gateway_ ? gateway_->url() : "");
   if (!injection) return Fail(ExitCode::kConfiguration, injection.error());
   options.injection = std::move(*injection);
+  if (options.injection) options.injection->audience = config.gateway.audience;
   options.username = config.username;
   if (options.username.empty()) {
     auto cluster = FindCluster(config, environment_);
@@ -293,6 +299,30 @@ std::optional<Ending> Operator::OpenWebhooks() {
   auto opened = Webhooks::Open(std::move(options), *core_, std::move(hooks));
   if (auto* ending = std::get_if<Ending>(&opened)) return *ending;
   webhooks_ = std::move(std::get<std::unique_ptr<Webhooks>>(opened));
+  return std::nullopt;
+}
+
+std::optional<Ending> Operator::OpenGateway() {
+  const auto& config = command_.config;
+  if (core_->store->TrustsRequesters()) return std::nullopt;
+  Gateway::Options options;
+  options.config = config.gateway;
+  options.ns = config.leader_election.ns.empty() ? lease_namespace_ : config.leader_election.ns;
+  auto plan = config::PlanGateway(config.gateway, config.kubeconfig.empty(), options.ns);
+  if (!plan) return Fail(ExitCode::kConfiguration, plan.error());
+  if (!*plan) return std::nullopt;
+  options.plan = std::move(**plan);
+  kube::RestOptions rest;
+  rest.deadlines.first_byte = kIdentityFirstByte;
+  rest.deadlines.total = kIdentityTotal;
+  auto identities = OpenCluster(config, environment_, rest, nullptr);
+  if (!identities) return Fail(ExitCode::kConfiguration, identities.error());
+  Gateway::Hooks hooks;
+  hooks.readiness = [this] { return Checks(); };
+  hooks.has_policies = [this] { return policies_->HasSynced(); };
+  auto opened = Gateway::Open(std::move(options), *core_, std::move(*identities), std::move(hooks));
+  if (auto* ending = std::get_if<Ending>(&opened)) return *ending;
+  gateway_ = std::move(std::get<std::unique_ptr<Gateway>>(opened));
   return std::nullopt;
 }
 
@@ -341,7 +371,21 @@ std::vector<frontend::Check> Operator::Checks() const {
                            : "policies and requests have not been listed yet: is the API server reachable, are "
                              "the CRDs applied, may this account list them?"});
   if (webhooks_) checks.push_back(webhooks_->ReadyCheck());
+  if (gateway_) {
+    checks.push_back(PoliciesCheck());
+    checks.push_back(gateway_->ReadyCheck());
+  }
   return checks;
+}
+
+/// Without policies there is nothing that could be out of date: an installation starts without any.
+frontend::Check Operator::PoliciesCheck() const {
+  const auto oldest = clock_.Steady() - command_.config.policy_max_age;
+  for (const auto& policy : core_->policies.All()) {
+    if (policy->confirmed_at >= oldest) continue;
+    return {"policies", false, "PolicyStale", "policies could not be confirmed lately: is the API server reachable?"};
+  }
+  return {"policies", true, "", ""};
 }
 
 Ending Operator::Run() {
@@ -358,6 +402,7 @@ Ending Operator::Run() {
   const auto deadline = clock_.Steady() + kHsmFirstVerdict;
   while (core_->HsmState().reason == "Starting" && clock_.Steady() < deadline && !finish_.WaitFor(10ms)) {
   }
+  if (gateway_) gateway_->Start();
   AwaitWebhooks();
   manager_->Start();
   // Not the manager's: without the right to read namespaces only selectors fail to match.
@@ -366,13 +411,19 @@ Ending Operator::Run() {
   auto ending = finish_.Wait();
   obs::Info("stopping");
   const DrainLimit limit(command_.config.drain_timeout);
+  if (gateway_) gateway_->WindDown();
   if (webhooks_) webhooks_->Stop();
   manager_->Stop();
+  if (gateway_) {
+    gateway_->Drain(command_.config.drain_timeout);
+    gateway_->Stop();
+  }
   if (webhooks_) webhooks_->Drain(command_.config.drain_timeout);
   namespaces_->Stop();
   core_->reactor->Post([this] {
     probes_.reset();
     webhooks_.reset();
+    gateway_.reset();
   });
   core_->Close();
   obs::Info("stopped");

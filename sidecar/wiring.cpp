@@ -92,13 +92,17 @@ void Sidecar::OpenApi() {
   caller.principal.proof = identity::Proof::kAsserted;
   api_ = std::make_unique<frontend::SigningApi>(
       frontend::SigningApi::Options{},
-      frontend::SigningApi::Dependencies{service_.get(), &clock_,
-                                         [caller](const http::Request& request) -> base::Result<signing::Caller> {
-                                           signing::Caller known = caller;
-                                           known.peer = request.peer;
-                                           return known;
+      frontend::SigningApi::Dependencies{service_.get(),
+                                         &clock_,
+                                         [caller](const http::Request& request, const frontend::CallerDone& /*later*/) {
+                                           base::Result<signing::Caller> known = caller;
+                                           known->peer = request.peer;
+                                           return std::optional(std::move(known));
                                          },
-                                         [this] { return Checks(); }});
+                                         [this] { return Checks(); },
+                                         {},
+                                         {},
+                                         {}});
 }
 
 base::Status Sidecar::Serve(http::Server::Options options, http::Handler handler) {

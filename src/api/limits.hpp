@@ -32,6 +32,8 @@ inline constexpr std::size_t kTimeZone = 64;
 inline constexpr std::int64_t kPerSecond = 1'000'000;
 inline constexpr std::int64_t kPerDay = 1'000'000'000;
 inline constexpr std::int64_t kApprovalsRequired = 16;
+inline constexpr std::size_t kImageDigests = 64;
+inline constexpr std::size_t kImageDigest = 71;  ///< "sha256:" and 64 digits
 
 inline constexpr std::size_t kObjectName = 253;
 inline constexpr std::size_t kMessageText = 87384;  ///< base64 of kMaxMessageBytes

@@ -231,6 +231,35 @@ Result<Approvals> ReadApprovals(const Node& node) {
   return out;
 }
 
+Result<PodRule> ReadPod(const Node& node) {
+  TRY_VOID(node.OnlyMembers({"imageDigests"}));
+  PodRule out;
+  TRY(const auto digests, node.Get("imageDigests"));
+  TRY_VOID(digests.EachItem(limits::kImageDigests, [&](const Node& item) -> Status {
+    TRY(const auto text, item.Text(1, limits::kImageDigest));
+    if (text.size() != limits::kImageDigest || !text.starts_with("sha256:") || !IsLowerHex(text.substr(7))) {
+      return item.Bad("must be sha256: and 64 lower-case hex digits, as in the part after @ of an image");
+    }
+    if (std::find(out.image_digests.begin(), out.image_digests.end(), text) != out.image_digests.end()) {
+      return item.Bad("appears twice");
+    }
+    out.image_digests.emplace_back(text);
+    return {};
+  }));
+  if (out.image_digests.empty()) return digests.Bad("must name at least one image");
+  return out;
+}
+
+/// Rules that no caller could meet together: they would only look like a policy that signs.
+Status CheckPod(const Node& pod, const SigningPolicySpec& spec) {
+  if (spec.allow_direct) return pod.Bad("is judged at the gateway alone: leave allowDirect out");
+  if (spec.approvals && spec.approvals->required > 0) {
+    return pod.Bad(
+        "is judged at the gateway alone, and approvals are given to SigningRequests: require one or the other");
+  }
+  return {};
+}
+
 Result<KeyGenerate> ReadGenerate(const Node& node) {
   TRY_VOID(node.OnlyMembers({"algorithm", "size"}));
   TRY(const auto algorithm, node.Get("algorithm"));
@@ -306,7 +335,7 @@ Status ReadSwitches(const Node& spec, SigningPolicySpec& out) {
 
 Result<SigningPolicySpec> ReadSpec(const Node& spec) {
   TRY_VOID(spec.OnlyMembers({"description", "suspend", "allowDirect", "key", "algorithms", "subjects", "artifacts",
-                             "windows", "quota", "approvals", "verifySignatures"}));
+                             "windows", "quota", "approvals", "pod", "verifySignatures"}));
   SigningPolicySpec out;
   TRY_VOID(ReadSwitches(spec, out));
   TRY(const auto key, spec.Get("key"));
@@ -334,6 +363,10 @@ Result<SigningPolicySpec> ReadSpec(const Node& spec) {
   }
   if (const auto approvals = spec.Find("approvals")) {
     TRY(out.approvals, ReadApprovals(*approvals));
+  }
+  if (const auto pod = spec.Find("pod")) {
+    TRY(out.pod, ReadPod(*pod));
+    TRY_VOID(CheckPod(*pod, out));
   }
   return out;
 }

@@ -100,6 +100,11 @@ struct Approvals {
   bool require_signed = false;  ///< only approvals signed with a key of the approval roots count
 };
 
+/// What must be true of the calling pod; only the gateway knows one.
+struct PodRule {
+  std::vector<std::string> image_digests;  ///< "sha256:<hex>", at least one; every container must run one of them
+};
+
 struct KeyGenerate {
   KeyAlgorithm algorithm = KeyAlgorithm::kEcdsa;
   int size = 0;  ///< bits; 0 for Ed25519
@@ -120,6 +125,7 @@ struct SigningPolicySpec {
   std::vector<Window> windows;                 ///< none = always
   std::optional<Quota> quota;
   std::optional<Approvals> approvals;
+  std::optional<PodRule> pod;
   bool verify_signatures = true;
 };
 

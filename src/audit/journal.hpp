@@ -25,6 +25,7 @@
 #include "base/clock.hpp"
 #include "base/reactor.hpp"
 #include "base/result.hpp"
+#include "identity/pod.hpp"
 
 namespace signet::audit {
 
@@ -58,6 +59,8 @@ struct Intent {
     std::string signed_by;  ///< fingerprint of the approver's own key; empty: not signed
   };
   std::vector<Approved> approvals;
+  identity::PodIdentity pod;    ///< gateway only; without a uid: none
+  std::string idempotency_key;  ///< of the call: retries carry the same one; may be empty
 };
 
 enum class Result : std::uint8_t { kSigned, kFailed, kDiscarded, kUnknown };
@@ -66,8 +69,9 @@ enum class Result : std::uint8_t { kSigned, kFailed, kDiscarded, kUnknown };
 struct Outcome {
   std::string operation;
   Result result = Result::kFailed;
-  std::string signature_sha256;  ///< hex SHA-256 of the released signature octets (DER for ECDSA)
-  std::string reason;            ///< CamelCase for everything but kSigned
+  std::string signature_sha256;      ///< hex SHA-256 of the released signature octets (DER for ECDSA)
+  std::string reason;                ///< CamelCase for everything but kSigned
+  std::string idempotency_key = {};  ///< the intent's; empty in outcomes that a later process writes
 };
 
 /// Controller door: the signature reached the object's status (or will never).

@@ -28,6 +28,16 @@ void TornFields(std::string& out, const Torn& torn) {
   Field(out, ",\"tornSha256\":", View(torn.hash));
 }
 
+/// {"name":...,"namespace":...,"uid":...,"node":...}, where the caller is a pod.
+void AppendPod(std::string& out, const identity::PodIdentity& pod) {
+  if (pod.uid.empty()) return;
+  Field(out, ",\"pod\":{\"name\":", pod.name);
+  Field(out, ",\"namespace\":", pod.ns);
+  Field(out, ",\"uid\":", pod.uid);
+  OptionalField(out, ",\"node\":", pod.node);
+  out += '}';
+}
+
 /// [{"approval":...,"approver":...,"signedBy":...}], where there are any.
 void AppendApprovals(std::string& out, const std::vector<audit::Intent::Approved>& approvals) {
   if (approvals.empty()) return;
@@ -122,6 +132,7 @@ void LineWriter::Intent(std::string& out, const audit::Intent& record) {
     out += ",\"peerPID\":";
     AppendNumber(out, static_cast<std::uint64_t>(*record.peer_pid));
   }
+  AppendPod(out, record.pod);
   Field(out, ",\"policy\":", record.policy);
   OptionalField(out, ",\"policyUID\":", record.policy_uid);
   out += ",\"policyGeneration\":";
@@ -136,6 +147,7 @@ void LineWriter::Intent(std::string& out, const audit::Intent& record) {
   OptionalField(out, ",\"requestNamespace\":", record.request_namespace);
   OptionalField(out, ",\"requestName\":", record.request_name);
   OptionalField(out, ",\"requestUID\":", record.request_uid);
+  OptionalField(out, ",\"idempotencyKey\":", record.idempotency_key);
   AppendApprovals(out, record.approvals);
   End(out);
 }
@@ -146,6 +158,7 @@ void LineWriter::Outcome(std::string& out, const audit::Outcome& record) {
   Field(out, ",\"result\":", Name(record.result));
   OptionalField(out, ",\"signatureSha256\":", record.signature_sha256);
   OptionalField(out, ",\"reason\":", record.reason);
+  OptionalField(out, ",\"idempotencyKey\":", record.idempotency_key);
   End(out);
 }
 

@@ -1,13 +1,11 @@
 #include "authn/own_name.hpp"
 
-#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "authn/bearer_token.hpp"
 #include "crypto/certificate.hpp"
-#include "encoding/json.hpp"
-#include "encoding/text.hpp"
 
 namespace signet::authn {
 namespace {
@@ -31,17 +29,9 @@ base::Result<std::string> ReadFile(const std::string& path) {
 
 /// The name in a JWT's payload.
 base::Result<std::string> SubjectOf(std::string_view token) {
-  const auto first = token.find('.');
-  const auto second = first == std::string_view::npos ? first : token.find('.', first + 1);
-  if (second == std::string_view::npos) return Nobody("the token is opaque");
-  std::string payload(token.substr(first + 1, second - first - 1));
-  std::replace(payload.begin(), payload.end(), '-', '+');
-  std::replace(payload.begin(), payload.end(), '_', '/');
-  payload.append((4 - payload.size() % 4) % 4, '=');
-  const auto octets = encoding::FromBase64(payload);
-  if (!octets) return Nobody("the token is no JWT");
-  const auto claims = encoding::ParseJson(base::AsText(*octets));
-  if (!claims || !claims->is_object()) return Nobody("the token is no JWT");
+  while (!token.empty() && token.back() <= ' ') token.remove_suffix(1);  // files end with a line feed
+  const auto claims = ReadClaims(token);
+  if (!claims) return Nobody(claims.error().message);
   const auto subject = claims->find("sub");
   if (subject == claims->end() || !subject->is_string() || subject->get_ref<const std::string&>().empty()) {
     return Nobody("the token has no sub");

@@ -1,50 +1,18 @@
 #include "config/injection_options.hpp"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 
-#include "api/injection_names.hpp"
-#include "api/scalars.hpp"
 #include "config/options.hpp"
 #include "config/reader.hpp"
 
 namespace signet::config {
 namespace {
 
-constexpr std::string_view kScheme = "https://";
 constexpr std::size_t kMostImage = 512;
 constexpr std::array<std::string_view, 3> kForms = {"auto", "native", "container"};  // as InjectionOptions::Form
-
-bool IsPort(std::string_view text) {
-  std::uint16_t port = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
-  return error == std::errc() && end == text.data() + text.size() && port != 0;
-}
-
-bool IsAddress6(const std::string& text) {
-  std::array<unsigned char, sizeof(in6_addr)> octets{};
-  return ::inet_pton(AF_INET6, text.c_str(), octets.data()) == 1;
-}
-
-bool IsUrl(std::string_view url) {
-  if (!url.starts_with(kScheme)) return false;
-  url.remove_prefix(kScheme.size());
-  std::string_view rest;
-  if (url.starts_with('[')) {
-    const auto end = url.find(']');
-    if (end == std::string_view::npos || !IsAddress6(std::string(url.substr(1, end - 1)))) return false;
-    rest = url.substr(end + 1);
-  } else {
-    const auto colon = url.find(':');
-    if (!api::IsDnsSubdomain(url.substr(0, colon))) return false;  // digits and points too: IPv4
-    rest = colon == std::string_view::npos ? std::string_view() : url.substr(colon);
-  }
-  return rest.empty() || (rest.front() == ':' && IsPort(rest.substr(1)));
-}
 
 bool IsImage(std::string_view image) {
   const auto fits = [](char c) {
@@ -67,7 +35,6 @@ std::optional<InjectionOptions::Form> ParseSidecarForm(std::string_view text) {
 
 void ReadInjection(Reader section, InjectionOptions& out) {
   section.Text("sidecarImage", out.sidecar_image);
-  section.Text("gatewayUrl", out.gateway_url);
   auto form = static_cast<std::size_t>(out.form);
   section.Choice("form", form, {kForms.begin(), kForms.end()});
   out.form = static_cast<InjectionOptions::Form>(form);
@@ -81,10 +48,6 @@ base::Status Validate(const InjectionOptions& options) {
   if (!options.sidecar_image.empty() && !IsImage(options.sidecar_image)) {
     return ConfigError(fmt::format("--sidecar-image \"{}\": must be the name of an image", options.sidecar_image));
   }
-  if (!options.gateway_url.empty() && !IsUrl(options.gateway_url)) {
-    return ConfigError(
-        fmt::format("--gateway-url \"{}\": must be https://HOST[:PORT], without a path", options.gateway_url));
-  }
   const auto name = [](std::string_view member) {
     const bool cpu = member.starts_with("cpu");
     const auto dash = member.find('-');
@@ -97,21 +60,15 @@ base::Status Validate(const InjectionOptions& options) {
   return {};
 }
 
-std::string DefaultGatewayUrl(std::string_view ns) {
-  return fmt::format("https://{}.{}.svc:443", api::kGatewayService, ns);
-}
-
 base::Result<std::optional<InjectionPlan>> PlanInjection(const InjectionOptions& options, bool webhook,
-                                                         std::string_view default_url) {
+                                                         const std::string& gateway_url) {
   TRY_VOID(Validate(options));
   if (options.sidecar_image.empty()) return std::optional<InjectionPlan>();
   if (!webhook) return ConfigError("--sidecar-image needs the admission webhook: give --webhook, or leave it out");
   InjectionPlan plan;
   plan.image = options.sidecar_image;
-  plan.gateway_url = options.gateway_url.empty() ? std::string(default_url) : options.gateway_url;
-  if (plan.gateway_url.empty()) {
-    return ConfigError("--sidecar-image: say how pods reach the gateway with --gateway-url https://HOST[:PORT]");
-  }
+  if (gateway_url.empty()) return ConfigError("--sidecar-image needs the gateway, which sidecars ask: give --gateway");
+  plan.gateway_url = gateway_url;
   plan.form = options.form;
   plan.resources = options.resources;
   return std::optional(std::move(plan));

@@ -19,7 +19,6 @@ class Reader;
 struct InjectionOptions {
   enum class Form : std::uint8_t { kAuto, kNative, kContainer };
   std::string sidecar_image;  ///< empty: no injection
-  std::string gateway_url;    ///< https://HOST[:PORT], as pods reach it; empty: the gateway's Service
   Form form = Form::kAuto;    ///< auto: native where the server is 1.29 or later
   api::SidecarResources resources;
 };
@@ -33,17 +32,15 @@ base::Status Validate(const InjectionOptions& options);
 struct InjectionPlan {
   std::string image;
   std::string gateway_url;
+  std::string audience = "signet.dev";  ///< of the sidecars' tokens: the gateway's
   InjectionOptions::Form form = InjectionOptions::Form::kAuto;
   api::SidecarResources resources;
 };
 
-/// The gateway's Service in `ns`, as pods reach it.
-std::string DefaultGatewayUrl(std::string_view ns);
-
 /// Nothing: no injection.
-/// @param webhook      the admission webhook is on
-/// @param default_url  of the gateway, where the options name none; empty: nobody knows one
+/// @param webhook  the admission webhook is on
+/// @param gateway_url  https://HOST[:PORT], as pods reach it; empty: there is no gateway
 base::Result<std::optional<InjectionPlan>> PlanInjection(const InjectionOptions& options, bool webhook,
-                                                         std::string_view default_url);
+                                                         const std::string& gateway_url);
 
 }  // namespace signet::config

@@ -40,6 +40,7 @@ base::Result<OperatorConfig> LoadOperatorConfig(const std::string& file) {
   reader.Text("username", out.username);
   ReadWebhook(reader.Section("webhook"), out.webhook);
   ReadInjection(reader.Section("injection"), out.injection);
+  ReadGateway(reader.Section("gateway"), out.gateway);
   ReadHsm(reader.Section("hsm"), out.hsm);
   ReadAudit(reader.Section("audit"), out.audit);
   reader.Text("approvalRoots", out.approval_roots);
@@ -74,6 +75,10 @@ base::Status Validate(const OperatorConfig& config) {
     if (!config.injection.sidecar_image.empty()) {
       return ConfigError("--sidecar-image needs an API server: leave it or --store out");
     }
+    const auto& door = config.gateway;
+    if (!door.url.empty() || !door.service.empty() || (!door.listen.empty() && door.listen != GatewayOptions::kOff)) {
+      return ConfigError("--gateway needs an API server, which knows the callers: leave it or --store out");
+    }
   } else if (config.once) {
     return ConfigError("--once is for the directory store: give --store dir:PATH");
   }
@@ -82,6 +87,7 @@ base::Status Validate(const OperatorConfig& config) {
   }
   TRY_VOID(Validate(config.webhook));
   TRY_VOID(Validate(config.injection));
+  TRY_VOID(Validate(config.gateway));
   const LeaderElectionOptions& lease = config.leader_election;
   if (lease.enabled && (lease.renew_deadline >= lease.lease_duration || lease.retry_period >= lease.renew_deadline)) {
     return ConfigError("leaderElection: retryPeriod < renewDeadline < leaseDuration must hold");

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/result.hpp"
+#include "config/gateway_options.hpp"
 #include "config/injection_options.hpp"
 #include "config/options.hpp"
 #include "config/webhook_options.hpp"
@@ -32,7 +33,8 @@ struct OperatorConfig {
   bool once = false;           ///< directory store: handle what is there, then end
   std::string username;        ///< ours, as the API server knows it; empty: from our own credentials
   WebhookOptions webhook;      ///< API server only
-  InjectionOptions injection;  ///< likewise; of sidecars into pods
+  GatewayOptions gateway;      ///< API server only
+  InjectionOptions injection;  ///< API server only; of sidecars into pods
   HsmOptions hsm;
   AuditOptions audit;
   std::string approval_roots;  ///< file; empty: none

@@ -20,6 +20,7 @@ using base::TimePoint;
 
 constexpr std::size_t kMaxNames = 64;
 constexpr std::size_t kMaxPem = 64 * 1024;
+constexpr int kLeastSecurity = 112;  // bits
 constexpr std::time_t kYear10000 = 253402300800;
 
 using ExtensionPtr = std::unique_ptr<X509_EXTENSION, Deleter<X509_EXTENSION_free>>;
@@ -53,20 +54,24 @@ bool IsHostName(std::string_view name) {
   }
 }
 
-base::Status Check(const CertificateOptions& options) {
-  const std::string& name = options.common_name;
+base::Status CheckNameAndTimes(const std::string& name, TimePoint not_before, TimePoint not_after) {
   if (name.empty() || name.size() > 64 ||
       !std::all_of(name.begin(), name.end(), [](char c) { return c >= 0x20 && c < 0x7f; })) {
     return Bad("a certificate's common name has 1 to 64 printable ASCII characters");
   }
+  const std::time_t from = Seconds(not_before);
+  const std::time_t until = Seconds(not_after);
+  if (from < 0 || until <= from || until >= kYear10000) return Bad("a certificate must end after it begins");
+  return {};
+}
+
+base::Status Check(const CertificateOptions& options) {
+  TRY_VOID(CheckNameAndTimes(options.common_name, options.not_before, options.not_after));
   const std::size_t count = options.dns_names.size() + options.ip_addresses.size();
   if (count == 0 || count > kMaxNames) return Bad("a certificate needs 1 to 64 host names and addresses");
   for (const std::string& host : options.dns_names) {
     if (!IsHostName(host)) return Bad("not a host name for a certificate: \"" + host + "\"");
   }
-  const std::time_t from = Seconds(options.not_before);
-  const std::time_t until = Seconds(options.not_after);
-  if (from < 0 || until <= from || until >= kYear10000) return Bad("a certificate must end after it begins");
   return {};
 }
 
@@ -114,32 +119,67 @@ bool SetSerial(X509* certificate) {
   return serial && X509_set_serialNumber(certificate, serial.get()) == 1;
 }
 
-bool Fill(X509* certificate, EVP_PKEY* key, const CertificateOptions& options, GENERAL_NAMES* names) {
+/// All that certificates of both kinds have; `issuer` nullptr: it signs itself.
+bool FillFrame(X509* certificate, EVP_PKEY* key, const std::string& common_name, TimePoint from, TimePoint until,
+               const X509* issuer) {
   X509_NAME* subject = X509_get_subject_name(certificate);
-  const auto* common_name = reinterpret_cast<const unsigned char*>(options.common_name.data());
-  const auto name_size = static_cast<int>(options.common_name.size());
-  if (X509_set_version(certificate, X509_VERSION_3) != 1 || !SetSerial(certificate) ||
-      X509_NAME_add_entry_by_NID(subject, NID_commonName, MBSTRING_ASC, common_name, name_size, -1, 0) != 1 ||
-      X509_set_issuer_name(certificate, subject) != 1 ||
-      ASN1_TIME_set(X509_getm_notBefore(certificate), Seconds(options.not_before)) == nullptr ||
-      ASN1_TIME_set(X509_getm_notAfter(certificate), Seconds(options.not_after)) == nullptr ||
-      X509_set_pubkey(certificate, key) != 1) {
-    return false;
-  }
+  const auto* name = reinterpret_cast<const unsigned char*>(common_name.data());
+  return X509_set_version(certificate, X509_VERSION_3) == 1 && SetSerial(certificate) &&
+         X509_NAME_add_entry_by_NID(subject, NID_commonName, MBSTRING_ASC, name, static_cast<int>(common_name.size()),
+                                    -1, 0) == 1 &&
+         X509_set_issuer_name(certificate, issuer == nullptr ? subject : X509_get_subject_name(issuer)) == 1 &&
+         ASN1_TIME_set(X509_getm_notBefore(certificate), Seconds(from)) != nullptr &&
+         ASN1_TIME_set(X509_getm_notAfter(certificate), Seconds(until)) != nullptr &&
+         X509_set_pubkey(certificate, key) == 1;
+}
+
+bool FillServer(X509* certificate, EVP_PKEY* key, const CertificateOptions& options, GENERAL_NAMES* names,
+                X509* issuer) {
+  if (!FillFrame(certificate, key, options.common_name, options.not_before, options.not_after, issuer)) return false;
   X509V3_CTX context{};
   X509V3_set_ctx_nodb(&context);
-  X509V3_set_ctx(&context, certificate, certificate, nullptr, nullptr, 0);
+  X509V3_set_ctx(&context, issuer == nullptr ? certificate : issuer, certificate, nullptr, nullptr, 0);
   return AddExtension(certificate, &context, NID_basic_constraints, "critical,CA:FALSE") &&
          AddExtension(certificate, &context, NID_key_usage, "critical,digitalSignature") &&
          AddExtension(certificate, &context, NID_ext_key_usage, "serverAuth") &&
          AddExtension(certificate, &context, NID_subject_key_identifier, "hash") &&
+         // Not "always": an authority that was made elsewhere may have no key identifier.
+         (issuer == nullptr || AddExtension(certificate, &context, NID_authority_key_identifier, "keyid")) &&
          X509_add1_ext_i2d(certificate, NID_subject_alt_name, names, 0, X509V3_ADD_DEFAULT) == 1;
+}
+
+bool FillAuthority(X509* certificate, EVP_PKEY* key, const AuthorityOptions& options) {
+  if (!FillFrame(certificate, key, options.common_name, options.not_before, options.not_after, nullptr)) return false;
+  X509V3_CTX context{};
+  X509V3_set_ctx_nodb(&context);
+  X509V3_set_ctx(&context, certificate, certificate, nullptr, nullptr, 0);
+  return AddExtension(certificate, &context, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") &&
+         AddExtension(certificate, &context, NID_key_usage, "critical,keyCertSign,cRLSign") &&
+         AddExtension(certificate, &context, NID_subject_key_identifier, "hash");
 }
 
 std::string_view Contents(BIO* bio) {
   char* text = nullptr;
   const long size = BIO_get_mem_data(bio, &text);
   return {text, size > 0 ? static_cast<std::size_t>(size) : 0};
+}
+
+Result<CertificateAndKey> Write(X509* certificate, EVP_PKEY* key) {
+  const BioPtr public_part(BIO_new(BIO_s_mem()));
+  const BioPtr private_part(BIO_new(BIO_s_secmem()));  // wiped when it grows and when it goes
+  if (!public_part || !private_part || PEM_write_bio_X509(public_part.get(), certificate) != 1 ||
+      PEM_write_bio_PKCS8PrivateKey(private_part.get(), key, nullptr, nullptr, 0, nullptr, nullptr) != 1) {
+    return Broken();
+  }
+  return CertificateAndKey{std::string(Contents(public_part.get())),
+                           base::Secret(base::ToBytes(base::AsBytes(Contents(private_part.get()))))};
+}
+
+/// RFC 5280 sections 4.2.1.3 and 4.2.1.9. Without keyUsage every use is allowed.
+bool MaySign(X509* certificate) {
+  const std::uint32_t flags = X509_get_extension_flags(certificate);
+  if ((flags & EXFLAG_INVALID) != 0 || (flags & EXFLAG_CA) == 0) return false;
+  return (flags & EXFLAG_KUSAGE) == 0 || (X509_get_key_usage(certificate) & KU_KEY_CERT_SIGN) != 0;
 }
 
 Result<TimePoint> ToTimePoint(const ASN1_TIME* time) {
@@ -208,18 +248,71 @@ Result<CertificateAndKey> MakeServerCertificate(const CertificateOptions& option
   TRY(const NamesPtr names, AlternativeNames(options));
   const PkeyPtr key(EVP_EC_gen("P-256"));
   const X509Ptr certificate(X509_new());
-  if (!key || !certificate || !Fill(certificate.get(), key.get(), options, names.get()) ||
+  if (!key || !certificate || !FillServer(certificate.get(), key.get(), options, names.get(), nullptr) ||
       X509_sign(certificate.get(), key.get(), EVP_sha256()) <= 0) {
     return Broken();
   }
-  const BioPtr public_part(BIO_new(BIO_s_mem()));
-  const BioPtr private_part(BIO_new(BIO_s_secmem()));  // wiped when it grows and when it goes
-  if (!public_part || !private_part || PEM_write_bio_X509(public_part.get(), certificate.get()) != 1 ||
-      PEM_write_bio_PKCS8PrivateKey(private_part.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr) != 1) {
+  return Write(certificate.get(), key.get());
+}
+
+Result<CertificateAndKey> MakeAuthority(const AuthorityOptions& options) {
+  TRY_VOID(CheckNameAndTimes(options.common_name, options.not_before, options.not_after));
+  const PkeyPtr key(EVP_EC_gen("P-256"));
+  const X509Ptr certificate(X509_new());
+  if (!key || !certificate || !FillAuthority(certificate.get(), key.get(), options) ||
+      X509_sign(certificate.get(), key.get(), EVP_sha256()) <= 0) {
     return Broken();
   }
-  return CertificateAndKey{std::string(Contents(public_part.get())),
-                           base::Secret(base::ToBytes(base::AsBytes(Contents(private_part.get()))))};
+  return Write(certificate.get(), key.get());
+}
+
+struct Authority::Impl {
+  X509Ptr certificate;
+  PkeyPtr key;
+};
+
+Authority::Authority(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Authority::Authority(Authority&&) noexcept = default;
+Authority& Authority::operator=(Authority&&) noexcept = default;
+Authority::~Authority() = default;
+
+Result<Authority> Authority::Load(std::string_view certificate_pem, const base::Secret& key_pem) {
+  if (certificate_pem.size() > kMaxPem || key_pem.Reveal().size() > kMaxPem) {
+    return Bad("the authority's certificate or key is longer than 64 KiB");
+  }
+  auto impl = std::make_unique<Impl>();
+  const BioPtr public_part = MemoryBio(certificate_pem);
+  impl->certificate.reset(public_part ? PEM_read_bio_X509(public_part.get(), nullptr, NoPassword, nullptr) : nullptr);
+  if (!impl->certificate) return Bad("the authority's certificate is not PEM");
+  const BioPtr private_part = MemoryBio(base::AsText(key_pem.Reveal()));
+  impl->key.reset(private_part ? PEM_read_bio_PrivateKey(private_part.get(), nullptr, NoPassword, nullptr) : nullptr);
+  if (!impl->key) return Bad("the authority's key is not PEM");
+  const int kind = EVP_PKEY_get_base_id(impl->key.get());
+  if ((kind != EVP_PKEY_EC && kind != EVP_PKEY_RSA) || EVP_PKEY_get_security_bits(impl->key.get()) < kLeastSecurity) {
+    return Bad("the authority's key must be an EC or RSA key of at least 112 bits of security");
+  }
+  if (X509_check_private_key(impl->certificate.get(), impl->key.get()) != 1) {
+    return Bad("the authority's certificate and key do not belong together");
+  }
+  if (!MaySign(impl->certificate.get())) {
+    return Bad("the authority's certificate may not sign others (basicConstraints CA, keyUsage keyCertSign)");
+  }
+  return Authority(std::move(impl));
+}
+
+Result<CertificateAndKey> Authority::Issue(const CertificateOptions& options) const {
+  TRY_VOID(Check(options));
+  TRY(const TimePoint end, ToTimePoint(X509_get0_notAfter(impl_->certificate.get())));
+  if (Seconds(options.not_after) > Seconds(end)) return Bad("a certificate must not outlive its authority");
+  TRY(const NamesPtr names, AlternativeNames(options));
+  const PkeyPtr key(EVP_EC_gen("P-256"));
+  const X509Ptr certificate(X509_new());
+  if (!key || !certificate ||
+      !FillServer(certificate.get(), key.get(), options, names.get(), impl_->certificate.get()) ||
+      X509_sign(certificate.get(), impl_->key.get(), EVP_sha256()) <= 0) {
+    return Broken();
+  }
+  return Write(certificate.get(), key.get());
 }
 
 Result<CertificateInfo> ReadCertificate(std::string_view pem) {
@@ -234,6 +327,7 @@ Result<CertificateInfo> ReadCertificate(std::string_view pem) {
   TRY(const auto common_names, SubjectValues(certificate.get(), NID_commonName));
   if (!common_names.empty()) info.common_name = common_names.front();
   TRY(info.organizations, SubjectValues(certificate.get(), NID_organizationName));
+  info.is_authority = MaySign(certificate.get());
   unsigned char* der = nullptr;
   const int size = i2d_X509(certificate.get(), &der);
   if (size <= 0) return Bad("the certificate cannot be encoded");

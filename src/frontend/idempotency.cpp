@@ -45,14 +45,15 @@ IdempotencyCache::Verdict IdempotencyCache::Begin(const std::string& key, const 
   return Verdict::kAnswered;
 }
 
-void IdempotencyCache::Finish(const std::string& key, const http::Response& response) {
+void IdempotencyCache::Finish(const std::string& key, const http::Response& response, bool keep) {
   const auto found = entries_.find(key);
   if (found == entries_.end() || found->second.done) return;
   Entry& entry = found->second;
   const std::vector<http::Responder> waiting = std::exchange(entry.waiting, {});
-  if (response.status == 200) {
+  if (keep && response.status == 200) {
     entry.done = true;
     entry.response = response;
+    octets_ += response.body.size();
     entry.expires = clock_.Steady() + options_.time;
     entry.order = done_.insert(done_.end(), key);
     Expire();
@@ -66,7 +67,8 @@ void IdempotencyCache::Expire() {
   const base::SteadyPoint now = clock_.Steady();
   while (!done_.empty()) {
     const auto oldest = entries_.find(done_.front());
-    if (done_.size() <= options_.entries && oldest->second.expires > now) return;
+    if (done_.size() <= options_.entries && octets_ <= options_.octets && oldest->second.expires > now) return;
+    octets_ -= oldest->second.response.body.size();
     entries_.erase(oldest);
     done_.pop_front();
   }

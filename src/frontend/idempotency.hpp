@@ -5,7 +5,7 @@
 // that is still in work. With another body it is a conflict. Only successes are kept: what was refused
 // may be asked again.
 //
-// Limits:        `entries` answers for `time`; the oldest goes first. Requests in work are never
+// Limits:        `entries` answers, `octets` of bodies, for `time`; the oldest goes first. Requests in work are never
 //                dropped (the service bounds them); waiters of one key are bounded too.
 // Thread-safety: reactor thread.
 #pragma once
@@ -31,7 +31,8 @@ class IdempotencyCache {
   struct Options {
     std::size_t entries = 10'000;
     std::chrono::seconds time{600};
-    std::size_t waiters = 64;  ///< of one key
+    std::size_t waiters = 64;          ///< of one key
+    std::size_t octets = 64ULL << 20;  ///< of all kept answers' bodies
   };
   using BodyHash = std::array<std::uint8_t, 32>;
   enum class Verdict : std::uint8_t {
@@ -48,8 +49,8 @@ class IdempotencyCache {
 
   /// `respond` is taken only for kAnswered.
   Verdict Begin(const std::string& key, const BodyHash& body, http::Responder& respond);
-  /// Gives `response` to those who waited, and keeps it when its status is 200.
-  void Finish(const std::string& key, const http::Response& response);
+  /// Gives `response` to those who waited, and keeps it when `keep` and its status is 200.
+  void Finish(const std::string& key, const http::Response& response, bool keep = true);
   [[nodiscard]] std::size_t size() const { return entries_.size(); }
 
  private:
@@ -67,6 +68,7 @@ class IdempotencyCache {
   const base::Clock& clock_;
   std::unordered_map<std::string, Entry> entries_;
   std::list<std::string> done_;  ///< keys of finished entries, oldest first
+  std::size_t octets_ = 0;       ///< of the bodies of finished entries
 };
 
 }  // namespace signet::frontend

@@ -14,7 +14,8 @@ using base::Code;
 constexpr std::array kProblems = {
     ProblemInfo{"Malformed", 400, "The request is malformed", "correct the request: docs/protocol.md shows its form", 0,
                 true},
-    ProblemInfo{"Unauthenticated", 401, "The caller is unknown", "show a valid identity", 0, false},
+    ProblemInfo{"Unauthenticated", 401, "The caller is unknown",
+                "send Authorization: Bearer TOKEN with the pod's own, unexpired token for Signet's audience", 0, false},
     ProblemInfo{"NotAllowed", 403, "Not allowed",
                 "no policy of this name allows this caller: check the name, or ask the platform team to add the caller "
                 "to the policy's subjects",
@@ -23,6 +24,8 @@ constexpr std::array kProblems = {
                 "ask for one of the algorithms that GET /v1/keys lists", 0, true},
     ProblemInfo{"ArtifactNotAllowed", 403, "The policy does not allow this artifact",
                 "name an artifact that the policy allows", 0, true},
+    ProblemInfo{"ImageNotAllowed", 403, "The policy does not allow an image of this pod",
+                "run images that the policy's pod.imageDigests list, in every container", 0, true},
     ProblemInfo{"Suspended", 403, "The policy is suspended", "ask the platform team why, and wait until it is resumed",
                 0, true},
     ProblemInfo{"OutsideWindow", 403, "The policy's time window is closed", "ask again when the window opens", 0, true},
@@ -40,6 +43,8 @@ constexpr std::array kProblems = {
                 "send a digest made with the algorithm's hash, or the message", 0, true},
     ProblemInfo{"MechanismMissing", 422, "The HSM cannot use this algorithm with this key",
                 "ask for another algorithm of GET /v1/keys, or tell the platform team", 0, true},
+    ProblemInfo{"RateLimited", 429, "Too many requests", "send fewer requests a second, or more digests in a batch", 1,
+                true},
     ProblemInfo{"QuotaExceeded", 429, "The policy's quota is used up", "ask again later", 1, true},
     ProblemInfo{"HeaderTooLarge", 431, "The header is too large", "send fewer or shorter fields", 0, true},
     ProblemInfo{"Internal", 500, "Something went wrong inside", "tell the operator of Signet: its log says more", 0,
@@ -53,6 +58,10 @@ constexpr std::array kProblems = {
                 "nothing is signed under a policy that cannot be confirmed: ask again shortly", 5, false},
     ProblemInfo{"KeyNotReady", 503, "The policy's key cannot be used", "ask again when GET /v1/keys shows it as ready",
                 5, true},
+    ProblemInfo{"IdentityUnavailable", 503, "The caller cannot be identified now",
+                "the API server, which knows the callers, cannot be asked: nothing was signed, ask again shortly", 1,
+                false},
+    ProblemInfo{"PodPending", 503, "The images of the calling pod are not known yet", "ask again shortly", 1, true},
     ProblemInfo{"Busy", 503, "Too much is going on", "ask again shortly, with fewer requests at once", 1, true},
     ProblemInfo{"NotReady", 503, "Not ready", "wait until the checks pass", 2, true},
     ProblemInfo{"OutcomeUnknown", 504, "The HSM did not answer in time",
@@ -137,6 +146,7 @@ http::Response ToResponse(const Problem& problem) {
   response.content_type = kProblemMediaType;
   AppendProblem(problem, response.body);
   if (problem.retry_after) response.headers.emplace_back("Retry-After", std::to_string(problem.retry_after->count()));
+  if (problem.status == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");  // RFC 9110 section 11.6.1
   return response;
 }
 

@@ -19,7 +19,8 @@ namespace {
 
 constexpr std::array kRoutes = {
     Route{"POST", "/v1/sign"},         Route{"POST", "/v1/sign/batch"}, Route{"GET", "/v1/keys"},
-    Route{"GET", "/v1/keys/{policy}"}, Route{"GET", "/healthz"},        Route{"GET", "/readyz"},
+    Route{"GET", "/v1/keys/{policy}"}, Route{"GET", "/v1/pod"},         Route{"GET", "/healthz"},
+    Route{"GET", "/readyz"},
 };
 constexpr std::size_t kOther = kRoutes.size();
 constexpr std::string_view kKeyPrefix = "/v1/keys/";
@@ -79,6 +80,45 @@ base::Result<std::optional<std::string_view>> IdempotencyKey(const http::Request
   return key;
 }
 
+/// A request that outlives the handler's call: it waits for its caller's name. Credentials are left out.
+class KeptRequest {
+ public:
+  void Keep(const http::Request& request) {
+    method_ = request.method;
+    target_ = request.target;
+    content_type_ = request.content_type;
+    body_ = request.body;
+    for (const auto& [name, value] : request.headers) {
+      if (name != "authorization") headers_.emplace_back(name, value);
+    }
+  }
+  [[nodiscard]] http::Request View() const {
+    http::Request request;
+    request.method = method_;
+    request.target = target_;
+    request.content_type = content_type_;
+    request.body = body_;
+    request.headers.assign(headers_.begin(), headers_.end());
+    return request;
+  }
+  http::Responder respond;
+
+ private:
+  std::string method_, target_, content_type_, body_;
+  std::vector<std::pair<std::string, std::string>> headers_;
+};
+
+/// Whose idempotency keys they are: of a service account's pods, each has its own.
+std::string OwnerOf(const signing::Caller& caller) {
+  return caller.pod ? caller.principal.username + "/" + caller.pod->uid : caller.principal.username;
+}
+
+http::Response RateLimited(base::Duration wait) {
+  auto problem = MakeProblem("RateLimited");
+  problem.retry_after = std::max(std::chrono::ceil<std::chrono::seconds>(wait), std::chrono::seconds(1));
+  return ToResponse(problem);
+}
+
 }  // namespace
 
 std::span<const Route> Routes() { return kRoutes; }
@@ -91,6 +131,9 @@ class SigningApi::Impl : public std::enable_shared_from_this<Impl> {
         clock_(*dependencies.clock),
         authenticate_(std::move(dependencies.authenticate)),
         readiness_(std::move(dependencies.readiness)),
+        prepare_(std::move(dependencies.prepare)),
+        limit_(std::move(dependencies.limit)),
+        pod_(std::move(dependencies.pod)),
         answers_({options.idempotency_entries, options.idempotency_time}, clock_) {}
 
   void Handle(const http::Request& request, http::Responder respond) {
@@ -100,7 +143,7 @@ class SigningApi::Impl : public std::enable_shared_from_this<Impl> {
       self->metrics_.Count(route, response.status, self->clock_.Steady() - start);
       respond(std::move(response));
     };
-    if (route == kOther) {
+    if (route == kOther || (kRoutes.at(route).path == "/v1/pod" && !pod_)) {
       return counted(ToResponse(MakeProblem("NotFound")));
     }
     const std::string_view method = request.method == "HEAD" ? "GET" : request.method;
@@ -116,14 +159,38 @@ class SigningApi::Impl : public std::enable_shared_from_this<Impl> {
     }
     if (kRoutes.at(route).path == "/readyz") return counted(ReadinessResponse(readiness_()));
 
-    auto caller = authenticate_(request);
-    if (!caller) return counted(ToResponse(FromError(caller.error())));
-    if (method == "POST") return Post(route, request, std::move(*caller), std::move(counted));
-    if (route == 2) return counted(KeysResponse(service_.Visible(*caller)));
-    Key(request, *caller, counted);
+    auto kept = std::make_shared<KeptRequest>();
+    auto caller = authenticate_(request, [self = shared_from_this(), route, kept](base::Result<signing::Caller> known) {
+      self->Serve(route, kept->View(), std::move(known), std::move(kept->respond));
+    });
+    if (caller) return Serve(route, request, std::move(*caller), std::move(counted));
+    kept->Keep(request);
+    kept->respond = std::move(counted);
   }
 
  private:
+  void Serve(std::size_t route, const http::Request& request, base::Result<signing::Caller> caller,
+             http::Responder respond) {
+    if (!caller) return respond(ToResponse(FromError(caller.error())));
+    if (const auto wait = TakeTurns(*caller, 1)) return respond(RateLimited(*wait));
+    if (kRoutes.at(route).method == "POST") return Post(route, request, std::move(*caller), std::move(respond));
+    if (kRoutes.at(route).path == "/v1/keys") return respond(KeysResponse(service_.Visible(*caller)));
+    if (kRoutes.at(route).path == "/v1/pod") {
+      const auto own = http::FindHeader(request, "signet-container");
+      return pod_(*caller, std::string(own.value_or("")), std::move(respond));
+    }
+    Key(request, *caller, respond);
+  }
+
+  [[nodiscard]] std::optional<base::Duration> TakeTurns(const signing::Caller& caller, double requests) const {
+    return limit_ && requests > 0 ? limit_(caller, requests) : std::nullopt;
+  }
+
+  void Prepared(signing::Caller caller, const std::string& policy, CallerDone done) const {
+    if (!prepare_) return done(std::move(caller));
+    prepare_(std::move(caller), policy, std::move(done));
+  }
+
   void Key(const http::Request& request, const signing::Caller& caller, const http::Responder& respond) {
     const auto policy = service_.Visible(caller, request.target.substr(kKeyPrefix.size()));
     if (!policy) return respond(ToResponse(MakeProblem("NotAllowed")));
@@ -141,10 +208,27 @@ class SigningApi::Impl : public std::enable_shared_from_this<Impl> {
     auto key = IdempotencyKey(request);
     if (!key) return respond(ToResponse(FromError(key.error())));
     if (!batch) return Sign(request.body, *key, std::move(caller), std::move(respond));
-    if (*key) {
-      return respond(ToResponse(MakeProblem("Malformed", "Idempotency-Key: served on /v1/sign only, not for batches")));
+    Batch(request.body, *key, std::move(caller), std::move(respond));
+  }
+
+  /// True: somebody has done, or is doing, this very thing, or it cannot be done, and `respond` knows or will know.
+  /// Otherwise `name` is what Finish needs.
+  bool IsAnswered(const signing::Caller& caller, std::string_view policy, std::string_view key, std::string_view text,
+                  http::Responder& respond, std::string& name) {
+    name = IdempotencyCache::Key(OwnerOf(caller), policy, key);
+    switch (answers_.Begin(name, crypto::Sha256(base::AsBytes(text)), respond)) {
+      case IdempotencyCache::Verdict::kAnswered:
+        return true;
+      case IdempotencyCache::Verdict::kConflict:
+        respond(ToResponse(MakeProblem("IdempotencyConflict")));
+        return true;
+      case IdempotencyCache::Verdict::kTooMany:
+        respond(ToResponse(MakeProblem("Busy", "too many requests wait for this idempotency key")));
+        return true;
+      case IdempotencyCache::Verdict::kFirst:
+        break;
     }
-    Batch(request.body, std::move(caller), std::move(respond));
+    return false;
   }
 
   /// p1363 is for ECDSA. The algorithm is fixed here where the policy would choose it, so that no signature
@@ -168,32 +252,36 @@ class SigningApi::Impl : public std::enable_shared_from_this<Impl> {
     if (const auto checked = CheckEncoding(caller, *body); !checked) {
       return respond(ToResponse(FromError(checked.error())));
     }
+    std::string name;
     if (key) {
-      std::string name = IdempotencyCache::Key(caller.principal.username, body->call.policy, *key);
-      switch (answers_.Begin(name, crypto::Sha256(base::AsBytes(text)), respond)) {
-        case IdempotencyCache::Verdict::kAnswered:
-          return;
-        case IdempotencyCache::Verdict::kConflict:
-          return respond(ToResponse(MakeProblem("IdempotencyConflict")));
-        case IdempotencyCache::Verdict::kTooMany:
-          return respond(ToResponse(MakeProblem("Busy", "too many requests wait for this idempotency key")));
-        case IdempotencyCache::Verdict::kFirst:
-          respond = [self = shared_from_this(), name = std::move(name),
-                     respond = std::move(respond)](http::Response response) {
-            self->answers_.Finish(name, response);
-            respond(std::move(response));
-          };
-      }
+      if (IsAnswered(caller, body->call.policy, *key, text, respond, name)) return;
+      body->call.idempotency_key = *key;
     }
-    service_.Sign(caller, std::move(body->call),
-                  [respond = std::move(respond), encoding = body->encoding](signing::SigningService::Answer answer) {
-                    respond(SignResponse(answer, encoding));
-                  });
+    const std::string policy = body->call.policy;
+    auto finish = [self = shared_from_this(), name = std::move(name),
+                   respond = std::move(respond)](const http::Response& response) {
+      if (!name.empty()) self->answers_.Finish(name, response);
+      respond(response);
+    };
+    Prepared(std::move(caller), policy,
+             [self = shared_from_this(), call = std::move(body->call), encoding = body->encoding,
+              finish = std::move(finish)](base::Result<signing::Caller> ready) mutable {
+               if (!ready) return finish(ToResponse(FromError(ready.error())));
+               self->service_.Sign(
+                   *ready, std::move(call),
+                   [finish = std::move(finish), encoding](const signing::SigningService::Answer& answer) {
+                     finish(SignResponse(answer, encoding));
+                   });
+             });
   }
 
-  void Batch(std::string_view text, const signing::Caller& caller, http::Responder respond) {
+  void Batch(std::string_view text, std::optional<std::string_view> key, signing::Caller caller,
+             http::Responder respond) {
     auto bodies = ParseBatchBody(text);
     if (!bodies) return respond(ToResponse(FromError(bodies.error())));
+    if (const auto wait = TakeTurns(caller, static_cast<double>(bodies->size() - 1))) {
+      return respond(RateLimited(*wait));
+    }
     std::vector<signing::SignCall> calls;
     std::vector<SignatureEncoding> encodings;
     calls.reserve(bodies->size());
@@ -204,14 +292,36 @@ class SigningApi::Impl : public std::enable_shared_from_this<Impl> {
         return respond(
             ToResponse(MakeProblem("Malformed", "items[" + std::to_string(i) + "]." + checked.error().message)));
       }
+      if (key) body.call.idempotency_key = *key;
       calls.push_back(std::move(body.call));
       encodings.push_back(body.encoding);
     }
-    service_.SignBatch(caller, std::move(calls),
-                       [respond = std::move(respond),
-                        encodings = std::move(encodings)](const std::vector<signing::SigningService::Answer>& answers) {
-                         respond(BatchResponse(answers, encodings));
-                       });
+    const std::string policy = calls.front().policy;
+    std::string name;
+    if (key && IsAnswered(caller, policy, *key, text, respond, name)) return;
+    SignAll(std::move(caller), policy, std::move(calls), std::move(encodings), std::move(name), std::move(respond));
+  }
+
+  void SignAll(signing::Caller caller, const std::string& policy, std::vector<signing::SignCall> calls,
+               std::vector<SignatureEncoding> encodings, std::string name, http::Responder respond) {
+    auto finish = [self = shared_from_this(), name = std::move(name), respond = std::move(respond)](
+                      const http::Response& response, bool keep) {
+      if (!name.empty()) self->answers_.Finish(name, response, keep);
+      respond(response);
+    };
+    Prepared(std::move(caller), policy,
+             [self = shared_from_this(), calls = std::move(calls), encodings = std::move(encodings),
+              finish = std::move(finish)](base::Result<signing::Caller> ready) mutable {
+               if (!ready) return finish(ToResponse(FromError(ready.error())), false);
+               self->service_.SignBatch(*ready, std::move(calls),
+                                        [finish = std::move(finish), encodings = std::move(encodings)](
+                                            const std::vector<signing::SigningService::Answer>& answers) {
+                                          // A batch of which nothing was signed may be asked for again.
+                                          const bool any = std::any_of(answers.begin(), answers.end(),
+                                                                       [](const auto& a) { return a.has_value(); });
+                                          finish(BatchResponse(answers, encodings), any);
+                                        });
+             });
   }
 
   const Options options_;
@@ -219,6 +329,9 @@ class SigningApi::Impl : public std::enable_shared_from_this<Impl> {
   const base::Clock& clock_;
   const Authenticate authenticate_;
   const Readiness readiness_;
+  const Prepare prepare_;
+  const Limit limit_;
+  const DescribePod pod_;
   RouteMetrics metrics_;
   IdempotencyCache answers_;
 };

@@ -9,6 +9,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -22,14 +23,24 @@
 
 namespace signet::frontend {
 
-/// Who is calling, as this door establishes it. kUnauthenticated or kPermissionDenied otherwise.
-using Authenticate = std::function<base::Result<signing::Caller>(const http::Request&)>;
+using CallerDone = std::function<void(base::Result<signing::Caller>)>;
+/// Who is calling, as this door establishes it; kUnauthenticated, kPermissionDenied or kUnavailable otherwise. The
+/// answer when it is known; nothing: `later` has it, once, on the loop, after the call has returned.
+using Authenticate =
+    std::function<std::optional<base::Result<signing::Caller>>(const http::Request&, CallerDone later)>;
+/// What a door sees to between "who" and "may they": the caller, perhaps with its images. `done` runs once, now or
+/// later.
+using Prepare = std::function<void(signing::Caller caller, const std::string& policy, CallerDone done)>;
+/// Nothing: go on. Otherwise the caller has asked too often, and this is how long it shall wait.
+using Limit = std::function<std::optional<base::Duration>(const signing::Caller&, double requests)>;
+/// GET /v1/pod: the calling pod, and whether its containers other than `own` have ended.
+using DescribePod = std::function<void(const signing::Caller&, std::string own, http::Responder)>;
 
 struct Route {
   std::string_view method;
   std::string_view path;  ///< as OpenAPI writes it: "/v1/keys/{policy}"
 };
-/// Everything that is served; HEAD goes where GET goes.
+/// Everything that is served; HEAD goes where GET goes. /v1/pod is the gateway's alone.
 std::span<const Route> Routes();
 
 class SigningApi {
@@ -45,6 +56,9 @@ class SigningApi {
     const base::Clock* clock = nullptr;
     Authenticate authenticate;
     Readiness readiness;
+    Prepare prepare;  ///< empty: nothing to see to
+    Limit limit;      ///< empty: none
+    DescribePod pod;  ///< empty: /v1/pod is not served
   };
 
   SigningApi(Options options, Dependencies dependencies);

@@ -258,7 +258,7 @@ void Connection::Dispatch() {
 
 void Connection::Answer(std::uint64_t number, Response response) {
   if (phase_ != Phase::kWorking || number != request_) return;
-  const bool keep = parser_.keep_alive() && !hub_->draining;
+  const bool keep = parser_.keep_alive() && !hub_->draining && !hub_->winding_down;
   Send(response, keep, parser_.head());
 }
 

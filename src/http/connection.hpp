@@ -49,6 +49,7 @@ class Hub : public std::enable_shared_from_this<Hub> {
   std::unordered_map<Connection*, std::shared_ptr<Connection>> connections;
   std::size_t buffered = 0;  ///< octets held for bodies
   bool draining = false;
+  bool winding_down = false;  ///< each answer is its connection's last
 
  private:
   void Sweep();

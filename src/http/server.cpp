@@ -148,6 +148,7 @@ class ServerImpl final : public Server {
     StopListening();
     hub_->Drain(std::move(drained));
   }
+  void WindDown() override { hub_->winding_down = true; }
   [[nodiscard]] std::uint16_t port() const override { return listener_.port(); }
   [[nodiscard]] std::size_t connections() const override { return hub_->connections.size(); }
 

@@ -79,6 +79,9 @@ class Server {
   ///         bytes, TLS on a Unix socket
   static base::Result<std::unique_ptr<Server>> Listen(base::Reactor& reactor, Options options, Handler handler,
                                                       Refuse refuse);
+  /// From now on every answer is its connection's last ("Connection: close"), so that clients come back elsewhere by
+  /// themselves; new connections are still accepted. What goes before Drain where others can take over.
+  virtual void WindDown() = 0;
   /// Stops accepting, lets requests in work finish, then calls `drained` (at once when idle).
   virtual void Drain(std::function<void()> drained) = 0;
   [[nodiscard]] virtual std::uint16_t port() const = 0;

@@ -77,6 +77,12 @@ class ObjectStore {
   /// Merges `patch` (RFC 7386) into the object, whatever its version. kUnimplemented where a store has no use for it.
   virtual base::Result<nlohmann::json> MergePatch(const Resource& resource, std::string_view ns, std::string_view name,
                                                   const nlohmann::json& patch);
+  /// Creates what is answered and not kept (TokenReview, SubjectAccessReview): the answer. Cluster-scoped kinds; asking
+  /// twice does no harm. kUnimplemented in a store that has nobody to ask.
+  virtual base::Result<nlohmann::json> Review(const Resource& resource, const nlohmann::json& question) {
+    static_cast<void>(question);
+    return base::MakeError(base::Code::kUnimplemented, "there is nobody to ask for a " + resource.kind);
+  }
   virtual base::Status Delete(const Resource& resource, std::string_view ns, std::string_view name,
                               std::string_view uid) = 0;
   /// Starts a watch after `resource_version`. Does not block; failures arrive by on_end.

@@ -250,6 +250,14 @@ base::Result<json> RestStore::Create(const Resource& resource, std::string_view 
                          false);
 }
 
+base::Result<json> RestStore::Review(const Resource& resource, const json& question) {
+  if (resource.namespaced) {
+    return base::MakeError(Code::kInvalidArgument, "BadRequest", resource.plural + ": has a namespace");
+  }
+  TRY(std::string path, PathOf(resource, "", "", Scope::kCollection));
+  return core_->Exchange("review", {"POST", std::move(path), "application/json", Dump(question)}, true);
+}
+
 base::Result<json> RestStore::Update(const Resource& resource, std::string_view ns, std::string_view name,
                                      const json& object) {
   const auto meta = object.find("metadata");

@@ -3,7 +3,7 @@
 // Ownership:     owns its connections and one thread (the watchdog of watches). Watches may outlive it.
 // Thread-safety: any thread; at most Options::max_in_flight requests run, more wait for their turn.
 // Blocking:      as kube/object_store.hpp says. Retried here: once after a broken connection, when
-//                the request may be repeated (GET; PUT, PATCH and DELETE carry a precondition), and
+//                the request may be repeated (GET, reviews; PUT, PATCH and DELETE carry a precondition), and
 //                429 and 503 with Retry-After within the deadline. Never retried: a timeout; a POST
 //                whose connection broke (it may have created the object: kAlreadyExists then).
 // Errors:        as kube/object_store.hpp says; native is {"http", status}, reason is that of the
@@ -59,6 +59,7 @@ class RestStore final : public ObjectStore {
                                            const nlohmann::json& status) override;
   base::Result<nlohmann::json> MergePatch(const Resource& resource, std::string_view ns, std::string_view name,
                                           const nlohmann::json& patch) override;
+  base::Result<nlohmann::json> Review(const Resource& resource, const nlohmann::json& question) override;
   base::Status Delete(const Resource& resource, std::string_view ns, std::string_view name,
                       std::string_view uid) override;
   std::unique_ptr<Watch> StartWatch(const Resource& resource, std::string_view resource_version,

@@ -97,12 +97,38 @@ bool Names(const std::vector<api::Subject>& entries, const std::vector<Glob>& gl
   return false;
 }
 
+/// Why the calling pod does not meet the rule; nothing: it does.
+std::optional<Decision> JudgePod(const api::PodRule& rule, const Facts& facts) {
+  if (!facts.from_pod) {
+    return Refused(Reason::kImageNotAllowed,
+                   "the policy asks which images the calling pod runs (spec.pod.imageDigests), and only callers of the "
+                   "gateway have a pod that can be checked: ask through a sidecar in gateway mode");
+  }
+  const auto& allowed = rule.image_digests;
+  if (facts.images != nullptr) {
+    for (const auto& digest : facts.images->digests) {
+      if (std::find(allowed.begin(), allowed.end(), digest) != allowed.end()) continue;
+      return Refused(
+          Reason::kImageNotAllowed,
+          fmt::format("a container of this pod runs {}, which the policy's pod.imageDigests do not list (every "
+                      "container counts, sidecars and init containers too)",
+                      digest));
+    }
+  }
+  if (facts.images == nullptr || !facts.images->complete || facts.images->digests.empty()) {
+    return Refused(Reason::kPodPending,
+                   "the images of this pod's containers are not all known to the API server yet: ask again");
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::string_view Name(Reason reason) {
-  static constexpr std::array<std::string_view, 9> kNames = {
+  static constexpr std::array<std::string_view, 11> kNames = {
       "Allowed",       "NotAllowed",       "Suspended",        "AlgorithmNotAllowed", "ArtifactNotAllowed",
-      "OutsideWindow", "AwaitingApproval", "DeniedByApprover", "QuotaExceeded"};
+      "OutsideWindow", "AwaitingApproval", "DeniedByApprover", "QuotaExceeded",       "ImageNotAllowed",
+      "PodPending"};
   return kNames.at(static_cast<std::size_t>(reason));
 }
 
@@ -174,6 +200,9 @@ Decision CompiledPolicy::Decide(const Facts& facts) const {
     return Refused(Reason::kArtifactNotAllowed,
                    facts.artifact == nullptr ? "the policy lists artifacts: say which artifact you sign"
                                              : "no entry of the policy's artifacts covers this name and media type");
+  }
+  if (spec.pod) {
+    if (auto refused = JudgePod(*spec.pod, facts)) return *std::move(refused);
   }
   Decision decision;
   decision.approvals = Approvals(facts, *wanted);

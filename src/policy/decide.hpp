@@ -2,7 +2,7 @@
 //
 // No I/O, no clock, no state: everything arrives in Facts. Quotas, which count, are in quota.hpp.
 // Order: subject first (a caller who is no subject learns nothing else), then suspended, algorithm,
-// artifact, an approver's no, window, approvals that are missing.
+// artifact, images of the calling pod, an approver's no, window, approvals that are missing.
 //
 // Thread-safety: pure; a CompiledPolicy is immutable.
 #pragma once
@@ -17,6 +17,7 @@
 #include "api/types.hpp"
 #include "base/clock.hpp"
 #include "base/result.hpp"
+#include "identity/pod.hpp"
 #include "identity/principal.hpp"
 #include "policy/approvals.hpp"
 
@@ -31,7 +32,9 @@ enum class Reason : std::uint8_t {
   kOutsideWindow,
   kAwaitingApproval,
   kDeniedByApprover,
-  kQuotaExceeded,  ///< never from Decide; QuotaLedger's
+  kQuotaExceeded,    ///< never from Decide; QuotaLedger's
+  kImageNotAllowed,  ///< spec.pod: a container runs another image, or the caller is no pod that can be checked
+  kPodPending,       ///< spec.pod: an image is not known yet; ask again
 };
 /// "NotAllowed", "Suspended", ...
 std::string_view Name(Reason reason);
@@ -44,6 +47,8 @@ struct Facts {
   /// Labels of a namespace; nullptr where selectors and groups never match (direct mode).
   const std::function<const std::map<std::string, std::string>*(std::string_view ns)>* namespace_labels = nullptr;
   bool match_groups = true;  ///< false in direct mode: Groups never match an asserted subject
+  bool from_pod = false;     ///< the API server vouches for the calling pod (gateway): spec.pod can be judged
+  const identity::PodImages* images = nullptr;  ///< of that pod; nullptr: not known yet
   /// nullptr: there can be none, and no approval roots are known.
   const ApprovalContext* approvals = nullptr;
 };

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <string_view>
 
@@ -139,6 +140,17 @@ void ApprovalRules(const SigningPolicySpec& before, const SigningPolicySpec& aft
   }
 }
 
+void Pods(const SigningPolicySpec& before, const SigningPolicySpec& after, std::vector<std::string>& out) {
+  if (!before.pod) return;
+  if (!after.pod) {
+    out.emplace_back("spec.pod: removed, so pods with any image may ask, and callers of every door");
+    return;
+  }
+  for (const auto* digest : Added(before.pod->image_digests, after.pod->image_digests, std::equal_to<>())) {
+    out.push_back(fmt::format("spec.pod.imageDigests: containers may run {} now", *digest));
+  }
+}
+
 void Switches(const SigningPolicySpec& before, const SigningPolicySpec& after, std::vector<std::string>& out) {
   if (before.suspend && !after.suspend) out.emplace_back("spec.suspend: switched off, so the policy signs again");
   if (!before.allow_direct && after.allow_direct) {
@@ -188,6 +200,7 @@ std::vector<std::string> Widenings(const SigningPolicySpec& before, const Signin
   Windows(before, after, out);
   Quotas(before, after, out);
   ApprovalRules(before, after, out);
+  Pods(before, after, out);
   Switches(before, after, out);
   return out;
 }

@@ -23,6 +23,20 @@ void PolicyFreshness::Start() {
   thread_ = std::thread([this] { Run(); });
 }
 
+bool PolicyFreshness::IsSettled(const Entry& entry) const {
+  const auto now = clock_.Steady();
+  return (entry.shown && now - entry.shown_at < options_.max_age) ||
+         (entry.failed && now - entry.failed_at < options_.retry);
+}
+
+bool PolicyFreshness::NeedsRead(const std::string& name) const {
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = entries_.find(name); found != entries_.end() && IsSettled(*found->second)) return false;
+  }
+  return policies_.Peek(name) != nullptr;
+}
+
 void PolicyFreshness::EnsureFresh(const std::string& name) {
   if (policies_.Peek(name) == nullptr) {
     const std::lock_guard lock(mutex_);
@@ -36,19 +50,22 @@ void PolicyFreshness::EnsureFresh(const std::string& name) {
     if (slot == nullptr) slot = std::make_shared<Entry>();
     entry = slot;
   }
-  const std::lock_guard lock(entry->reading);
+  const std::lock_guard reading(entry->reading);
   // Counted from before the GET: what it shows is at least as new as that.
   const auto now = clock_.Steady();
-  if (entry->shown && now - entry->shown_at < options_.max_age) return;
-  if (entry->failed && now - entry->failed_at < options_.retry) return;
-  if (auto shown = refresh_(name); !shown) {
-    entry->failed = true;
+  {
+    const std::lock_guard table(mutex_);
+    if (IsSettled(*entry)) return;
+  }
+  const auto shown = refresh_(name);
+  const std::lock_guard table(mutex_);
+  entry->failed = !shown;
+  if (!shown) {
     entry->failed_at = clock_.Steady();
     obs::Debug("policy not read", {{"policy", name}, {"error", base::Describe(shown.error())}});
     return;
   }
   entry->shown = true;
-  entry->failed = false;
   entry->shown_at = now;
 }
 

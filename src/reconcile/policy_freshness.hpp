@@ -5,8 +5,8 @@
 // 5 s while the API server can be reached. When it cannot, confirmed_at grows old and SigningService
 // answers PolicyStale after policyMaxAge.
 //
-// Thread-safety: EnsureFresh from any thread but the reactor's; one GET per policy at a time.
-// Blocking:      EnsureFresh for one GET at most; the destructor for the GET in hand.
+// Thread-safety: NeedsRead from any thread; EnsureFresh from any thread but the reactor's; one GET per policy at a
+// time. Blocking:      EnsureFresh for one GET at most; the destructor for the GET in hand.
 #pragma once
 
 #include <condition_variable>
@@ -37,25 +37,29 @@ class PolicyFreshness {
 
   /// Starts the thread that keeps policies in use fresh.
   void Start();
+  /// EnsureFresh(name) would read, or wait for a read under way. Any thread; never blocks.
+  [[nodiscard]] bool NeedsRead(const std::string& name) const;
   /// One live GET, unless one within max_age stands. Unknown names are left alone: only a denial
   /// could follow, and that asks the store by itself.
   void EnsureFresh(const std::string& name);
 
  private:
   struct Entry {
-    std::mutex reading;
-    base::SteadyPoint shown_at{};   ///< guarded by reading
-    base::SteadyPoint failed_at{};  ///< guarded by reading
-    bool shown = false;             ///< guarded by reading
-    bool failed = false;            ///< guarded by reading
+    std::mutex reading;            ///< held during the GET; taken before mutex_
+    base::SteadyPoint shown_at{};  ///< guarded by mutex_, as all below
+    base::SteadyPoint failed_at{};
+    bool shown = false;
+    bool failed = false;
   };
+  /// Under mutex_.
+  [[nodiscard]] bool IsSettled(const Entry& entry) const;
   void Run();
 
   const Options options_;
   const base::Clock& clock_;
   const ClusterPolicies& policies_;
   const Refresh refresh_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable wake_;
   std::map<std::string, std::shared_ptr<Entry>> entries_;  ///< guarded by mutex_
   bool stopping_ = false;                                  ///< guarded by mutex_

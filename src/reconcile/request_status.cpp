@@ -120,7 +120,8 @@ Classified Classify(const base::Error& error, const api::SigningRequestSpec& spe
   using base::Code;
   const std::string& reason = error.reason;
   if (reason == "NotAllowed") return {Verdict::kDenied, reason, NotAllowedMessage(spec)};
-  if (IsOneOf(reason, {"AlgorithmNotAllowed", "ArtifactNotAllowed", "Suspended", "DeniedByApprover"})) {
+  if (IsOneOf(reason,
+              {"AlgorithmNotAllowed", "ArtifactNotAllowed", "ImageNotAllowed", "Suspended", "DeniedByApprover"})) {
     return {Verdict::kDenied, reason, error.message};
   }
   if (IsOneOf(reason, {"ApprovalRequired", "AwaitingApproval"})) {

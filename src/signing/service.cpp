@@ -51,6 +51,9 @@ Refused FromDecision(policy::Decision decision, Door door, base::TimePoint now) 
   std::string reason(policy::Name(decision.reason));
   if (decision.reason == policy::Reason::kAwaitingApproval && door != Door::kController) reason = "ApprovalRequired";
   std::optional<base::Duration> retry_after;
+  if (decision.reason == policy::Reason::kPodPending) {
+    return No(Code::kUnavailable, std::move(reason), std::move(decision.message), kSoon);
+  }
   if (decision.retry_at) retry_after = std::max<base::Duration>(*decision.retry_at - now, kVerySoon);
   auto refused = No(Code::kPermissionDenied, std::move(reason), std::move(decision.message), retry_after);
   if (decision.approvals) refused.approvals = std::move(decision.approvals->approvals);
@@ -137,6 +140,8 @@ policy::Facts Pipeline::FactsOf(const Caller& caller) const {
   policy::Facts facts;
   facts.principal = &caller.principal;
   facts.now = deps_.clock->Now();
+  facts.from_pod = caller.door == Door::kGateway && caller.pod.has_value();
+  facts.images = caller.images.get();
   if (IsDirect(caller)) {
     facts.match_groups = false;
   } else if (deps_.namespace_labels) {
@@ -379,6 +384,8 @@ void Pipeline::AppendIntent(const OperationPtr& operation) {
   intent_.request_namespace = call.request_namespace;
   intent_.request_name = call.request_name;
   intent_.request_uid = call.request_uid;
+  intent_.pod = operation->caller.pod.value_or(identity::PodIdentity());
+  intent_.idempotency_key = call.idempotency_key;
   deps_.journal->Append(intent_, [this, alive = alive_, operation](const base::Status& status) {
     if (*alive) OnIntent(operation, status);
   });
@@ -451,7 +458,8 @@ void Pipeline::OnSigned(const OperationPtr& operation, base::Result<base::Bytes>
 }
 
 void Pipeline::AppendOutcome(const OperationPtr& operation, audit::Result result, std::string reason) {
-  operation->outcome = {operation->id, result, operation->signature_sha256, std::move(reason)};
+  operation->outcome = {operation->id, result, operation->signature_sha256, std::move(reason),
+                        operation->call.idempotency_key};
   deps_.journal->Append(operation->outcome, [this, alive = alive_, operation](const base::Status& status) {
     if (*alive) OnOutcome(operation, status);
   });

@@ -5,8 +5,8 @@
 //
 // Thread-safety: reactor thread only; callbacks run there, exactly once, never before the call returns.
 // Errors:        reason is the problem code / condition reason: NotAllowed, Suspended,
-//                AlgorithmNotAllowed, ArtifactNotAllowed, OutsideWindow, ApprovalRequired,
-//                QuotaExceeded, DigestMismatch, HSMUnavailable, AuditUnavailable, PolicyStale, Busy,
+//                AlgorithmNotAllowed, ArtifactNotAllowed, ImageNotAllowed, PodPending, OutsideWindow,
+//                ApprovalRequired, QuotaExceeded, DigestMismatch, HSMUnavailable, AuditUnavailable, PolicyStale, Busy,
 //                KeyNotReady, VerificationFailed, MechanismMissing, Malformed,
 //                DeniedByApprover.
 //                Code kDeadlineExceeded: unknown whether a signature was made; none is released, and the
@@ -73,6 +73,7 @@ struct SignCall {
   std::optional<api::Artifact> artifact;
   std::vector<policy::Approval> approvals;                   ///< controller door: all that were given
   std::string request_namespace, request_name, request_uid;  ///< controller door
+  std::string idempotency_key;  ///< the caller's, for the record; at most 255 bytes; may be empty
 };
 
 struct Signed {

@@ -36,7 +36,7 @@ class FakeStore final : public kube::ObjectStore {
  public:
   using Json = nlohmann::json;
   struct Call {
-    std::string verb;  ///< Get, ListAll, Create, Update, PatchStatus, MergePatch, Delete, StartWatch
+    std::string verb;  ///< Get, ListAll, Create, Update, PatchStatus, MergePatch, Delete, StartWatch, Review
     kube::Resource resource;
     std::string ns;
     std::string name;
@@ -66,6 +66,11 @@ class FakeStore final : public kube::ObjectStore {
   void set_fault(FaultHook hook) {
     const std::lock_guard lock(mutex_);
     fault_ = std::move(hook);
+  }
+  /// What the server answers to a review of any kind; it is called without the store's lock.
+  void set_review(std::function<base::Result<Json>(const Json& question)> answer) {
+    const std::lock_guard lock(mutex_);
+    review_ = std::move(answer);
   }
   /// Forgets all events: watches from before now end with kAborted when they start.
   void Compact() {
@@ -253,6 +258,19 @@ class FakeStore final : public kube::ObjectStore {
     return {};
   }
 
+  base::Result<Json> Review(const kube::Resource& resource, const Json& question) override {
+    const auto fault = Ask({"Review", resource, "", "", question});
+    std::function<base::Result<Json>(const Json&)> answer;
+    {
+      const std::lock_guard lock(mutex_);
+      ++calls_["Review"];
+      answer = review_;
+    }
+    if (fault) return fault->error;
+    if (!answer) return base::MakeError(base::Code::kUnimplemented, "no review is scripted");
+    return answer(question);
+  }
+
   std::unique_ptr<kube::Watch> StartWatch(const kube::Resource& resource, std::string_view resource_version,
                                           kube::WatchSink sink) override {
     auto state = std::make_shared<WatchState>();
@@ -420,6 +438,7 @@ class FakeStore final : public kube::ObjectStore {
   std::condition_variable idle_;
   // All below: guarded by mutex_.
   FaultHook fault_;
+  std::function<base::Result<Json>(const Json&)> review_;
   std::map<Id, Json> objects_;
   Json server_version_ = {{"major", "1"}, {"minor", "29"}, {"gitVersion", "v1.29.0"}};
   std::vector<std::pair<Id, Json>> revisions_;

@@ -153,6 +153,14 @@ class Driver:
             self.contract.fail("POST /v1/sign", "the same Idempotency-Key got another answer")
         self.call("/v1/sign", "POST", {**body, "message": ""}, key, expect=409, note="other body of a key")
 
+        batch = {"policy": self.policy, "items": [{"message": "aWRlbXBvdGVudA=="}, {"message": ""}]}
+        key = {"Idempotency-Key": "check-openapi-batch"}
+        _, _, first = self.call("/v1/sign/batch", "POST", batch, key, expect=200, note="first of a key")
+        _, headers, again = self.call("/v1/sign/batch", "POST", batch, key, expect=200, note="second of a key")
+        if first != again or headers.get("idempotency-replayed") != "true":
+            self.contract.fail("POST /v1/sign/batch", "the same Idempotency-Key got another answer")
+        self.call("/v1/sign/batch", "POST", {**batch, "items": [{"message": ""}]}, key, expect=409, note="other body of a key")
+
     def drive_reads(self):
         _, _, text = self.call("/v1/keys", "GET", expect=200)
         if self.policy not in [key["policy"] for key in json.loads(text)["keys"]]:
@@ -161,6 +169,7 @@ class Driver:
         self.call(path, "GET", target=f"/v1/keys/{self.policy}", expect=200, note="PEM")
         self.call(path, "GET", headers={"Accept": "application/json"}, target=f"/v1/keys/{self.policy}", expect=200, note="JSON")
         self.call(path, "GET", target="/v1/keys/no-such-policy", expect=403, note="unknown")
+        self.call("/v1/pod", "GET", expect=404, note="the socket knows no pod")
         self.call("/healthz", "GET", expect=200)
         self.call("/readyz", "GET", expect=200)
 

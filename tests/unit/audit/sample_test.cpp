@@ -38,9 +38,11 @@ TEST_F(JournalSampleTest, HasEveryTypeOfLine) {
       intent.peer_gid = 7;
       intent.peer_pid = 8;
       intent.artifact_media_type = "application/json";
+      intent.pod = {"ci", "build-7", "5a29e13d-8337-46ce-b8ad-6a471bb29015", result == Result::kFailed ? "node-1" : ""};
+      intent.idempotency_key = "job-7/1";
       ASSERT_THAT(Append(*journal, intent), IsOk());
       const std::string hash = result == Result::kDiscarded ? std::string(64, 'd') : "";
-      ASSERT_THAT(Append(*journal, Outcome{intent.operation, result, hash, "PolicyChanged"}), IsOk());
+      ASSERT_THAT(Append(*journal, Outcome{intent.operation, result, hash, "PolicyChanged", "job-7/1"}), IsOk());
     }
     files_.write_error = ENOSPC;
     EXPECT_FALSE(Append(*journal, MakeIntent()));

@@ -61,6 +61,35 @@ TEST_F(AuditQueryTest, Filters) {
   EXPECT_EQ(matching([&](AuditFilter& filter) { filter.until = later; }), 2U);
 }
 
+TEST_F(AuditQueryTest, FindsAPodAndACallWithItsRetries) {
+  auto journal = Open();
+  Sign(*journal);  // as records without these fields are
+  for (int i = 0; i < 2; ++i) {
+    auto intent = MakeIntent("gateway");
+    intent.pod = {"ci", "build-7", "5a29e13d", "node-1"};
+    intent.idempotency_key = "job-7/1";
+    ASSERT_THAT(Append(*journal, intent), IsOk());
+  }
+  for (const auto* pod : {"ci/build-7", "5a29e13d"}) {
+    AuditFilter filter;
+    filter.pod = pod;
+    const auto rows = Rows(filter);
+    ASSERT_EQ(rows.size(), 2U) << pod;
+    EXPECT_EQ(rows[0].pod_uid, "5a29e13d");
+    EXPECT_EQ(ToJson(rows[0])["node"], "node-1");
+    EXPECT_EQ(ToJson(rows[0])["idempotencyKey"], "job-7/1");
+    EXPECT_THAT(cli::ToTable(rows, 200), HasSubstr("ci/build-7"));
+    EXPECT_THAT(cli::ToCsv(rows), HasSubstr(",ci/build-7,5a29e13d,node-1,job-7/1\r\n"));
+  }
+  AuditFilter retries;
+  retries.idempotency_key = "job-7/1";
+  EXPECT_EQ(Rows(retries).size(), 2U);
+  retries.pod = "ci/build-8";
+  EXPECT_TRUE(Rows(retries).empty());
+  EXPECT_EQ(Rows().size(), 3U);
+  EXPECT_TRUE(Verify().ok());
+}
+
 TEST_F(AuditQueryTest, ReadsAllSegments) {
   segment_bytes_ = 4096;
   auto journal = Open();

@@ -109,5 +109,21 @@ TEST_F(PolicyTests, TheExampleHolds) {
   for (const auto& result : RunPolicyTests(*file)) EXPECT_TRUE(result.passed) << result.name << ": " << result.got;
 }
 
+TEST(PolicyEvalTest, SaysThatAPodRuleIsJudgedElsewhere) {
+  api::SigningPolicy policy;
+  policy.spec.algorithms = {api::SignatureAlgorithm::kEcdsaWithSha256};
+  policy.spec.subjects.push_back({api::Subject::Kind::kUser, "alice", "", std::nullopt});
+  Question question;
+  question.username = "alice";
+  EXPECT_EQ(Evaluate(policy, question)->note, "");
+  policy.spec.pod = api::PodRule{{"sha256:builder"}};
+  const auto verdict = Evaluate(policy, question);
+  ASSERT_THAT(verdict, IsOk());
+  EXPECT_TRUE(verdict->allowed());
+  EXPECT_THAT(verdict->note, HasSubstr("judged at the gateway"));
+  question.username = "eve";
+  EXPECT_EQ(Evaluate(policy, question)->reason, "NotAllowed");
+}
+
 }  // namespace
 }  // namespace signet::cli

@@ -16,10 +16,9 @@ using config::InjectionOptions;
 using config::PlanInjection;
 using ::testing::HasSubstr;
 
-InjectionOptions Of(std::string image, std::string url = "") {
+InjectionOptions Of(std::string image) {
   InjectionOptions options;
   options.sidecar_image = std::move(image);
-  options.gateway_url = std::move(url);
   return options;
 }
 
@@ -34,33 +33,26 @@ TEST(InjectionOptionsTest, IsOffWithoutAnImage) {
   EXPECT_FALSE(plan->has_value());
 }
 
-TEST(InjectionOptionsTest, TheGatewaysServiceIsTheDefault) {
-  const auto plan = PlanInjection(Of("signet:1"), true, config::DefaultGatewayUrl("prod"));
+TEST(InjectionOptionsTest, SidecarsAskTheGateway) {
+  const auto plan = PlanInjection(Of("signet:1"), true, "https://signet-gateway.prod.svc:443");
   ASSERT_THAT(plan, IsOk());
   EXPECT_EQ((*plan)->gateway_url, "https://signet-gateway.prod.svc:443");
-  EXPECT_EQ((*PlanInjection(Of("signet:1", "https://10.0.0.1:8443"), true, ""))->gateway_url, "https://10.0.0.1:8443");
+  EXPECT_EQ((*plan)->image, "signet:1");
 }
 
 TEST(InjectionOptionsTest, NeedsTheWebhookAndAGateway) {
   const auto without = PlanInjection(Of("signet:1"), false, "https://g");
   EXPECT_THAT(without, IsErr(Code::kInvalidArgument));
   EXPECT_THAT(without.error().message, HasSubstr("--webhook"));
-  EXPECT_THAT(PlanInjection(Of("signet:1"), true, "").error().message, HasSubstr("--gateway-url"));
+  EXPECT_THAT(PlanInjection(Of("signet:1"), true, "").error().message, HasSubstr("--gateway"));
 }
 
-TEST(InjectionOptionsTest, ChecksImageUrlAndResources) {
+TEST(InjectionOptionsTest, ChecksImageAndResources) {
   for (const char* image : {"signet", "registry.example.com:5000/a/signet:1.2_3-x", "signet@sha256:0123abcd"}) {
     EXPECT_EQ(Problem(Of(image)), "") << image;
   }
   for (const char* image : {"a b", "signet:", "/signet", "-signet", "signet;rm", "https://x/signet?"}) {
     EXPECT_THAT(Problem(Of(image)), HasSubstr("--sidecar-image")) << image;
-  }
-  for (const char* url : {"https://g", "https://g.signet-system.svc:443", "https://[fd00::1]:8443", "https://[::1]"}) {
-    EXPECT_EQ(Problem(Of("i", url)), "") << url;
-  }
-  for (const char* url : {"http://g", "https://", "https://g/", "https://g:0", "https://g:70000", "https://u@g",
-                          "https://[::1", "https://[x]:1", "https://g:1/x"}) {
-    EXPECT_THAT(Problem(Of("i", url)), HasSubstr("--gateway-url")) << url;
   }
   auto options = Of("i");
   options.resources.memory_request = "1Gi";
@@ -71,7 +63,6 @@ TEST(InjectionOptionsTest, ChecksImageUrlAndResources) {
 TEST(InjectionOptionsTest, ReadsItsSection) {
   const nlohmann::json document = {{"injection",
                                     {{"sidecarImage", "signet:2"},
-                                     {"gatewayUrl", "https://g"},
                                      {"form", "container"},
                                      {"cpuRequest", "20m"},
                                      {"cpuLimit", "1"},
@@ -82,7 +73,6 @@ TEST(InjectionOptionsTest, ReadsItsSection) {
   ReadInjection(reader.Section("injection"), options);
   ASSERT_THAT(reader.Finish(), IsOk());
   EXPECT_EQ(options.sidecar_image, "signet:2");
-  EXPECT_EQ(options.gateway_url, "https://g");
   EXPECT_EQ(options.form, InjectionOptions::Form::kContainer);
   EXPECT_EQ(config::ParseSidecarForm("native"), InjectionOptions::Form::kNative);
   EXPECT_EQ(config::ParseSidecarForm("other"), std::nullopt);

@@ -143,8 +143,34 @@ class ApiFixture : public ::testing::Test {
     caller.principal.username = "system:serviceaccount:ci:builder";
     return caller;
   }();
+  bool asynchronous_ = false;
+  std::vector<frontend::CallerDone> callers_;  ///< who waits for a name
+  std::vector<std::string> prepared_;          ///< policies
+  std::function<void(signing::Caller, frontend::CallerDone)> prepare_;
+  double taken_ = 0, turns_ = 1e9;
   frontend::SigningApi api_{
-      {}, {&service_, &clock_, [this](const http::Request&) { return caller_; }, [this] { return checks_; }}};
+      {},
+      {&service_, &clock_,
+       [this](const http::Request&, frontend::CallerDone later) -> std::optional<base::Result<signing::Caller>> {
+         if (!asynchronous_) return caller_;
+         callers_.push_back(std::move(later));
+         return std::nullopt;
+       },
+       [this] { return checks_; },
+       [this](signing::Caller caller, const std::string& policy, frontend::CallerDone done) {
+         prepared_.push_back(policy);
+         if (prepare_) return prepare_(std::move(caller), std::move(done));
+         done(std::move(caller));
+       },
+       [this](const signing::Caller&, double requests) {
+         taken_ += requests;
+         return taken_ > turns_ ? std::optional<base::Duration>(std::chrono::milliseconds(2500)) : std::nullopt;
+       },
+       [](const signing::Caller&, std::string own, http::Responder respond) {
+         http::Response response;
+         response.body = nlohmann::json{{"own", own}}.dump();
+         respond(std::move(response));
+       }}};
 };
 
 }  // namespace signet::testing

@@ -34,6 +34,18 @@ TEST_F(IdempotencyCacheTest, KeepsSuccessesForTheirTime) {
   EXPECT_EQ(Begin("k", 2), Verdict::kFirst);
 }
 
+TEST_F(IdempotencyCacheTest, HoldsSoManyOctets) {
+  IdempotencyCache cache({100, std::chrono::seconds(600), 2, 10}, clock_);
+  http::Responder respond = [](const http::Response&) {};
+  for (const char* key : {"a", "b", "c"}) {
+    EXPECT_EQ(cache.Begin(key, {1}, respond), Verdict::kFirst);
+    cache.Finish(key, {200, "text/plain", "4444", {}});
+  }
+  EXPECT_EQ(cache.size(), 2U);
+  EXPECT_EQ(cache.Begin("c", {1}, respond), Verdict::kAnswered);
+  EXPECT_EQ(cache.Begin("a", {1}, respond), Verdict::kFirst);
+}
+
 TEST_F(IdempotencyCacheTest, ForgetsRefusals) {
   EXPECT_EQ(Begin("k"), Verdict::kFirst);
   EXPECT_EQ(Begin("k"), Verdict::kAnswered);

@@ -29,6 +29,8 @@ using testing::Refuse;
 const std::string kBody =
     R"({"policy":"release","digest":"sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"})";
 
+const std::string kBatch = R"({"policy":"release","items":[{"message":"YQ=="},{"message":"Yg=="},{"message":"Yw=="}]})";
+
 std::string With(std::string_view more) { return kBody.substr(0, kBody.size() - 1) + std::string(more) + "}"; }
 std::string Header(const http::Response& response, std::string_view name) {
   for (const auto& [key, value] : response.headers) {
@@ -117,6 +119,8 @@ TEST_F(RoutesTest, MapsRefusalsToProblems) {
   for (const Row& row : {Row{Code::kPermissionDenied, "NotAllowed", 403, "NotAllowed"},
                          {Code::kPermissionDenied, "AlgorithmNotAllowed", 403, "AlgorithmNotAllowed"},
                          {Code::kPermissionDenied, "ArtifactNotAllowed", 403, "ArtifactNotAllowed"},
+                         {Code::kPermissionDenied, "ImageNotAllowed", 403, "ImageNotAllowed"},
+                         {Code::kUnavailable, "PodPending", 503, "PodPending"},
                          {Code::kPermissionDenied, "Suspended", 403, "Suspended"},
                          {Code::kPermissionDenied, "OutsideWindow", 403, "OutsideWindow"},
                          {Code::kPermissionDenied, "ApprovalRequired", 403, "ApprovalRequired"},
@@ -276,9 +280,169 @@ TEST_F(RoutesTest, RefusesBadIdempotencyKeys) {
   const std::string large(256, 'k');
   ExpectProblem(Ask("POST", "/v1/sign", kBody, {{"idempotency-key", large}}), 400, "Malformed");
   ExpectProblem(Ask("POST", "/v1/sign", kBody, {{"idempotency-key", "a"}, {"idempotency-key", "b"}}), 400, "Malformed");
-  ExpectProblem(Ask("POST", "/v1/sign/batch", R"({"policy":"p","items":[{"message":""}]})", {{"idempotency-key", "a"}}),
-                400, "Malformed");
+  ExpectProblem(Ask("POST", "/v1/sign/batch", kBatch, {{"idempotency-key", "a b"}}), 400, "Malformed");
   EXPECT_TRUE(service_.calls.empty());
+}
+
+TEST_F(RoutesTest, GivesTheSameAnswerForTheSameBatch) {
+  AnswerWith(P256Signed("first"));
+  const auto first = Ask("POST", "/v1/sign/batch", kBatch, {{"idempotency-key", "k1"}});
+  ASSERT_EQ(service_.calls.size(), 3U);
+  for (const auto& call : service_.calls) EXPECT_EQ(call.idempotency_key, "k1") << "on record for each item";
+  AnswerWith(P256Signed("second"));
+  const auto again = Ask("POST", "/v1/sign/batch", kBatch, {{"idempotency-key", "k1"}});
+  EXPECT_EQ(again.body, first.body);
+  EXPECT_EQ(Header(again, "Idempotency-Replayed"), "true");
+  EXPECT_EQ(service_.calls.size(), 3U);
+  ExpectProblem(Ask("POST", "/v1/sign/batch", R"({"policy":"release","items":[{"message":"YQ=="}]})",
+                    {{"idempotency-key", "k1"}}),
+                409, "IdempotencyConflict");
+  ExpectProblem(Ask("POST", "/v1/sign", kBody, {{"idempotency-key", "k1"}}), 409, "IdempotencyConflict");
+}
+
+TEST_F(RoutesTest, KeepsABatchOfWhichSomethingWasSigned) {
+  int count = 0;
+  service_.answer = [&](const auto&, const auto&) -> signing::SigningService::Answer {
+    if (++count == 5) return P256Signed();
+    return Refuse(Code::kUnavailable, "HSMUnavailable", "away", std::chrono::seconds(1));
+  };
+  Ask("POST", "/v1/sign/batch", kBatch, {{"idempotency-key", "k1"}});
+  Ask("POST", "/v1/sign/batch", kBatch, {{"idempotency-key", "k1"}});
+  EXPECT_EQ(count, 6) << "nothing was signed, so it was tried again";
+  const auto last = Ask("POST", "/v1/sign/batch", kBatch, {{"idempotency-key", "k1"}});
+  EXPECT_EQ(count, 6) << "a signature is not made twice";
+  EXPECT_EQ(Header(last, "Idempotency-Replayed"), "true");
+}
+
+TEST_F(RoutesTest, TellsTheRecordTheIdempotencyKey) {
+  AnswerWith(P256Signed());
+  Ask("POST", "/v1/sign", kBody, {{"idempotency-key", "k1"}});
+  Ask("POST", "/v1/sign", kBody);
+  EXPECT_EQ(service_.calls.at(0).idempotency_key, "k1");
+  EXPECT_EQ(service_.calls.at(1).idempotency_key, "");
+}
+
+TEST_F(RoutesTest, KeepsTheIdempotencyKeysOfPodsApart) {
+  caller_->pod = identity::PodIdentity{"ci", "job-1", "u-1", ""};
+  AnswerWith(P256Signed("first"));
+  Ask("POST", "/v1/sign", kBody, {{"idempotency-key", "k"}});
+  caller_->pod->uid = "u-2";
+  AnswerWith(P256Signed("second"));
+  EXPECT_THAT(Ask("POST", "/v1/sign", kBody, {{"idempotency-key", "k"}}).body, HasSubstr("second"));
+}
+
+// ---- doors that take their time ----
+
+TEST_F(RoutesTest, WaitsForTheCallersName) {
+  asynchronous_ = true;
+  AnswerWith(P256Signed());
+  service_.policies = {MakePolicy("release")};
+  std::vector<http::Response> got;
+  const auto keep = [&](http::Response response) { got.push_back(std::move(response)); };
+  {
+    // The request's octets are gone before the answer comes.
+    std::string method = "POST", target = "/v1/sign", body = kBody, type = "application/json", key = "k1";
+    Start(method, target, body, {{"idempotency-key", key}, {"authorization", "Bearer x"}}, type, keep);
+    for (auto* text : {&method, &target, &body, &type, &key}) text->assign(text->size(), '!');
+  }
+  Start("GET", "/v1/keys/release", "", {{"accept", "application/json"}}, "", keep);
+  EXPECT_TRUE(got.empty());
+  ASSERT_EQ(callers_.size(), 2U);
+  callers_[0](caller_);
+  callers_[1](caller_);
+  ASSERT_EQ(got.size(), 2U);
+  EXPECT_EQ(got[0].status, 200);
+  EXPECT_EQ(service_.calls.at(0).policy, "release");
+  EXPECT_EQ(service_.calls.at(0).idempotency_key, "k1");
+  EXPECT_EQ(Json(got[1]).at("policy"), "release");
+}
+
+TEST_F(RoutesTest, RefusesACallerWhoseNameIsNotFound) {
+  asynchronous_ = true;
+  http::Response got;
+  const auto keep = [&](http::Response response) { got = std::move(response); };
+  Start("POST", "/v1/sign", kBody, {}, "application/json", keep);
+  callers_.back()(base::MakeError(Code::kUnauthenticated, "Unauthenticated", "secret reasons"));
+  ExpectProblem(got, 401, "Unauthenticated");
+  EXPECT_EQ(Header(got, "WWW-Authenticate"), "Bearer");
+  EXPECT_THAT(got.body, Not(HasSubstr("secret reasons")));
+  Start("POST", "/v1/sign", kBody, {}, "application/json", keep);
+  callers_.back()(base::MakeError(Code::kUnavailable, "IdentityUnavailable", "10.0.0.1 is away"));
+  ExpectProblem(got, 503, "IdentityUnavailable");
+  EXPECT_THAT(got.body, Not(HasSubstr("10.0.0.1")));
+  EXPECT_TRUE(service_.calls.empty());
+  EXPECT_EQ(Ask("GET", "/healthz").status, 200) << "nobody asks who";
+}
+
+TEST_F(RoutesTest, LimitsHowOftenACallerMayAsk) {
+  AnswerWith(P256Signed());
+  turns_ = 4;
+  EXPECT_EQ(Ask("POST", "/v1/sign/batch", kBatch).status, 200);
+  EXPECT_EQ(taken_, 3) << "a batch of three costs three";
+  EXPECT_EQ(Ask("POST", "/v1/sign", kBody).status, 200);
+  const auto refused = Ask("POST", "/v1/sign", kBody);
+  ExpectProblem(refused, 429, "RateLimited");
+  EXPECT_EQ(Header(refused, "Retry-After"), "3") << "2.5 s, rounded up";
+  EXPECT_EQ(service_.calls.size(), 4U);
+  ExpectProblem(Ask("GET", "/v1/keys"), 429, "RateLimited");
+  turns_ = taken_ + 2;
+  ExpectProblem(Ask("POST", "/v1/sign/batch", kBatch), 429, "RateLimited");
+  EXPECT_EQ(service_.calls.size(), 4U);
+  EXPECT_EQ(Ask("GET", "/readyz").status, 200);
+}
+
+TEST_F(RoutesTest, PreparesTheCallerForThePolicy) {
+  service_.answer = [](const signing::Caller& caller, const auto&) -> signing::SigningService::Answer {
+    if (!caller.images) return Refuse(Code::kInternal, "", "unprepared");
+    return P256Signed();
+  };
+  std::vector<std::function<void()>> waiting;
+  prepare_ = [&](signing::Caller caller, frontend::CallerDone done) {
+    waiting.push_back([caller = std::move(caller), done = std::move(done)]() mutable {
+      caller.images = std::make_shared<const identity::PodImages>();
+      done(std::move(caller));
+    });
+  };
+  std::vector<http::Response> got;
+  const auto keep = [&](http::Response response) { got.push_back(std::move(response)); };
+  Start("POST", "/v1/sign", kBody, {{"idempotency-key", "k"}}, "application/json", keep);
+  Start("POST", "/v1/sign", kBody, {{"idempotency-key", "k"}}, "application/json", keep);
+  Start("POST", "/v1/sign/batch", kBatch, {}, "application/json", keep);
+  EXPECT_EQ(prepared_, (std::vector<std::string>{"release", "release"})) << "who waits for the same is not prepared";
+  EXPECT_TRUE(service_.calls.empty());
+  for (auto& go_on : waiting) go_on();
+  ASSERT_EQ(got.size(), 3U);
+  for (const auto& response : got) EXPECT_EQ(response.status, 200);
+}
+
+TEST_F(RoutesTest, RefusesACallerWhoCannotBePrepared) {
+  prepare_ = [](const signing::Caller&, const frontend::CallerDone& done) {
+    done(base::MakeError(Code::kUnavailable, "IdentityUnavailable", "away"));
+  };
+  ExpectProblem(Ask("POST", "/v1/sign", kBody, {{"idempotency-key", "k"}}), 503, "IdentityUnavailable");
+  ExpectProblem(Ask("POST", "/v1/sign/batch", kBatch, {{"idempotency-key", "b"}}), 503, "IdentityUnavailable");
+  prepare_ = {};
+  AnswerWith(P256Signed());
+  EXPECT_EQ(Ask("POST", "/v1/sign", kBody, {{"idempotency-key", "k"}}).status, 200) << "a refusal is not kept";
+  EXPECT_EQ(Ask("POST", "/v1/sign/batch", kBatch, {{"idempotency-key", "b"}}).status, 200);
+}
+
+TEST_F(RoutesTest, DescribesThePodWhereTheDoorKnowsOne) {
+  EXPECT_EQ(Json(Ask("GET", "/v1/pod", "", {{"signet-container", "signet-sidecar"}})).at("own"), "signet-sidecar");
+  EXPECT_EQ(Json(Ask("GET", "/v1/pod")).at("own"), "");
+  SigningApi socket({}, {&service_,
+                         &clock_,
+                         [this](const http::Request&, const CallerDone&) { return std::optional(caller_); },
+                         [this] { return checks_; },
+                         {},
+                         {},
+                         {}});
+  http::Request request;
+  request.method = "GET";
+  request.target = "/v1/pod";
+  http::Response got;
+  socket.Handle(request, [&](http::Response response) { got = std::move(response); });
+  ExpectProblem(got, 404, "NotFound");
 }
 
 TEST_F(RoutesTest, OneSignatureForConcurrentRequestsWithOneKey) {

@@ -33,6 +33,7 @@ namespace signet::http {
 namespace {
 
 using ::signet::testing::Client;
+using ::testing::AllOf;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -467,6 +468,21 @@ TEST_F(ServerTest, DrainLetsRequestsInWorkFinish) {
   OnLoop([&] { respond({200, "text/plain", "finished", {}}); });
   EXPECT_THAT(busy.Rest(), EndsWith("finished"));
   EXPECT_EQ(done.wait_for(std::chrono::seconds(10)), std::future_status::ready);
+}
+
+TEST_F(ServerTest, WindingDownSendsClientsElsewhereAndStillLetsThemIn) {
+  Start(UnixOptions(), [&](const Request&, const Responder& respond) { respond({200, "text/plain", "served", {}}); });
+  auto old = Client::Unix(path());
+  old.Send(kGet);
+  EXPECT_THAT(old.Response(), Not(HasSubstr("Connection: close")));
+  OnLoop([&] { server_->WindDown(); });
+  old.Send(kGet);
+  EXPECT_THAT(old.Response(), AllOf(HasSubstr("Connection: close\r\n"), EndsWith("served")));
+  EXPECT_EQ(old.Rest(), "");
+  EXPECT_TRUE(old.ended());
+  auto fresh = Client::Unix(path());
+  fresh.Send(kGet);
+  EXPECT_THAT(fresh.Rest(), AllOf(HasSubstr("Connection: close\r\n"), EndsWith("served")));
 }
 
 TEST_F(ServerTest, DrainUnderLoadAnswersEveryRequestThatWasSent) {

@@ -46,6 +46,21 @@ class RestStoreTest : public ::testing::Test {
   std::unique_ptr<RestStore> store_;
 };
 
+TEST_F(RestStoreTest, AsksForReviewsAndRepeatsThem) {
+  const Resource reviews{"authentication.k8s.io", "v1", "tokenreviews", "TokenReview", false};
+  Answers({Broken(), Json(201, {{"status", {{"authenticated", true}}}})});
+  auto& store = Store();
+  const auto answer = store.Review(reviews, {{"spec", {{"token", "t"}}}});
+  ASSERT_THAT(answer, IsOk());
+  EXPECT_EQ((*answer)["status"]["authenticated"], true);
+  ASSERT_EQ(log_->requests.size(), 2U) << "asking twice does no harm";
+  EXPECT_EQ(Request(1).method + " " + Request(1).target, "POST /apis/authentication.k8s.io/v1/tokenreviews");
+  EXPECT_EQ(json::parse(Request(1).body), (json{{"spec", {{"token", "t"}}}}));
+  EXPECT_THAT(store.Review(kWidgets, json::object()), IsErr(Code::kInvalidArgument));
+  Answers({Json(403, Status(403, "Forbidden"))});
+  EXPECT_THAT(Store().Review(reviews, json::object()), IsErr(Code::kPermissionDenied));
+}
+
 TEST_F(RestStoreTest, SpeaksThePathsAndBodiesOfTheApi) {
   Answers({Json(200, {{"metadata", {{"uid", "u"}}}})});
   auto& store = Store();

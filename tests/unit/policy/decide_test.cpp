@@ -314,9 +314,57 @@ TEST(ReasonTest, HasTheNamesOfTheConditions) {
   EXPECT_EQ(Name(Reason::kSuspended), "Suspended");
   EXPECT_EQ(Name(Reason::kAlgorithmNotAllowed), "AlgorithmNotAllowed");
   EXPECT_EQ(Name(Reason::kArtifactNotAllowed), "ArtifactNotAllowed");
+  EXPECT_EQ(Name(Reason::kQuotaExceeded), "QuotaExceeded");
+  EXPECT_EQ(Name(Reason::kImageNotAllowed), "ImageNotAllowed");
+  EXPECT_EQ(Name(Reason::kPodPending), "PodPending");
   EXPECT_EQ(Name(Reason::kOutsideWindow), "OutsideWindow");
   EXPECT_EQ(Name(Reason::kAwaitingApproval), "AwaitingApproval");
   EXPECT_EQ(Name(Reason::kQuotaExceeded), "QuotaExceeded");
+}
+
+// ---- the calling pod's images ------------------------------------------------------------
+
+class PodRuleTest : public DecideTest {
+ protected:
+  void SetUp() override {
+    policy_.spec.pod = api::PodRule{{"sha256:builder", "sha256:sidecar"}};
+    facts_.from_pod = true;
+    facts_.images = &images_;
+  }
+  Reason Runs(std::vector<std::string> digests, bool complete = true) {
+    images_ = {std::move(digests), complete};
+    return Ask(policy_);
+  }
+  api::SigningPolicy policy_ = Policy();
+  identity::PodImages images_;
+};
+
+TEST_F(PodRuleTest, WantsEveryContainerToRunAListedImage) {
+  EXPECT_EQ(Runs({"sha256:builder", "sha256:sidecar"}), Reason::kAllowed);
+  EXPECT_EQ(Runs({"sha256:sidecar"}), Reason::kAllowed);
+  EXPECT_EQ(Runs({"sha256:builder", "sha256:other"}), Reason::kImageNotAllowed);
+  EXPECT_EQ(Runs({"sha256:other", "sha256:builder"}), Reason::kImageNotAllowed);
+  EXPECT_THAT(Decide(policy_).message, HasSubstr("sha256:other"));
+}
+
+TEST_F(PodRuleTest, WaitsUntilEveryImageIsKnown) {
+  EXPECT_EQ(Runs({"sha256:builder"}, false), Reason::kPodPending);
+  EXPECT_EQ(Runs({}, false), Reason::kPodPending);
+  EXPECT_EQ(Runs({}, true), Reason::kPodPending) << "no container at all proves nothing";
+  EXPECT_EQ(Runs({"sha256:other"}, false), Reason::kImageNotAllowed) << "one that is wrong stays wrong";
+  facts_.images = nullptr;
+  EXPECT_EQ(Ask(policy_), Reason::kPodPending);
+}
+
+TEST_F(PodRuleTest, RefusesCallersWithoutAPodThatCanBeChecked) {
+  facts_.from_pod = false;  // whatever images somebody claims
+  EXPECT_EQ(Runs({"sha256:builder"}), Reason::kImageNotAllowed);
+  EXPECT_THAT(Decide(policy_).message, HasSubstr("only callers of the gateway"));
+}
+
+TEST_F(PodRuleTest, IsNobodysBusinessWhoIsNoSubject) {
+  principal_ = Builder("ci", "stranger");
+  EXPECT_EQ(Runs({"sha256:other"}), Reason::kNotAllowed);
 }
 
 }  // namespace

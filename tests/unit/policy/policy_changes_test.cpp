@@ -133,6 +133,22 @@ TEST(PolicyChangesDirectionTest, EachWideningHasALineOfItsOwn) {
   EXPECT_EQ(policy::Widenings(Parse(Full()), Parse(open)).size(), 5U) << "perSecond and perDay are two";
 }
 
+TEST(PolicyChangesDirectionTest, MoreImagesOrNoRuleAboutThemPermitMore) {
+  const auto spec = [](const std::vector<std::string>& images) {
+    json out = Full();
+    out.erase("approvals");
+    if (!images.empty()) out["pod"] = {{"imageDigests", images}};
+    return Parse(out);
+  };
+  const std::string one = "sha256:" + std::string(64, '1');
+  const std::string two = "sha256:" + std::string(64, '2');
+  EXPECT_THAT(policy::Widenings(spec({one}), spec({two, one})),
+              ::testing::ElementsAre("spec.pod.imageDigests: containers may run " + two + " now"));
+  EXPECT_THAT(policy::Widenings(spec({one}), spec({})), ::testing::ElementsAre(StartsWith("spec.pod: removed")));
+  EXPECT_THAT(policy::Widenings(spec({one, two}), spec({two})), IsEmpty());
+  EXPECT_THAT(policy::Widenings(spec({}), spec({one})), IsEmpty());
+}
+
 TEST(PolicyKeyChangeTest, IsAboutTheKeyThatAnswers) {
   struct Case {
     const char* merge;

@@ -121,6 +121,20 @@ TEST_F(PolicyFreshnessTest, ReadsAPolicyBeforeItsFirstUseAndEveryFewSeconds) {
   EXPECT_EQ(reads_, 2);
 }
 
+TEST_F(PolicyFreshnessTest, TellsWhetherItWouldRead) {
+  EXPECT_TRUE(freshness_.NeedsRead("a"));
+  EXPECT_FALSE(freshness_.NeedsRead("nobody"));
+  freshness_.EnsureFresh("a");
+  EXPECT_FALSE(freshness_.NeedsRead("a"));
+  clock_.Advance(4s);
+  EXPECT_TRUE(freshness_.NeedsRead("a"));
+  answer_ = base::MakeError(base::Code::kUnavailable, "down");
+  freshness_.EnsureFresh("a");
+  EXPECT_FALSE(freshness_.NeedsRead("a")) << "it has just failed: what is known decides";
+  clock_.Advance(1s);
+  EXPECT_TRUE(freshness_.NeedsRead("a"));
+}
+
 TEST_F(PolicyFreshnessTest, AsksForUnknownNamesNothing) {
   freshness_.EnsureFresh("nobody");
   EXPECT_EQ(reads_, 0);

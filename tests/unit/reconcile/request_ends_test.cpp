@@ -65,6 +65,7 @@ INSTANTIATE_TEST_SUITE_P(Reasons, DenialTest,
                          ::testing::Values(Denial{"NotAllowed", policy::Reason::kNotAllowed},
                                            Denial{"AlgorithmNotAllowed", policy::Reason::kAlgorithmNotAllowed},
                                            Denial{"ArtifactNotAllowed", policy::Reason::kArtifactNotAllowed},
+                                           Denial{"ImageNotAllowed", policy::Reason::kImageNotAllowed},
                                            Denial{"Suspended", policy::Reason::kSuspended}),
                          [](const auto& info) { return std::string(info.param.reason); });
 

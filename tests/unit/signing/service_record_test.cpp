@@ -67,6 +67,28 @@ TEST_F(SigningServiceTest, KeepsSigningThroughHarmlessEdits) {
   EXPECT_TRUE(Sign(Call())) << "the default changed; what was asked for is still allowed";
 }
 
+// ---- what the record says of the call ---------------------------------------------------
+
+TEST_F(SigningServiceTest, RecordsThePodAndTheIdempotencyKey) {
+  auto call = Call();
+  call.idempotency_key = "job-7/1";
+  caller_.door = Door::kGateway;
+  caller_.pod = identity::PodIdentity{"ci", "build-7", "uid-7", "node-1"};
+  ASSERT_TRUE(Sign(call));
+  const auto with = Records();
+  const nlohmann::json pod = {{"name", "build-7"}, {"namespace", "ci"}, {"uid", "uid-7"}, {"node", "node-1"}};
+  EXPECT_EQ(with[with.size() - 2]["pod"], pod);
+  EXPECT_EQ(with[with.size() - 2]["idempotencyKey"], "job-7/1");
+  EXPECT_EQ(with.back()["idempotencyKey"], "job-7/1");
+  caller_.pod.reset();
+  ASSERT_TRUE(Sign(Call()));
+  const auto without = Records();
+  for (const auto* name : {"pod", "idempotencyKey"}) {
+    EXPECT_FALSE(without[without.size() - 2].contains(name)) << "left over from the call before: " << name;
+    EXPECT_FALSE(without.back().contains(name));
+  }
+}
+
 // ---- the record fails -------------------------------------------------------------------
 
 TEST_F(SigningServiceTest, SignsNothingWithoutARecord) {

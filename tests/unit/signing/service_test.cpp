@@ -90,6 +90,34 @@ TEST_F(SigningServiceTest, AnswersAlikeForUnknownPoliciesAndStrangers) {
   EXPECT_EQ(hsm_.signs, 0);
 }
 
+TEST_F(SigningServiceTest, JudgesThePodsImagesAtTheGatewayOnly) {
+  Change([](auto& policy) { policy.spec.pod = api::PodRule{{"sha256:builder"}}; });
+  Caller pod = caller_;
+  pod.door = Door::kGateway;
+  pod.pod = identity::PodIdentity{"ci", "build-7", "uid-7", ""};
+  const auto pending = Sign(pod, Call());
+  EXPECT_EQ(ReasonOf(pending), "PodPending");
+  EXPECT_EQ(pending.error().error.code, Code::kUnavailable);
+  EXPECT_EQ(pending.error().retry_after, base::Duration(1s));
+  const auto runs = [&pod](std::vector<std::string> digests) {
+    pod.images = std::make_shared<const identity::PodImages>(identity::PodImages{std::move(digests), true});
+  };
+  runs({"sha256:builder", "sha256:other"});
+  EXPECT_EQ(ReasonOf(Sign(pod, Call())), "ImageNotAllowed");
+  runs({"sha256:builder"});
+  EXPECT_TRUE(Sign(pod, Call()));
+  for (const auto door : {Door::kSocket, Door::kController}) {
+    pod.door = door;
+    const auto refused = Sign(pod, Call());
+    EXPECT_EQ(ReasonOf(refused), "ImageNotAllowed") << Name(door);
+    EXPECT_THAT(refused.error().error.message, HasSubstr("only callers of the gateway"));
+  }
+  pod.door = Door::kGateway;
+  hsm_.before_sign = [this] { Change([](auto& policy) { policy.spec.pod->image_digests = {"sha256:newer"}; }); };
+  EXPECT_EQ(ReasonOf(Sign(pod, Call())), "ImageNotAllowed") << "the list changed while the HSM signed";
+  EXPECT_EQ(Last()["result"], "discarded");
+}
+
 TEST_F(SigningServiceTest, GivesEveryReasonToSubjects) {
   const auto ec = policies_.all["release"]->key;
   Change([](auto& policy) { policy.spec.suspend = true; });

@@ -1,0 +1,107 @@
+#include "authn/pod_facts.hpp"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+namespace signet::authn {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::string_view kSha256 = "sha256:";
+constexpr std::size_t kHexDigits = 64;
+
+struct Kind {
+  const char* spec;
+  const char* status;
+};
+constexpr std::array kKinds = {Kind{"containers", "containerStatuses"}, Kind{"initContainers", "initContainerStatuses"},
+                               Kind{"ephemeralContainers", "ephemeralContainerStatuses"}};
+
+const json& At(const json& object, const char* member) {
+  static const json kNothing;
+  if (!object.is_object()) return kNothing;
+  const auto found = object.find(member);
+  return found == object.end() ? kNothing : *found;
+}
+
+std::string Text(const json& object, const char* member) {
+  const json& value = At(object, member);
+  return value.is_string() ? value.get<std::string>() : std::string();
+}
+
+/// Terminated, and never started again.
+bool HasEnded(const json& status, const std::string& restart_policy) {
+  const json& terminated = At(At(status, "state"), "terminated");
+  if (!terminated.is_object()) return false;
+  if (restart_policy == "Never") return true;
+  const json& code = At(terminated, "exitCode");
+  return restart_policy == "OnFailure" && code.is_number_integer() && code.get<std::int64_t>() == 0;
+}
+
+std::map<std::string, const json*> ByName(const json& statuses) {
+  std::map<std::string, const json*> out;
+  if (!statuses.is_array()) return out;
+  for (const json& status : statuses) out.emplace(Text(status, "name"), &status);
+  return out;
+}
+
+}  // namespace
+
+const kube::Resource& Pods() {
+  static const kube::Resource kResource{"", "v1", "pods", "Pod", true};
+  return kResource;
+}
+
+std::string DigestOf(std::string_view image_id) {
+  if (image_id.size() < kSha256.size() + kHexDigits) return {};
+  const auto digest = image_id.substr(image_id.size() - kSha256.size() - kHexDigits);
+  const auto before = image_id.substr(0, image_id.size() - digest.size());
+  if (!digest.starts_with(kSha256)) return {};
+  if (!before.empty() && !before.ends_with('@') && !before.ends_with("//")) return {};
+  const auto hex = digest.substr(kSha256.size());
+  const bool fits =
+      std::all_of(hex.begin(), hex.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+  return fits ? std::string(digest) : std::string();
+}
+
+base::Result<PodFacts> PodFactsOf(const json& pod) {
+  PodFacts facts;
+  const json& metadata = At(pod, "metadata");
+  facts.pod.ns = Text(metadata, "namespace");
+  facts.pod.name = Text(metadata, "name");
+  facts.pod.uid = Text(metadata, "uid");
+  if (facts.pod.ns.empty() || facts.pod.name.empty() || facts.pod.uid.empty()) {
+    return base::MakeError(base::Code::kInvalidArgument, "not a pod: it has no name, namespace or uid");
+  }
+  const json& spec = At(pod, "spec");
+  facts.pod.node = Text(spec, "nodeName");
+  const std::string restart_policy = Text(spec, "restartPolicy");
+  std::size_t count = 0;
+  for (const Kind& kind : kKinds) {
+    const json& containers = At(spec, kind.spec);
+    if (!containers.is_array()) continue;
+    const auto statuses = ByName(At(At(pod, "status"), kind.status));
+    for (const json& container : containers) {
+      if (++count > kMostContainers) break;
+      const std::string name = Text(container, "name");
+      const auto status = statuses.find(name);
+      std::string digest = status == statuses.end() ? "" : DigestOf(Text(*status->second, "imageID"));
+      if (!digest.empty()) facts.images.digests.push_back(std::move(digest));
+      if (&kind != kKinds.data()) continue;
+      facts.containers.push_back({name, status != statuses.end() && HasEnded(*status->second, restart_policy)});
+    }
+  }
+  facts.images.complete = count > 0 && count <= kMostContainers && facts.images.digests.size() == count;
+  return facts;
+}
+
+bool OthersEnded(const PodFacts& facts, std::string_view own) {
+  return std::all_of(facts.containers.begin(), facts.containers.end(),
+                     [own](const PodFacts::Container& container) { return container.ended || container.name == own; });
+}
+
+}  // namespace signet::authn
