@@ -271,9 +271,10 @@ std::optional<Ending> Operator::OpenWebhooks() {
     return std::nullopt;
   }
   options.plan = std::move(**plan);
-  auto injection = config::PlanInjection(config.injection, true, gateway_ ? gateway_->url() : config.gateway.url);
+  auto injection = config::PlanInjection(config.injection, true, gateway_ ? gateway_->url() : "");
   if (!injection) return Fail(ExitCode::kConfiguration, injection.error());
   options.injection = std::move(*injection);
+  if (options.injection) options.injection->audience = config.gateway.audience;
   options.username = config.username;
   if (options.username.empty()) {
     auto cluster = FindCluster(config, environment_);

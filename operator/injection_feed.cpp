@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "api/injection_names.hpp"
+#include "authn/gateway_certificate.hpp"
 #include "crypto/certificate.hpp"
 #include "obs/log.hpp"
 #include "operator/core.hpp"
@@ -22,11 +23,6 @@ constexpr auto kVersionRefresh = 60s;
 constexpr auto kLabelsRefresh = 30s;
 constexpr std::size_t kMostCa = 16U << 10;  // octets; an annotation holds it
 constexpr int kNativeMinor = 29;
-
-const kube::Resource& ConfigMaps() {
-  static const kube::Resource kResource{"", "v1", "configmaps", "ConfigMap", true};
-  return kResource;
-}
 
 /// The digits in front; -1: none.
 int Leading(const json& version, const char* member) {
@@ -98,7 +94,7 @@ base::Status InjectionFeed::Read() {
 }
 
 base::Status InjectionFeed::ReadCa() {
-  const auto object = store_.Get(ConfigMaps(), ns_, api::kGatewayCaConfigMap);
+  const auto object = store_.Get(authn::ConfigMaps(), ns_, api::kGatewayCaConfigMap);
   if (!object && object.error().code == base::Code::kNotFound) {
     return NoCa(ns_, "is not there yet: is the gateway on (--gateway)?");
   }
@@ -133,6 +129,7 @@ void InjectionFeed::Publish(base::Status read) {
   options.image = plan_.image;
   options.gateway_url = plan_.gateway_url;
   options.gateway_ca = ca_;
+  options.audience = plan_.audience;
   options.form = *form_;
   options.resources = plan_.resources;
   options.version = version_;

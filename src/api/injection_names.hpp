@@ -16,6 +16,5 @@ inline constexpr std::string_view kNamespaceNameLabel = "kubernetes.io/metadata.
 /// Where the gateway publishes the certificate of its CA, in the operator's namespace.
 inline constexpr std::string_view kGatewayCaConfigMap = "signet-gateway-ca";
 inline constexpr std::string_view kGatewayCaKey = "ca.crt";
-/// The Service in front of the gateway, in the operator's namespace, unless told otherwise.
 
 }  // namespace signet::api

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <utility>
+#include <array>
 
 #include "config/options.hpp"
 #include "config/reader.hpp"
@@ -61,16 +61,14 @@ base::Status Validate(const InjectionOptions& options) {
 }
 
 base::Result<std::optional<InjectionPlan>> PlanInjection(const InjectionOptions& options, bool webhook,
-                                                         std::string gateway_url) {
+                                                         const std::string& gateway_url) {
   TRY_VOID(Validate(options));
   if (options.sidecar_image.empty()) return std::optional<InjectionPlan>();
   if (!webhook) return ConfigError("--sidecar-image needs the admission webhook: give --webhook, or leave it out");
   InjectionPlan plan;
   plan.image = options.sidecar_image;
-  plan.gateway_url = std::move(gateway_url);
-  if (plan.gateway_url.empty()) {
-    return ConfigError("--sidecar-image: say how pods reach the gateway with --gateway-url https://HOST[:PORT]");
-  }
+  if (gateway_url.empty()) return ConfigError("--sidecar-image needs the gateway, which sidecars ask: give --gateway");
+  plan.gateway_url = gateway_url;
   plan.form = options.form;
   plan.resources = options.resources;
   return std::optional(std::move(plan));

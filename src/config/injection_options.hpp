@@ -32,14 +32,15 @@ base::Status Validate(const InjectionOptions& options);
 struct InjectionPlan {
   std::string image;
   std::string gateway_url;
+  std::string audience = "signet.dev";  ///< of the sidecars' tokens: the gateway's
   InjectionOptions::Form form = InjectionOptions::Form::kAuto;
   api::SidecarResources resources;
 };
 
 /// Nothing: no injection.
-/// @param webhook      the admission webhook is on
-/// @param gateway_url  as pods reach the gateway; empty: nobody knows
+/// @param webhook  the admission webhook is on
+/// @param gateway_url  https://HOST[:PORT], as pods reach it; empty: there is no gateway
 base::Result<std::optional<InjectionPlan>> PlanInjection(const InjectionOptions& options, bool webhook,
-                                                         std::string gateway_url);
+                                                         const std::string& gateway_url);
 
 }  // namespace signet::config

@@ -169,10 +169,10 @@ Status PlaceVolume(const Pod& pod, const json& wanted, json& patch) {
   return {};
 }
 
-Status PlaceVolumes(const Pod& pod, json& patch) {
+Status PlaceVolumes(const Pod& pod, const InjectionOptions& options, json& patch) {
   json adds = json::array();
   TRY_VOID(PlaceVolume(pod, SocketVolume(), adds));
-  TRY_VOID(PlaceVolume(pod, IdentityVolume(), adds));
+  TRY_VOID(PlaceVolume(pod, IdentityVolume(options.audience), adds));
   if (adds.size() == 2 && pod.volumes->empty()) {
     adds = json::array({{{"op", "add"}, {"path", "/spec/volumes"}, {"value", {adds[0]["value"], adds[1]["value"]}}}});
   }
@@ -369,7 +369,7 @@ Result<Injection> InjectSidecar(const json& object, const InjectionOptions& opti
 
   out.patch = json::array();
   Annotate(pod, options, form, out.patch);
-  TRY_VOID(PlaceVolumes(pod, out.patch));
+  TRY_VOID(PlaceVolumes(pod, options, out.patch));
   for (const auto* container : chosen) TRY_VOID(PlaceSocket(*container, choices, out.patch));
   // Last: it moves the init containers.
   TRY_VOID(PlaceSidecar(pod, options, choices, form, out));

@@ -34,8 +34,9 @@ std::string_view Name(SidecarForm form);
 
 struct InjectionOptions {
   std::string image;
-  std::string gateway_url;  ///< https://HOST[:PORT], as pods reach it
-  std::string gateway_ca;   ///< PEM: what the sidecar trusts
+  std::string gateway_url;              ///< https://HOST[:PORT], as pods reach it
+  std::string gateway_ca;               ///< PEM: what the sidecar trusts
+  std::string audience = "signet.dev";  ///< of the token
   SidecarForm form = SidecarForm::kNative;
   api::SidecarResources resources;
   std::string version;  ///< of the status annotation

@@ -10,7 +10,6 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kProgram = "/usr/bin/signet-sidecar";
-constexpr const char* kAudience = "signet.dev";
 constexpr int kTokenSeconds = 3600;
 constexpr int kUser = 65532;
 constexpr int kProjectedMode = 0644;   // the mount is the sidecar's alone; the kubelet narrows it under an fsGroup
@@ -140,9 +139,9 @@ json SocketVolume() {
   return {{"name", kSocketVolume}, {"emptyDir", {{"medium", "Memory"}, {"sizeLimit", kSocketBudget}}}};
 }
 
-json IdentityVolume() {
+json IdentityVolume(const std::string& audience) {
   const json token = {
-      {"serviceAccountToken", {{"audience", kAudience}, {"expirationSeconds", kTokenSeconds}, {"path", "token"}}}};
+      {"serviceAccountToken", {{"audience", audience}, {"expirationSeconds", kTokenSeconds}, {"path", "token"}}}};
   const json field = {{"apiVersion", "v1"},
                       {"fieldPath", fmt::format("metadata.annotations['{}']", kGatewayCaAnnotation)}};
   const json ca = {{"downwardAPI", {{"items", {{{"path", "ca.crt"}, {"fieldRef", field}}}}}}};

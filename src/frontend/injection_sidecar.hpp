@@ -23,7 +23,7 @@ struct SidecarPlan {
 nlohmann::json SidecarContainer(const InjectionOptions& options, const InjectionChoices& choices,
                                 const SidecarPlan& plan);
 nlohmann::json SocketVolume();
-nlohmann::json IdentityVolume();
+nlohmann::json IdentityVolume(const std::string& audience);
 
 /// What tells `found` from `wanted` in a way that another webhook's change cannot explain; "": it is ours. Other tag,
 /// registry, environment, resources, more mounts: ours. A guard against mistakes, not a boundary (injection.hpp).

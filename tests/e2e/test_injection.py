@@ -13,17 +13,16 @@ import subprocess
 import threading
 import unittest
 
-from harness import BIN, wait_for
+from harness import BIN, free_port, wait_for
 from test_cluster import CLUSTER, OWN_CLUSTER, Api, get, kubectl
 
 IMAGE = "registry.example.com/signet:test"
 GATEWAY = "https://signet-gateway.signet-system.svc:443"
 LABEL = "signet.dev/inject"
-CA_NAME = "signet-gateway-ca"
 
 
-def certificate(key="/dev/null", *options):
-    return subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", str(key), "-subj", "/CN=signet-gateway-ca",
+def certificate(key, *options):
+    return subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", str(key), "-subj", "/CN=meddler",
                            "-days", "1", *options], capture_output=True, text=True, check=True).stdout
 
 
@@ -51,13 +50,11 @@ def sidecar_of(pod):
     return next((one for one in pod["spec"]["containers"] if one["name"] == "signet-sidecar"), None)
 
 
-@unittest.skipUnless(OWN_CLUSTER, "labels namespaces and needs a gateway's CA of its own making")
+@unittest.skipUnless(OWN_CLUSTER, "labels kube-system and signet-system")
 class Injection(Api):
     def setUp(self):
         super().setUp()
         self.unlabel()
-        kubectl("delete", "configmap", CA_NAME, "-n", "signet-system", "--ignore-not-found")
-        self.addCleanup(kubectl, "delete", "configmap", CA_NAME, "-n", "signet-system", "--ignore-not-found")
         self.addCleanup(self.unlabel)
         wait_for("the service account", lambda: get("serviceaccount", "default", self.ns))
 
@@ -65,25 +62,19 @@ class Injection(Api):
         for namespace in ("kube-system", "signet-system"):
             kubectl("label", "namespace", namespace, "signet.dev/control-plane-", f"{LABEL}-", check=False)
 
-    def begin(self, ca=True):
-        self.pem = certificate()
-        if ca:
-            self.publish_ca()
+    def begin(self):
         # An API server that was built without its version in it cannot be asked for the form.
         form = () if json.loads(kubectl("get", "--raw", "/version").stdout)["minor"] else ("--sidecar-form", "container")
-        operator = self.run_operator(self.token(), extra=("--sidecar-image", IMAGE, "--gateway-url", GATEWAY, *form))
+        gateway = ("--gateway", f"127.0.0.1:{free_port()}", "--gateway-url", GATEWAY, "--gateway-drain-delay", "0")
+        operator = self.run_operator(self.token(), extra=("--sidecar-image", IMAGE, *gateway, *form))
         wait_for("the webhooks", lambda: len((get("mutatingwebhookconfiguration", "signet.dev") or {}).get("webhooks", [])) == 3, 30)
-        # API servers learn of configurations by a watch: a dry run of a labelled pod that is answered by us says so.
-        wait_for("pods to be asked about", lambda: self.is_asked(ca), 30, interval=0.1)
+        # API servers learn of configurations by a watch, and the operator of the gateway's CA: a dry run shows both.
+        wait_for("pods to be injected", self.is_injected, 30, interval=0.1)
         return operator
 
-    def is_asked(self, ca):
+    def is_injected(self):
         done = self.create(self.pod("asked", labels={LABEL: "true"}), "--dry-run=server")
-        return sidecar_of(json.loads(done.stdout)) is not None if done.returncode == 0 and ca else "cannot get its Signet sidecar yet" in done.stderr
-
-    def publish_ca(self):
-        made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": CA_NAME, "namespace": "signet-system"}, "data": {"ca.crt": self.pem}}
-        kubectl("apply", "-f", "-", data=json.dumps(made))
+        return done.returncode == 0 and sidecar_of(json.loads(done.stdout)) is not None
 
     def pod(self, name, labels=None, annotations=None, namespace=None, **spec):
         return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace or self.ns, "labels": labels or {}, "annotations": annotations or {}},
@@ -110,7 +101,7 @@ class Injection(Api):
         self.assertIsNone(sidecar_of(self.made(self.pod("nobody"))), "no label")
         labelled = self.made(self.pod("by-pod", labels={LABEL: "true"}, annotations={"signet.dev/policy": "release"}))
         self.assertEqual(labelled["metadata"]["annotations"]["signet.dev/injected"].split("/")[1], "container")
-        self.assertEqual(labelled["metadata"]["annotations"]["signet.dev/gateway-ca"], self.pem)
+        self.assertEqual(labelled["metadata"]["annotations"]["signet.dev/gateway-ca"], get("configmap", "signet-gateway-ca", "signet-system")["data"]["ca.crt"])
         sidecar = sidecar_of(labelled)
         self.assertEqual(sidecar["image"], IMAGE)
         self.assertIn(GATEWAY, sidecar["args"])
@@ -171,14 +162,6 @@ class Injection(Api):
                 self.assertIn("denied the request", told)
                 self.assertIn(text, told)
         self.assertIsNone(get("pod", "a", self.ns))
-        self.assertEqual(operator.stop(), 0)
-
-    def test_without_the_gateways_ca_pods_wait_and_are_told(self):
-        operator = self.begin(ca=False)
-        told = self.refused(self.pod("early", labels={LABEL: "true"}))
-        self.assertIn("ConfigMap signet-system/signet-gateway-ca is not there yet", told)
-        self.publish_ca()
-        wait_for("the CA to be read", lambda: self.create(self.pod("late", labels={LABEL: "true"})).returncode == 0, 20)
         self.assertEqual(operator.stop(), 0)
 
     def test_an_injected_pod_may_come_again(self):
@@ -263,7 +246,6 @@ class Probe(Api):
     def test_the_exec_probe_says_what_is_wrong(self):
         def probe(address):
             return subprocess.run([str(BIN / "signet-operator"), "probe", "--health", address], capture_output=True, text=True, timeout=30)
-        from harness import free_port
         address = f"127.0.0.1:{free_port()}"
         away = probe(address)
         self.assertEqual((away.returncode, away.stdout), (1, f"not ready: nobody listens on {address}: Connection refused\n"))

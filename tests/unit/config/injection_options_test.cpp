@@ -33,18 +33,18 @@ TEST(InjectionOptionsTest, IsOffWithoutAnImage) {
   EXPECT_FALSE(plan->has_value());
 }
 
-TEST(InjectionOptionsTest, NamesImageAndGateway) {
-  const auto plan = PlanInjection(Of("signet:1"), true, "https://10.0.0.1:8443");
+TEST(InjectionOptionsTest, SidecarsAskTheGateway) {
+  const auto plan = PlanInjection(Of("signet:1"), true, "https://signet-gateway.prod.svc:443");
   ASSERT_THAT(plan, IsOk());
+  EXPECT_EQ((*plan)->gateway_url, "https://signet-gateway.prod.svc:443");
   EXPECT_EQ((*plan)->image, "signet:1");
-  EXPECT_EQ((*plan)->gateway_url, "https://10.0.0.1:8443");
 }
 
 TEST(InjectionOptionsTest, NeedsTheWebhookAndAGateway) {
   const auto without = PlanInjection(Of("signet:1"), false, "https://g");
   EXPECT_THAT(without, IsErr(Code::kInvalidArgument));
   EXPECT_THAT(without.error().message, HasSubstr("--webhook"));
-  EXPECT_THAT(PlanInjection(Of("signet:1"), true, "").error().message, HasSubstr("--gateway-url"));
+  EXPECT_THAT(PlanInjection(Of("signet:1"), true, "").error().message, HasSubstr("--gateway"));
 }
 
 TEST(InjectionOptionsTest, ChecksImageAndResources) {

@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "authn/gateway_certificate.hpp"
 #include "crypto/certificate.hpp"
 #include "fakes/fake_clock.hpp"
 #include "fakes/fake_store.hpp"
@@ -19,8 +20,6 @@ using base::Code;
 using frontend::SidecarForm;
 using nlohmann::json;
 using ::testing::HasSubstr;
-
-const kube::Resource kConfigMaps{"", "v1", "configmaps", "ConfigMap", true};
 
 class InjectionFeedTest : public ::testing::Test {
  protected:
@@ -39,10 +38,10 @@ class InjectionFeedTest : public ::testing::Test {
   }
   void Publish(json data) {
     const json object = {{"metadata", {{"name", "signet-gateway-ca"}}}, {"data", std::move(data)}};
-    if (store_.Get(kConfigMaps, "signet-system", "signet-gateway-ca")) {
-      ASSERT_THAT(store_.Update(kConfigMaps, "signet-system", "signet-gateway-ca", object), IsOk());
+    if (store_.Get(authn::ConfigMaps(), "signet-system", "signet-gateway-ca")) {
+      ASSERT_THAT(store_.Update(authn::ConfigMaps(), "signet-system", "signet-gateway-ca", object), IsOk());
     } else {
-      ASSERT_THAT(store_.Create(kConfigMaps, "signet-system", object), IsOk());
+      ASSERT_THAT(store_.Create(authn::ConfigMaps(), "signet-system", object), IsOk());
     }
   }
   frontend::AdmissionVerdict Ask() {
@@ -115,6 +114,14 @@ TEST_F(InjectionFeedTest, WithoutAVersionThereIsNoGuess) {
   Fail("ServerVersion");
   EXPECT_THAT(Feed().Step(false), IsErr(Code::kUnavailable));
   EXPECT_FALSE(Ask().allowed);
+}
+
+TEST_F(InjectionFeedTest, TheTokensAudienceIsTheGateways) {
+  plan_.audience = "sign.example.com";
+  Publish({{"ca.crt", Certificate()}});
+  ASSERT_THAT(Feed().Step(false), IsOk());
+  const json identity = Ask().patch[1]["value"][1];
+  EXPECT_EQ(identity["projected"]["sources"][0]["serviceAccountToken"]["audience"], "sign.example.com");
 }
 
 TEST_F(InjectionFeedTest, AChosenFormNeedsNoVersion) {
