@@ -129,6 +129,7 @@ def values():
         "extraVolumeMounts": [{"name": "hsm", "mountPath": "/hsm"}],
         "extraEnv": [{"name": "SOFTHSM2_CONF", "value": "/hsm/softhsm2.conf"}],
         "webhook": {"rotationPause": 1},
+        "audit": {"stdout": False},
         "drainTimeout": 10,
         "preStopSeconds": 2,
         "readinessProbe": {"periodSeconds": 1, "failureThreshold": 2, "timeoutSeconds": 5},
@@ -156,6 +157,8 @@ def record_volume(replica):
 
 def remove(namespaces):
     """What an earlier run on this node has left."""
+    # First what makes the configurations anew.
+    kubectl("delete", "statefulset", OPERATOR, "--namespace", SYSTEM, "--ignore-not-found", "--cascade=foreground", "--timeout=60s")
     for kind in ("mutatingwebhookconfiguration", "validatingwebhookconfiguration"):
         kubectl("delete", kind, "signet.dev", "--ignore-not-found")
     kubectl("delete", "namespace", *namespaces, SYSTEM, "--ignore-not-found", "--timeout=60s")
