@@ -61,6 +61,8 @@ constexpr std::array kProblems = {
     ProblemInfo{"IdentityUnavailable", 503, "The caller cannot be identified now",
                 "the API server, which knows the callers, cannot be asked: nothing was signed, ask again shortly", 1,
                 false},
+    ProblemInfo{"QuotaUnavailable", 503, "No part of the day's budget can be had",
+                "nothing was signed: ask again shortly", 1, true},
     ProblemInfo{"PodPending", 503, "The images of the calling pod are not known yet", "ask again shortly", 1, true},
     ProblemInfo{"Busy", 503, "Too much is going on", "ask again shortly, with fewer requests at once", 1, true},
     ProblemInfo{"GatewayUnavailable", 503, "The gateway cannot be reached", "ask again shortly", 1, true},
