@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 
+import gateway_bench
 import webhook_bench
 from harness import BIN, Operator, policy, records, wait_for
 
@@ -93,6 +94,7 @@ def measure(bench, kubeconfig, count):
     median_of(rounds)
     webhook_bench.measure(bench, kubeconfig, kubectl, 10 if bench.options.quick else 60)
     remove_webhooks()
+    gateway_bench.measure(bench, kubeconfig, kubectl)
 
 
 def median_of(rounds):

@@ -1,6 +1,7 @@
-// tests/bench/http_bench.cpp - a light keep-alive client: N connections on a Unix socket, one thread, epoll.
+// tests/bench/http_bench.cpp - a light keep-alive client: N connections on Unix sockets, one thread, epoll.
 //
-// http_bench SOCKET PATH BODY_FILE CONNECTIONS SECONDS ITEMS
+// http_bench SOCKET[,SOCKET...] PATH BODY_FILE CONNECTIONS SECONDS ITEMS
+// Connections go to the sockets in turn.
 // ITEMS is how many signatures one response holds (batch). Prints one JSON line. A response that is not 200 counts as
 // an error.
 #include <sys/epoll.h>
@@ -15,6 +16,7 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -33,11 +35,11 @@ struct Connection {
   Clock::time_point sent;
 };
 
-int Connect(const char* path) {
+int Connect(const std::string& path) {
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  std::strncpy(address.sun_path, path, sizeof(address.sun_path) - 1);
+  std::strncpy(address.sun_path, path.c_str(), sizeof(address.sun_path) - 1);
   if (fd < 0 || ::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) Die(path);
   return fd;
 }
@@ -65,7 +67,7 @@ bool Complete(const std::string& text) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 7) Die("usage: http_bench SOCKET PATH BODY_FILE CONNECTIONS SECONDS ITEMS");
+  if (argc != 7) Die("usage: http_bench SOCKETS PATH BODY_FILE CONNECTIONS SECONDS ITEMS");
   std::ifstream file(argv[3]);
   const std::string body{std::istreambuf_iterator<char>(file), {}};
   const std::string request = std::string("POST ") + argv[2] +
@@ -74,8 +76,11 @@ int main(int argc, char** argv) {
   const std::size_t items = static_cast<std::size_t>(std::atol(argv[6]));
   std::vector<Connection> connections(static_cast<std::size_t>(std::atol(argv[4])));
   const int poll = ::epoll_create1(EPOLL_CLOEXEC);
+  std::vector<std::string> sockets;
+  std::stringstream list(argv[1]);
+  for (std::string path; std::getline(list, path, ',');) sockets.push_back(path);
   for (std::size_t i = 0; i < connections.size(); ++i) {
-    connections[i].fd = Connect(argv[1]);
+    connections[i].fd = Connect(sockets[i % sockets.size()]);
     epoll_event event{EPOLLIN, {.u64 = i}};
     ::epoll_ctl(poll, EPOLL_CTL_ADD, connections[i].fd, &event);
   }
