@@ -159,7 +159,7 @@ Ending RunOnce(const config::OperatorConfig& config) {
   hooks.request = [store](const controller::Key& key) {
     return Read(*store, reconcile::SigningRequests(), key.ns, key.name);
   };
-  hooks.may_generate = [] { return true; };  // the folder's lock is ours
+  hooks.leads = [] { return true; };  // the folder's lock is ours
   hooks.enqueue_policy = [](const std::string&) {};
   hooks.policy_published = [](const std::string&) {};
   hooks.hsm_changed = [] {};

@@ -17,7 +17,9 @@ void Manager::Add(Informer& informer) {
   });
 }
 
-void Manager::Add(Controller& controller) { controllers_.push_back(&controller); }
+void Manager::Add(Controller& controller, Runs runs) {
+  (runs == Runs::kAlways ? always_ : leading_).push_back(&controller);
+}
 
 base::Status Manager::SetLease(kube::ObjectStore& store, LeaseOptions options) {
   TRY_VOID(Validate(options));
@@ -57,20 +59,38 @@ bool Manager::IsLeader() const {
 }
 
 void Manager::Run() {
-  bool running = false;
+  bool running = false;  // those that always run
+  bool leading = false;  // the others
   std::unique_lock lock(mutex_);
+  const auto unlocked = [&lock](const auto& step) {
+    lock.unlock();
+    step();
+    lock.lock();
+  };
+  const auto stop = [](const std::vector<Controller*>& controllers) {
+    for (Controller* controller : controllers) controller->Stop();
+  };
+  const auto start = [](const std::vector<Controller*>& controllers) {
+    for (Controller* controller : controllers) controller->Start();
+  };
   for (;;) {
-    const bool should_run = wanted_ && !stopping_;
-    if (running && !should_run) {
-      lock.unlock();
-      for (Controller* controller : controllers_) controller->Stop();
-      lock.lock();
+    const bool should_run = !stopping_ && (running || HasSynced());
+    const bool should_lead = should_run && wanted_;
+    if (leading && !should_lead) {
+      unlocked([&] { stop(leading_); });
+      leading = false;
+    } else if (running && !should_run) {
+      unlocked([&] { stop(always_); });
       running = false;
-    } else if (!running && should_run && HasSynced()) {
-      lock.unlock();
-      for (Controller* controller : controllers_) controller->Start();
-      lock.lock();
+    } else if (!running && should_run) {
+      unlocked([&] { start(always_); });
       running = true;
+    } else if (!leading && should_lead) {
+      unlocked([&] {
+        start(leading_);
+        if (on_leading_) on_leading_();
+      });
+      leading = true;
     } else if (stopping_) {
       return;
     } else {

@@ -1,8 +1,9 @@
 // controller/manager.hpp - starts and stops informers, election and controllers in the right order.
 //
 // Informers run from Start() to Stop() in every replica (their copies serve readers too). Controllers
-// run while this replica leads, or always without an elector, and only after the informers they need
-// have synced. Losing the lease stops them; winning it again starts them again.
+// run only after the informers have synced: while this replica leads (or always without an elector), or
+// in every replica. Losing the lease stops the former; winning it again starts them again. The latter
+// ask IsLeader() before they change anything, and OnLeading says when they may.
 //
 // Ownership:     borrows everything added; it must outlive the manager. Owns one thread.
 // Thread-safety: Add* and SetLease before Start(), from one thread; the rest from any.
@@ -10,9 +11,12 @@
 #pragma once
 
 #include <condition_variable>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/clock.hpp"
@@ -29,7 +33,10 @@ class Manager {
   ~Manager();  ///< stops
 
   void Add(Informer& informer);
-  void Add(Controller& controller);
+  enum class Runs : std::uint8_t { kWhileLeading, kAlways };
+  void Add(Controller& controller, Runs runs = Runs::kWhileLeading);
+  /// `leading` runs on the manager's thread each time this replica has begun to lead, when its controllers run.
+  void OnLeading(std::function<void()> leading) { on_leading_ = std::move(leading); }
   /// With a lease, controllers run in one replica only. `store` is used for the lease alone: give it
   /// deadlines below renew_deadline and connections of its own, so that load cannot cost the lease.
   base::Status SetLease(kube::ObjectStore& store, LeaseOptions options);
@@ -49,12 +56,14 @@ class Manager {
 
   const base::Clock& clock_;
   std::vector<Informer*> informers_;
-  std::vector<Controller*> controllers_;
+  std::vector<Controller*> leading_;  ///< those that run while leading
+  std::vector<Controller*> always_;
+  std::function<void()> on_leading_;
   std::unique_ptr<LeaderElector> elector_;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  bool wanted_ = false;    ///< controllers should run; guarded by mutex_
+  bool wanted_ = false;    ///< leads; guarded by mutex_
   bool stopping_ = false;  ///< guarded by mutex_
   bool started_ = false;
   std::thread thread_;

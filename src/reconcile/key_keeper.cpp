@@ -69,6 +69,24 @@ KeyAnswer KeyKeeper::Resolve(const api::SigningPolicy& policy, const std::option
   return Refuse(found.error());
 }
 
+KeyAnswer KeyKeeper::Follow(const api::SigningPolicy& policy, const std::optional<KeyPin>& pin) {
+  if (!pin) return No("KeyNotReady", "the leading replica has not said yet which key this policy has");
+  const bool edited = policy.metadata.generation > pin->generation;
+  auto found = Find(policy.spec.key.uri);
+  if (!found && found.error().code != base::Code::kNotFound) return Refuse(found.error());
+  const bool same = found && found->public_key.keyID() == pin->key_id;
+  if (!same && edited) {
+    return No("KeyNotReady", "the policy was edited, and the leading replica has not looked at its key since");
+  }
+  if (!found) {
+    return No("KeyLost",
+              fmt::format("no key fits the URI in the HSM of this replica, where the policy's key ({}...) is "
+                          "expected: do all replicas see the same token?",
+                          Short(pin->key_id)));
+  }
+  return Accept(policy, pin, std::move(*found));
+}
+
 KeyAnswer KeyKeeper::Accept(const api::SigningPolicy& policy, const std::optional<KeyPin>& pin,
                             token::KeyInfo key) const {
   KeyAnswer answer;

@@ -4,6 +4,8 @@
 //           observedGeneration of the condition KeyProtected). While the policy still has that
 //           generation, another key under the URI is KeyChanged and nothing is signed. An edit of
 //           the spec (a higher generation) accepts the key that is found then, and says so.
+// Following: a replica that does not lead takes the key that the status names, found by the URI in its own
+//           session and held to the keyID. It makes none and writes nothing.
 // Making:   only when nothing fits the URI, spec.key.generate is there, this process may (leader, or
 //           sole holder of the store's lock), and neither the live status nor the audit record ever
 //           named a key for a policy of this name. Otherwise an absent key is KeyLost.
@@ -34,7 +36,7 @@ struct KeyPin {
 struct KeyAnswer {
   std::optional<token::KeyInfo> key;  ///< usable; nothing: `reason` and `message` say why
   std::string
-      reason;  ///< KeyNotFound, KeyLost, KeyChanged, KeyAmbiguous, KeyNotUsable, HSMUnavailable, AuditUnavailable
+      reason;  ///< KeyNotFound, KeyLost, KeyChanged, KeyAmbiguous, KeyNotUsable, KeyNotReady, HSMUnavailable, ...
   std::string message;
   bool generated = false;       ///< made by this call
   std::string replaced_key_id;  ///< the pin that an edit of the policy has let go
@@ -50,6 +52,8 @@ class KeyKeeper {
 
   KeyAnswer Resolve(const api::SigningPolicy& policy, const std::optional<KeyPin>& pin, bool may_generate,
                     const ConfirmUnpinned& confirm_unpinned);
+  /// For a replica that does not lead: the pinned key or none. KeyNotReady: the leader has yet to look.
+  KeyAnswer Follow(const api::SigningPolicy& policy, const std::optional<KeyPin>& pin);
 
  private:
   base::Result<token::KeyInfo> Find(const encoding::Pkcs11Uri& uri);

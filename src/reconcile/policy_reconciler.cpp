@@ -114,7 +114,7 @@ Outcome PolicyReconciler::Reconcile(const std::string& name) {
   // A live GET has shown a newer revision, or none: the informer will bring the same news.
   if (active == nullptr || !IsSameRevision(*active, revision->compiled->policy().metadata, revision->hash))
     return Outcome::After(std::chrono::seconds(1));
-  return ResolveKey(*object, *active);
+  return deps_.leads() ? ResolveKey(*object, *active) : Follow(*object, *active);
 }
 
 Outcome PolicyReconciler::Gone(const std::string& name) {
@@ -138,6 +138,7 @@ Outcome PolicyReconciler::Invalid(const nlohmann::json& object, const base::Erro
     obs::Warn("policy without usable metadata", {{"error", base::Describe(meta.error())}});
     return Outcome::Done();
   }
+  if (!deps_.leads()) return Outcome::Done();
   PolicyFacts facts;
   facts.generation = meta->generation;
   facts.key.reason = "Invalid";
@@ -165,17 +166,12 @@ Outcome PolicyReconciler::ResolveKey(const nlohmann::json& object, const signing
   PolicyFacts facts;
   facts.generation = parsed.metadata.generation;
   facts.spec = &parsed.spec;
-  bool reuse = false;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto& known = memory_[name];
-    reuse = known.key_fresh && known.uid == parsed.metadata.uid && known.key_hash == active.hash && active.key &&
-            deps_.clock->Steady() - known.key_checked_at < options_.key_recheck;
-  }
+  facts.shared_budgets = options_.shared_budgets;
+  const bool reuse = IsFresh(active);
   if (reuse) {
     facts.key.key = active.key;
   } else {
-    facts.key = keeper_.Resolve(parsed, pin, deps_.may_generate(), [&] { return IsUnpinned(parsed); });
+    facts.key = keeper_.Resolve(parsed, pin, deps_.leads(), [&] { return IsUnpinned(parsed); });
   }
   const bool hsm_away = facts.key.reason == "HSMUnavailable";
   const std::string key_id = facts.key.key            ? facts.key.key->public_key.keyID()
@@ -191,14 +187,7 @@ Outcome PolicyReconciler::ResolveKey(const nlohmann::json& object, const signing
   // While the HSM is away a known key stays: signing says HSMUnavailable by itself, and goes on by itself.
   const bool keep = hsm_away && active.key.has_value();
   const auto usable = keep ? active.key : pinned ? facts.key.key : std::nullopt;
-  {
-    const std::lock_guard lock(mutex_);
-    auto& known = memory_[name];
-    known.uid = parsed.metadata.uid;
-    known.key_fresh = facts.key.key && usable;
-    known.key_hash = active.hash;
-    if (!reuse) known.key_checked_at = deps_.clock->Steady();
-  }
+  Remember(active, facts.key.key && usable, !reuse);
   if (!PublishKey(active, usable, facts.key)) return Outcome::After(std::chrono::seconds(1));
   if (!written) {
     return written.error().code == base::Code::kAborted ? Outcome::After(std::chrono::milliseconds(200))
@@ -206,6 +195,50 @@ Outcome PolicyReconciler::ResolveKey(const nlohmann::json& object, const signing
   }
   Tell(object, before, next, facts.key);
   return Outcome::After(facts.key.key ? options_.key_recheck : options_.key_retry);
+}
+
+Outcome PolicyReconciler::Follow(const nlohmann::json& object, const signing::ActivePolicy& active) {
+  const auto& parsed = active.compiled->policy();
+  const std::string& name = parsed.metadata.name;
+  const auto pin = PinOf(ReadPolicyStatus(object));
+  const bool pinned = pin && active.key && active.key->public_key.keyID() == pin->key_id;
+  const bool reuse = pinned && IsFresh(active);
+  KeyAnswer answer;
+  if (reuse) {
+    answer.key = active.key;
+  } else {
+    answer = keeper_.Follow(parsed, pin);
+  }
+  const auto usable = answer.reason == "HSMUnavailable" && pinned ? active.key : answer.key;
+  Remember(active, answer.key.has_value(), !reuse);
+  Share(name, usable ? usable->public_key.keyID() : std::string());
+  if (!PublishKey(active, usable, answer)) return Outcome::After(std::chrono::seconds(1));
+  if (usable.has_value() != active.key.has_value() || answer.reason != active.not_ready_reason) {
+    obs::Info("policy followed", {{"policy", name},
+                                  {"generation", parsed.metadata.generation},
+                                  {"key", usable ? usable->public_key.keyID() : std::string()},
+                                  {"reason", answer.reason},
+                                  {"message", answer.message}});
+  }
+  return Outcome::After(answer.key ? options_.key_recheck : options_.key_retry);
+}
+
+bool PolicyReconciler::IsFresh(const signing::ActivePolicy& active) {
+  const auto& meta = active.compiled->policy().metadata;
+  const std::lock_guard lock(mutex_);
+  const auto& known = memory_[meta.name];
+  return known.key_fresh && known.uid == meta.uid && known.key_hash == active.hash && active.key &&
+         deps_.clock->Steady() - known.key_checked_at < options_.key_recheck;
+}
+
+void PolicyReconciler::Remember(const signing::ActivePolicy& active, bool fresh, bool looked) {
+  const auto& meta = active.compiled->policy().metadata;
+  const std::lock_guard lock(mutex_);
+  auto& known = memory_[meta.name];
+  known.uid = meta.uid;
+  known.key_fresh = fresh;
+  known.key_hash = active.hash;
+  if (looked) known.key_checked_at = deps_.clock->Steady();
 }
 
 bool PolicyReconciler::PublishKey(const signing::ActivePolicy& active, const std::optional<token::KeyInfo>& key,

@@ -2,7 +2,8 @@
 //
 // Two steps on purpose. Observe() puts a revision in force as soon as it is seen (a stop must not
 // wait for an HSM); Reconcile() then resolves the key and writes the status, once per change and not
-// at all when it would say the same.
+// at all when it would say the same. Every replica does the first; of the second only the leader makes
+// keys and writes, and the others take the key that the status names.
 //
 // Ownership:     borrows everything in Dependencies; it must outlive this object.
 // Thread-safety: any thread but the reactor's. Reconcile of one name is called by one thread at a
@@ -39,6 +40,7 @@ class PolicyReconciler {
   struct Options {
     std::chrono::seconds key_recheck{60};  ///< an unchanged policy's key is looked up again after this
     std::chrono::seconds key_retry{2};     ///< while the HSM or the key is missing
+    bool shared_budgets = false;           ///< quotas hold across replicas (Ready says how they are counted)
   };
   struct Dependencies {
     base::Reactor* reactor = nullptr;
@@ -50,7 +52,7 @@ class PolicyReconciler {
     EventRecorder* events = nullptr;
     /// The informer's copy of a policy; nullptr: not there.
     std::function<std::shared_ptr<const nlohmann::json>(std::string_view name)> cached;
-    std::function<bool()> may_generate;                 ///< leader, or sole holder of the store's lock
+    std::function<bool()> leads;  ///< leader, or sole holder of the store's lock: may make keys and write statuses
     std::function<void(const std::string&)> enqueue;    ///< reconcile this policy (again)
     std::function<void(const std::string&)> published;  ///< its standing changed: requests may go on
   };
@@ -83,6 +85,10 @@ class PolicyReconciler {
   Outcome Gone(const std::string& name);
   Outcome Invalid(const nlohmann::json& object, const base::Error& error);
   Outcome ResolveKey(const nlohmann::json& object, const signing::ActivePolicy& active);
+  Outcome Follow(const nlohmann::json& object, const signing::ActivePolicy& active);
+  /// The key was looked at a short while ago, for this spec.
+  bool IsFresh(const signing::ActivePolicy& active);
+  void Remember(const signing::ActivePolicy& active, bool fresh, bool looked);
   base::Result<bool> IsUnpinned(const api::SigningPolicy& policy);
   /// True: written, or nothing to write.
   base::Status Write(const nlohmann::json& object, const api::SigningPolicyStatus& before,

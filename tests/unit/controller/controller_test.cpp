@@ -180,5 +180,40 @@ TEST_F(ControllerTest, ManagerRunsControllersOnlyWhileItLeads) {
   EXPECT_FALSE(controller_.IsRunning());
 }
 
+TEST_F(ControllerTest, ManagerRunsSomeControllersInEveryReplica) {
+  Make("a");
+  FakeStore leases;
+  Watched<bool> held;
+  held.Update([](bool& h) { h = true; });
+  leases.set_fault([&](const FakeStore::Call&) -> std::optional<FakeStore::Fault> {
+    if (!held.Get()) return std::nullopt;
+    return FakeStore::Fault{base::MakeError(Code::kUnavailable, "down")};
+  });
+  Manager manager(base::SystemClock());
+  manager.Add(informer_);
+  manager.Add(controller_, Manager::Runs::kAlways);
+  Watched<int> led;
+  manager.OnLeading([&] { led.Update([](int& count) { ++count; }); });
+  ASSERT_THAT(manager.SetLease(leases, {"ns", "lease", "me", milliseconds(400), milliseconds(200), milliseconds(20)}),
+              IsOk());
+  manager.Start();
+  EXPECT_TRUE(reconciler_.WaitForCalls("a", 1));
+  EXPECT_FALSE(manager.IsLeader());
+  EXPECT_EQ(led.Get(), 0);
+
+  held.Update([](bool& h) { h = false; });
+  EXPECT_TRUE(led.WaitUntil([](int count) { return count == 1; }, milliseconds(10000)));
+  EXPECT_TRUE(manager.IsLeader());
+
+  held.Update([](bool& h) { h = true; });
+  for (int i = 0; i < 10000 && manager.IsLeader(); ++i) led.WaitUntil([](int) { return false; }, milliseconds(1));
+  EXPECT_FALSE(manager.IsLeader());
+  EXPECT_TRUE(controller_.IsRunning()) << "it goes on when the lease is lost";
+  held.Update([](bool& h) { h = false; });
+  EXPECT_TRUE(led.WaitUntil([](int count) { return count == 2; }, milliseconds(10000)));
+  manager.Stop();
+  EXPECT_FALSE(controller_.IsRunning());
+}
+
 }  // namespace
 }  // namespace signet::controller
