@@ -18,7 +18,7 @@ struct Flags {
   std::optional<std::uint32_t> workers, parallelism;
   std::optional<double> lease_duration, drain_timeout, webhook_certificate_lifetime, webhook_rotation_pause;
   std::optional<bool> leader_elect;
-  bool once = false;
+  bool once = false, audit_stdout = false;
 };
 
 template <class T>
@@ -56,6 +56,7 @@ void Declare(CLI::App& app, Flags& flags, CommandLine& out) {
   app.add_option("--audit", flags.audit, "file of the audit record");
   app.add_option("--durability", flags.durability, "process (survives a kill) or fsync (survives the node)")
       ->check(CLI::IsMember({"process", "fsync"}));
+  app.add_flag("--audit-stdout", flags.audit_stdout, "every line of the record also on stdout (logs go to stderr)");
   app.add_option("--parallelism", flags.parallelism, "requests in work at a time")->check(CLI::Range(1, 64));
   app.add_option("--approval-roots", flags.approval_roots,
                  "file with the people whose own signatures must stand behind approvals");
@@ -110,6 +111,7 @@ void Merge(const Flags& flags, config::OperatorConfig& config) {
   Take(flags.lease_name, config.leader_election.name);
   Take(flags.lease_namespace, config.leader_election.ns);
   if (flags.once) config.once = true;
+  if (flags.audit_stdout) config.audit.to_stdout = true;
   if (flags.durability) config.audit.durability = *config::ParseDurability(*flags.durability);
   if (flags.log_level) obs::ParseLevel(*flags.log_level, config.log.level);
   if (flags.log_format) config.log.text = *flags.log_format == "text";

@@ -6,6 +6,7 @@
 #include <array>
 #include <utility>
 
+#include "audit/line_copier.hpp"
 #include "crypto/digest.hpp"
 #include "encoding/text.hpp"
 #include "obs/log.hpp"
@@ -80,7 +81,9 @@ FileJournal::~FileJournal() {
   if (busy_ && !in_flight_.status) return;  // nothing may follow a batch that failed
   if (!available_) return;
   WriteRefusals();
-  if (!pending_.data.empty()) Commit(pending_);
+  if (pending_.data.empty()) return;
+  Commit(pending_);
+  if (pending_.status) Copy(pending_.data);
 }
 
 base::Status FileJournal::Begin() {
@@ -106,6 +109,7 @@ base::Status FileJournal::Begin() {
   }
   const bool sync = options_.durability == Durability::kFsync;
   if (!data.empty()) TRY_VOID(segments_.exists() ? segments_.Append(data, sync) : segments_.Rotate(data, sync));
+  Copy(data);
   file_bytes_ = segments_.size();
   committed_ = writer_.position();
   unsettled_ = ledger_.Unsettled();
@@ -257,6 +261,7 @@ void FileJournal::Finish() {
   }
   records_.Add(static_cast<double>(in_flight_.end.seq - committed_.seq));
   committed_ = in_flight_.end;
+  Copy(in_flight_.data);
   Publish();
   if (in_flight_.repair) {
     available_ = true;
@@ -272,6 +277,14 @@ void FileJournal::Finish() {
   for (const auto& done : finished) done({});
   finished.clear();
   finished_ = std::move(finished);
+}
+
+/// Lines that are in the record, and only those.
+void FileJournal::Copy(std::string_view lines) {
+  if (!options_.copy) return;
+  // Begin() closes a last line that lacked its newline.
+  while (lines.starts_with('\n')) lines.remove_prefix(1);
+  options_.copy->Add(lines);
 }
 
 void FileJournal::Fail() {

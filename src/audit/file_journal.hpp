@@ -40,6 +40,7 @@ class FileJournal final : public Journal {
   void Event(std::string_view type, const std::map<std::string, std::string>& fields, Done done) override;
 
   [[nodiscard]] bool available() const override { return available_; }
+  [[nodiscard]] const std::string& stream() const override { return committed_.stream; }
   [[nodiscard]] std::string head() const override { return std::string(View(committed_.head)); }
   [[nodiscard]] std::uint64_t sequence() const override { return committed_.seq; }
   [[nodiscard]] const std::vector<OpenOperation>& unsettled() const override { return unsettled_; }
@@ -67,6 +68,7 @@ class FileJournal final : public Journal {
   void Flush();
   void Commit(Batch& batch);
   void Finish();
+  void Copy(std::string_view lines);
   void Fail();
   bool RebuildLedger();
   void ArmRetry();

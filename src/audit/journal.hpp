@@ -30,6 +30,7 @@
 namespace signet::audit {
 
 class FileSystem;
+class LineCopier;
 
 enum class Durability : std::uint8_t { kProcess, kFsync };
 
@@ -101,6 +102,7 @@ class Journal {
     Durability durability = Durability::kProcess;
     std::uint64_t segment_bytes = 64ULL << 20;  ///< rotate above this size; [4096, 2^40]
     FileSystem* file_system = nullptr;          ///< nothing: the operating system's; tests inject faults
+    std::shared_ptr<LineCopier> copy = {};      ///< gets every line that is in the record; nothing: no copy
   };
   /// Reads the existing segments: checks the tail, closes a torn last line with a `recovered`
   /// record, gives every intent without outcome the outcome `unknown`.
@@ -123,6 +125,8 @@ class Journal {
   virtual void Event(std::string_view type, const std::map<std::string, std::string>& fields, Done done) = 0;
 
   [[nodiscard]] virtual bool available() const = 0;
+  /// Names this record: 32 random hex digits, the same for as long as its file lives.
+  [[nodiscard]] virtual const std::string& stream() const = 0;
   [[nodiscard]] virtual std::string head() const = 0;        ///< hex hash of the last line
   [[nodiscard]] virtual std::uint64_t sequence() const = 0;  ///< its seq
   /// Operations of the controller door that are signed and not yet settled, found at Open.

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -10,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "audit/line_copier.hpp"
 #include "config/reader.hpp"
 #include "store/manifest.hpp"
 
@@ -74,6 +76,7 @@ void ReadAudit(Reader section, AuditOptions& out) {
   section.Choice("durability", durability, {"process", "fsync"});
   out.durability = static_cast<audit::Durability>(durability);
   section.Size("segmentSize", out.segment_bytes, 4096, 1ULL << 40);
+  section.Flag("stdout", out.to_stdout);
 }
 
 void ReadLog(Reader section, LogOptions& out) {
@@ -123,7 +126,12 @@ base::Result<token::WorkerHsmOptions> ToWorkerHsmOptions(const HsmOptions& optio
 }
 
 audit::Journal::Options ToJournalOptions(const AuditOptions& options) {
-  return {options.file, options.durability, options.segment_bytes};
+  audit::Journal::Options out;
+  out.file = options.file;
+  out.durability = options.durability;
+  out.segment_bytes = options.segment_bytes;
+  if (options.to_stdout) out.copy = std::make_shared<audit::LineCopier>(STDOUT_FILENO);
+  return out;
 }
 
 void Apply(const LogOptions& options) {

@@ -44,6 +44,7 @@ struct AuditOptions {
   std::string file;
   audit::Durability durability = audit::Durability::kProcess;
   std::uint64_t segment_bytes = 64ULL << 20;
+  bool to_stdout = false;  ///< every line also on stdout
 };
 
 struct LogOptions {
@@ -58,6 +59,7 @@ void ReadLog(Reader section, LogOptions& out);
 /// What the worker processes are to be told.
 /// @return "ConfigInvalid": no module file, no PIN source, both forms at once, a token named twice
 base::Result<token::WorkerHsmOptions> ToWorkerHsmOptions(const HsmOptions& options);
+/// With to_stdout it starts the copying: call it once.
 audit::Journal::Options ToJournalOptions(const AuditOptions& options);
 void Apply(const LogOptions& options);
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "audit/journal.hpp"
+#include "audit/line_copier.hpp"
 #include "audit/operation_id.hpp"
 #include "audit/segments.hpp"
 #include "audit/verify.hpp"
@@ -66,6 +67,7 @@ class JournalFixture : public ::testing::Test {
     options.durability = durability_;
     options.segment_bytes = segment_bytes_;
     options.file_system = &files_;
+    options.copy = copy_;
     return audit::Journal::Open(options, reactor_, clock_);
   }
   std::unique_ptr<audit::Journal> Open() {
@@ -148,6 +150,7 @@ class JournalFixture : public ::testing::Test {
   audit::OperationIds ids_{clock_};
   audit::Durability durability_ = audit::Durability::kProcess;
   std::uint64_t segment_bytes_ = 64ULL << 20;
+  std::shared_ptr<audit::LineCopier> copy_;
 };
 
 inline std::string Explain(const audit::VerifyReport& report) {

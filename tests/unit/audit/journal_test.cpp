@@ -199,6 +199,15 @@ TEST_F(JournalTest, RefusesLinesThatWouldContradictItself) {
   EXPECT_TRUE(Verify().ok()) << Explain(Verify());
 }
 
+TEST_F(JournalTest, KeepsTheStreamsNameForAsLongAsTheFileLives) {
+  const auto name = Open()->stream();
+  EXPECT_EQ(name.size(), 32U);
+  EXPECT_EQ(Records().front()["stream"], name);
+  EXPECT_EQ(Open()->stream(), name);
+  std::filesystem::remove(file());
+  EXPECT_NE(Open()->stream(), name);
+}
+
 TEST_F(JournalTest, CountsTodaysIntents) {
   {
     auto journal = Open();

@@ -110,7 +110,8 @@ TEST(SidecarConfigTest, ReadsWhatIsWrittenAndKeepsTheRest) {
       "socket: {path: /tmp/s, mode: '0600', allowUIDs: [0, 1000]}\n"
       "policies: {folder: /p, poll: 500ms, maxAge: 1m30s}\n"
       "hsm: {module: /m.so, pinFile: /pin, tokenLabel: prod, workers: 3, signTimeout: 2s}\n"
-      "audit: {file: /a, durability: fsync, segmentSize: 8Ki}\nlimits: {bodyBytes: 2048}\nlog: {level: debug, format: "
+      "audit: {file: /a, durability: fsync, segmentSize: 8Ki, stdout: true}\nlimits: {bodyBytes: 2048}\nlog: {level: "
+      "debug, format: "
       "text}\n");
   ASSERT_THAT(config, IsOk());
   EXPECT_EQ(config->socket_path, "/tmp/s");
@@ -121,6 +122,7 @@ TEST(SidecarConfigTest, ReadsWhatIsWrittenAndKeepsTheRest) {
   EXPECT_EQ(config->hsm.workers, 3U);
   EXPECT_EQ(config->audit.durability, audit::Durability::kFsync);
   EXPECT_EQ(config->audit.segment_bytes, 8192U);
+  EXPECT_TRUE(config->audit.to_stdout);
   EXPECT_EQ(config->limits.body_bytes, 2048U);
   EXPECT_EQ(config->limits.header_bytes, http::Limits().header_bytes);
   EXPECT_EQ(config->log.level, obs::Level::kDebug);
