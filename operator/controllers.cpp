@@ -128,7 +128,7 @@ CoreHooks Operator::Hooks() {
   CoreHooks hooks;
   hooks.policy = [this](std::string_view name) { return policies_->Get({"", std::string(name)}); };
   hooks.request = [this](const controller::Key& key) { return requests_->Get(key); };
-  hooks.may_generate = [this] { return manager_->IsLeader(); };
+  hooks.leads = [this] { return manager_->IsLeader(); };
   hooks.enqueue_policy = [this](const std::string& name) { policy_controller_->Enqueue({"", name}); };
   hooks.policy_published = [this](const std::string& name) { EnqueueWaiting(name); };
   hooks.hsm_changed = [this] { OnHsmChange(); };
@@ -156,10 +156,13 @@ std::optional<Ending> Operator::Open() {
                              "this operator runs without Signet's admission webhook, so nobody vouches for who asks");
     };
   }
+  const std::string host = environment_.host_name.empty() ? "signet-operator" : environment_.host_name;
+  if (config.StoreFolder().empty()) {
+    hooks.ns = config.leader_election.ns.empty() ? lease_namespace_ : config.leader_election.ns;
+    hooks.replica = host;
+  }
   approval_index_ = std::make_unique<reconcile::ApprovalIndex>(hooks.stamped);
-  auto opened =
-      Core::Open(config, std::move(*store), environment_.host_name.empty() ? "signet-operator" : environment_.host_name,
-                 std::move(hooks));
+  auto opened = Core::Open(config, std::move(*store), host, std::move(hooks));
   if (auto* ending = std::get_if<Ending>(&opened)) return *ending;
   core_ = std::move(std::get<std::unique_ptr<Core>>(opened));
   Wire();
@@ -218,8 +221,13 @@ void Operator::Wire() {
   manager_->Add(*policies_);
   manager_->Add(*approvals_);
   manager_->Add(*requests_);
-  manager_->Add(*policy_controller_);
+  // Every replica signs (the gateway), so every replica has the policies and finds their keys; only the leader makes
+  // keys and writes statuses, and looks at every policy when it begins to lead.
+  manager_->Add(*policy_controller_, controller::Manager::Runs::kAlways);
   manager_->Add(*request_controller_);
+  manager_->OnLeading([this] {
+    for (const auto& key : policies_->Keys()) policy_controller_->Enqueue(key);
+  });
 }
 
 std::optional<Ending> Operator::SetLease() {

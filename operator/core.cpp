@@ -43,6 +43,13 @@ std::optional<Ending> Core::OpenParts(const config::OperatorConfig& config) {
 
 void Core::Wire(const config::OperatorConfig& config, std::string instance, CoreHooks hooks) {
   labels = std::make_unique<reconcile::NamespaceLabels>(*reactor);
+  if (!hooks.ns.empty()) {
+    reconcile::QuotaLender::Options lending;
+    lending.ns = hooks.ns;
+    lending.borrower = {journal->stream(), hooks.replica};
+    lender = std::make_unique<reconcile::QuotaLender>(std::move(lending), *store, *reactor);
+    quotas.ShareThrough(lender.get());
+  }
   signing::SigningService::Options service_options;
   service_options.approval_roots = approval_roots_;
   service_options.policy_max_age = std::chrono::duration_cast<std::chrono::seconds>(config.policy_max_age);
@@ -58,10 +65,11 @@ void Core::Wire(const config::OperatorConfig& config, std::string instance, Core
   }
 
   reconcile::PolicyReconciler::Options policy_options;
+  policy_options.shared_budgets = !hooks.ns.empty();
   policy_reconciler = std::make_unique<reconcile::PolicyReconciler>(
       policy_options, reconcile::PolicyReconciler::Dependencies{
                           reactor.get(), &clock, store.get(), hsm.get(), journal.get(), &policies, events.get(),
-                          hooks.policy, hooks.may_generate, hooks.enqueue_policy, hooks.policy_published});
+                          hooks.policy, hooks.leads, hooks.enqueue_policy, hooks.policy_published});
 
   reconcile::PolicyFreshness::Options fresh;
   // A GET every `policy_refresh` at most, and one second for what follows it.
@@ -101,6 +109,7 @@ void Core::Close() {
     });
     loop_.join();
   }
+  lender.reset();  // after the loop, on which it is asked
   request_reconciler.reset();
   policy_reconciler.reset();
   service.reset();

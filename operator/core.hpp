@@ -26,6 +26,7 @@
 #include "reconcile/namespace_labels.hpp"
 #include "reconcile/policy_freshness.hpp"
 #include "reconcile/policy_reconciler.hpp"
+#include "reconcile/quota_lender.hpp"
 #include "reconcile/request_reconciler.hpp"
 #include "signing/service.hpp"
 #include "token/worker_hsm.hpp"
@@ -39,13 +40,15 @@ inline constexpr std::string_view kClusterNamespace = "kube-system";
 struct CoreHooks {
   std::function<std::shared_ptr<const nlohmann::json>(std::string_view name)> policy;
   std::function<std::shared_ptr<const nlohmann::json>(const controller::Key&)> request;
-  std::function<bool()> may_generate;
+  std::function<bool()> leads;
   std::function<void(const std::string& policy)> enqueue_policy;
   std::function<void(const std::string& policy)> policy_published;
   std::function<std::vector<policy::Approval>(const controller::Key& request)> approvals;
   std::function<base::Status(const nlohmann::json& object)> stamped;
   std::function<void()> hsm_changed;  ///< loop thread
   base::Duration waiting_grace{0};
+  std::string ns;       ///< of this operator; day's budgets are shared there. Empty: they are this process's alone
+  std::string replica;  ///< this process's name there
 };
 
 class Core {
@@ -73,6 +76,7 @@ class Core {
   policy::QuotaLedger quotas{clock};
   reconcile::ClusterPolicies policies{clock};
   std::unique_ptr<reconcile::NamespaceLabels> labels;
+  std::unique_ptr<reconcile::QuotaLender> lender;  ///< nullptr: budgets are not shared
   std::unique_ptr<signing::SigningService> service;
   std::unique_ptr<reconcile::EventRecorder> events;
   std::unique_ptr<reconcile::PolicyReconciler> policy_reconciler;

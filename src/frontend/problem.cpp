@@ -55,6 +55,8 @@ constexpr std::array kProblems = {
                 "nothing is signed under a policy that cannot be confirmed: ask again shortly", 5, false},
     ProblemInfo{"KeyNotReady", 503, "The policy's key cannot be used", "ask again when GET /v1/keys shows it as ready",
                 5, true},
+    ProblemInfo{"QuotaUnavailable", 503, "No part of the day's budget can be had",
+                "nothing was signed: ask again shortly", 1, true},
     ProblemInfo{"PodPending", 503, "The images of the calling pod are not known yet", "ask again shortly", 1, true},
     ProblemInfo{"Busy", 503, "Too much is going on", "ask again shortly, with fewer requests at once", 1, true},
     ProblemInfo{"NotReady", 503, "Not ready", "wait until the checks pass", 2, true},

@@ -113,7 +113,10 @@ api::Condition ReadyOf(const PolicyFacts& facts) {
   if (!facts.shared_with.empty()) {
     ready.message += fmt::format("; warning: shared with {}", fmt::join(facts.shared_with, ", "));
   }
-  if (facts.spec->quota) ready.message += "; quotas are counted by this operator process alone";
+  if (facts.spec->quota) {
+    ready.message += facts.shared_budgets ? "; perDay is counted over all replicas, perSecond by each"
+                                          : "; quotas are counted by this operator process alone";
+  }
   if (facts.spec->suspend) {
     ready.reason = "Suspended";
     ready.message = "suspended by spec.suspend, nothing is signed; " + ready.message;

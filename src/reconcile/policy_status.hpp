@@ -31,6 +31,7 @@ struct PolicyFacts {
   const api::SigningPolicySpec* spec = nullptr;  ///< nullptr: the spec is invalid, see `key.message`
   KeyAnswer key;                                 ///< with spec == nullptr: reason "Invalid"
   std::vector<std::string> shared_with;          ///< other policies on this key
+  bool shared_budgets = false;                   ///< of a day, with other replicas
 };
 
 api::SigningPolicyStatus NextPolicyStatus(const api::SigningPolicyStatus& before, const PolicyFacts& facts,

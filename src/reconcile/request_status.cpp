@@ -128,8 +128,8 @@ Classified Classify(const base::Error& error, const api::SigningRequestSpec& spe
     return {Verdict::kWaiting, "AwaitingApproval", error.message};
   }
   if (error.code == Code::kDeadlineExceeded) return {Verdict::kUnknown, "HSMUnavailable", error.message};
-  if (IsOneOf(reason, {"QuotaExceeded", "OutsideWindow", "KeyNotReady", "HSMUnavailable", "PolicyStale",
-                       "AuditUnavailable", "Busy"})) {
+  if (IsOneOf(reason, {"QuotaExceeded", "QuotaUnavailable", "OutsideWindow", "KeyNotReady", "HSMUnavailable",
+                       "PolicyStale", "AuditUnavailable", "Busy"})) {
     return {Verdict::kWaiting, reason, error.message};
   }
   if (error.code == Code::kUnavailable || error.code == Code::kResourceExhausted || error.code == Code::kAborted) {

@@ -24,6 +24,10 @@ inline const kube::Resource& Namespaces() {
   static const kube::Resource kResource{"", "v1", "namespaces", "Namespace", false};
   return kResource;
 }
+inline const kube::Resource& ConfigMaps() {
+  static const kube::Resource kResource{"", "v1", "configmaps", "ConfigMap", true};
+  return kResource;
+}
 inline const kube::Resource& Events() {
   static const kube::Resource kResource{"", "v1", "events", "Event", true};
   return kResource;

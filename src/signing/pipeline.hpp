@@ -50,6 +50,7 @@ class Pipeline final : public SigningService {
     std::vector<api::ApprovalStatus> approvals;
     base::TimePoint signed_at{};
     base::SteadyPoint started{};
+    std::optional<base::SteadyPoint> quota_deadline;  ///< of waiting for a part of the day's budget
     audit::Outcome outcome;
     PolicyMetrics* metrics = nullptr;
     std::function<void(Answer)> done;
@@ -64,7 +65,6 @@ class Pipeline final : public SigningService {
   std::optional<Refused> PrepareInput(Operation& operation) const;
   std::optional<Refused> CheckKey(const Operation& operation) const;
   std::optional<Refused> CheckFresh(const ActivePolicy& active) const;
-  std::optional<Refused> TakeQuota(const Operation& operation);
   std::optional<Refused> Recheck(const Operation& operation) const;
   [[nodiscard]] policy::Decision Ask(const ActivePolicy& active, const Caller& caller, const SignCall& call,
                                      const std::string& approved_digest,
@@ -72,6 +72,10 @@ class Pipeline final : public SigningService {
   [[nodiscard]] policy::Facts FactsOf(const Caller& caller) const;
   [[nodiscard]] bool IsDirect(const Caller& caller) const;
 
+  void Refuse(const OperationPtr& operation, Refused refused);
+  void TakeQuota(const OperationPtr& operation);
+  void AwaitQuota(const OperationPtr& operation, const api::Quota& quota);
+  void Resume(const OperationPtr& operation);
   void AppendIntent(const OperationPtr& operation);
   void OnIntent(const OperationPtr& operation, const base::Status& status);
   void OnSigned(const OperationPtr& operation, base::Result<base::Bytes> result);

@@ -242,15 +242,6 @@ std::optional<Refused> Pipeline::CheckKey(const Operation& operation) const {
   return std::nullopt;
 }
 
-std::optional<Refused> Pipeline::TakeQuota(const Operation& operation) {
-  const auto& spec = operation.active->compiled->policy().spec;
-  if (!spec.quota) return std::nullopt;
-  const auto wait = deps_.quotas->Reserve(operation.call.policy, *spec.quota, operation.caller.principal.username);
-  if (!wait) return std::nullopt;
-  return No(Code::kResourceExhausted, "QuotaExceeded",
-            "the policy's quota is used up (counted in this process alone): ask again later", *wait);
-}
-
 std::optional<Refused> Pipeline::Prepare(Operation& operation) {
   const auto& call = operation.call;
   if (in_flight_ > options_.max_in_flight) {
@@ -271,7 +262,7 @@ std::optional<Refused> Pipeline::Prepare(Operation& operation) {
     return No(Code::kUnavailable, "AuditUnavailable", "the audit record cannot be written, so nothing is signed",
               kSoon);
   }
-  return TakeQuota(operation);
+  return std::nullopt;
 }
 
 std::optional<Refused> Pipeline::Recheck(const Operation& operation) const {
@@ -335,20 +326,21 @@ void Pipeline::SignBatch(const Caller& caller, std::vector<SignCall> calls, Batc
 void Pipeline::Start(OperationPtr operation) {
   ++in_flight_;
   operation->started = deps_.clock->Steady();
-  if (auto refused = Prepare(*operation)) {
-    Note(*operation, refused->error.reason);
-    operation->refused = *std::move(refused);
-    deps_.reactor->Post([this, alive = alive_, operation = std::move(operation)] {
-      if (*alive) Finish(operation, tl::make_unexpected(*std::move(operation->refused)));
-    });
-    return;
-  }
-  operation->id = ids_.Next();
-  operation->metrics = &MetricsOf(operation->call.policy);
-  AppendIntent(operation);
+  if (auto refused = Prepare(*operation)) return Refuse(operation, *std::move(refused));
+  TakeQuota(operation);
+}
+
+void Pipeline::Refuse(const OperationPtr& operation, Refused refused) {
+  Note(*operation, refused.error.reason);
+  operation->refused = std::move(refused);
+  deps_.reactor->Post([this, alive = alive_, operation] {
+    if (*alive) Finish(operation, tl::make_unexpected(*std::move(operation->refused)));
+  });
 }
 
 void Pipeline::AppendIntent(const OperationPtr& operation) {
+  operation->id = ids_.Next();
+  operation->metrics = &MetricsOf(operation->call.policy);
   const auto& active = *operation->active;
   const auto& meta = active.compiled->policy().metadata;
   const auto& info = encoding::Info(operation->algorithm);

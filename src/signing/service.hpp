@@ -6,9 +6,8 @@
 // Thread-safety: reactor thread only; callbacks run there, exactly once, never before the call returns.
 // Errors:        reason is the problem code / condition reason: NotAllowed, Suspended,
 //                AlgorithmNotAllowed, ArtifactNotAllowed, ImageNotAllowed, PodPending, OutsideWindow,
-//                ApprovalRequired, QuotaExceeded, DigestMismatch, HSMUnavailable, AuditUnavailable, PolicyStale, Busy,
-//                KeyNotReady, VerificationFailed, MechanismMissing, Malformed,
-//                DeniedByApprover.
+//                ApprovalRequired, QuotaExceeded, QuotaUnavailable, DigestMismatch, HSMUnavailable, AuditUnavailable,
+//                PolicyStale, Busy, KeyNotReady, VerificationFailed, MechanismMissing, Malformed, DeniedByApprover.
 //                Code kDeadlineExceeded: unknown whether a signature was made; none is released, and the
 //                record says unknown. Everything else without retry_after is final.
 #pragma once

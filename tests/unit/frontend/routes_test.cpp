@@ -118,6 +118,7 @@ TEST_F(RoutesTest, MapsRefusalsToProblems) {
                          {Code::kPermissionDenied, "AlgorithmNotAllowed", 403, "AlgorithmNotAllowed"},
                          {Code::kPermissionDenied, "ArtifactNotAllowed", 403, "ArtifactNotAllowed"},
                          {Code::kPermissionDenied, "ImageNotAllowed", 403, "ImageNotAllowed"},
+                         {Code::kUnavailable, "QuotaUnavailable", 503, "QuotaUnavailable"},
                          {Code::kUnavailable, "PodPending", 503, "PodPending"},
                          {Code::kPermissionDenied, "Suspended", 403, "Suspended"},
                          {Code::kPermissionDenied, "OutsideWindow", 403, "OutsideWindow"},

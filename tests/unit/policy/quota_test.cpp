@@ -21,6 +21,11 @@ class QuotaLedgerTest : public ::testing::Test {
   bool Take(const Quota& quota, std::string_view principal = "alice", std::string_view policy = "release") {
     return !ledger_.Reserve(policy, quota, principal).has_value();
   }
+  base::Duration Wait(const Quota& quota) {
+    const auto refused = ledger_.Reserve("release", quota, "alice");
+    EXPECT_TRUE(refused && refused->why == QuotaRefusal::Why::kUsedUp);
+    return refused ? refused->retry_after : base::Duration(0);
+  }
   static Quota PerDay(std::int64_t limit, Quota::Scope scope = Quota::Scope::kPolicy) {
     return {std::nullopt, limit, scope};
   }
@@ -33,7 +38,7 @@ class QuotaLedgerTest : public ::testing::Test {
 TEST_F(QuotaLedgerTest, CountsEachSecondAnew) {
   EXPECT_TRUE(Take(PerSecond(2)));
   EXPECT_TRUE(Take(PerSecond(2)));
-  EXPECT_EQ(ledger_.Reserve("release", PerSecond(2), "alice"), 750ms);
+  EXPECT_EQ(Wait(PerSecond(2)), 750ms);
   clock_.steady += 749ms;
   EXPECT_FALSE(Take(PerSecond(2)));
   clock_.steady += 1ms;
@@ -42,7 +47,7 @@ TEST_F(QuotaLedgerTest, CountsEachSecondAnew) {
 
 TEST_F(QuotaLedgerTest, CountsDaysInUtc) {
   EXPECT_TRUE(Take(PerDay(1)));
-  EXPECT_EQ(ledger_.Reserve("release", PerDay(1), "alice"), 1s + 999999us);
+  EXPECT_EQ(Wait(PerDay(1)), 1s + 999999us);
   clock_.wall += 1s + 999998us;
   EXPECT_FALSE(Take(PerDay(1)));
   clock_.wall += 1us;
@@ -75,7 +80,7 @@ TEST_F(QuotaLedgerTest, ARefusalCostsNothing) {
   clock_.steady += 1s;
   EXPECT_TRUE(Take(both)) << "the refusals did not touch the day";
   clock_.steady += 1s;
-  EXPECT_EQ(ledger_.Reserve("release", both, "alice"), 1s + 999999us) << "now the day is spent";
+  EXPECT_EQ(Wait(both), 1s + 999999us) << "now the day is spent";
 }
 
 TEST_F(QuotaLedgerTest, RestoresBothScopes) {

@@ -164,6 +164,7 @@ class Ledger final : public audit::Journal {
     done({});
   }
   [[nodiscard]] bool available() const override { return writable; }
+  [[nodiscard]] const std::string& stream() const override { return stream_; }
   [[nodiscard]] std::string head() const override { return std::string(64, '0'); }
   [[nodiscard]] std::uint64_t sequence() const override { return lines.size(); }
   [[nodiscard]] const std::vector<audit::OpenOperation>& unsettled() const override { return open_; }
@@ -171,6 +172,7 @@ class Ledger final : public audit::Journal {
   [[nodiscard]] std::vector<std::string> KeysEverNamed(std::string_view) const override { return ever_named; }
 
  private:
+  std::string stream_ = std::string(32, '0');
   std::vector<audit::OpenOperation> open_;
   std::vector<DayCount> today_;
 };

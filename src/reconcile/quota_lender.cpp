@@ -1,0 +1,159 @@
+#include "reconcile/quota_lender.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "base/bytes.hpp"
+#include "crypto/digest.hpp"
+#include "obs/log.hpp"
+#include "obs/metrics.hpp"
+#include "reconcile/resources.hpp"
+
+namespace signet::reconcile {
+namespace {
+
+using base::Code;
+using nlohmann::json;
+
+constexpr const char* kMember = "book.json";
+constexpr std::size_t kNameDigits = 20;
+constexpr unsigned kShards = 64;
+
+base::Error Unavailable(std::string message) {
+  return base::MakeError(Code::kUnavailable, "QuotaUnavailable", std::move(message));
+}
+
+json NewConfigMap(const std::string& name, const std::string& policy) {
+  return {{"metadata",
+           {{"name", name},
+            {"labels", {{"app.kubernetes.io/managed-by", "signet-operator"}, {"signet.dev/quota", "true"}}},
+            {"annotations", {{"signet.dev/policy", policy}}}}}};
+}
+
+std::string TextOf(const json& map) {
+  const auto text = map.value(json::json_pointer("/data/book.json"), json());
+  return text.is_string() ? text.get<std::string>() : std::string();
+}
+
+obs::Counter& Counted(std::string_view result) {
+  return obs::GetCounter("signet_quota_leases_total", "Asks for a part of a day's budget, by what came of them",
+                         {{"result", result}});
+}
+
+}  // namespace
+
+QuotaLender::QuotaLender(Options options, kube::ObjectStore& store, base::Reactor& reactor)
+    : options_(std::move(options)), store_(store), reactor_(reactor), thread_([this] { Run(); }) {}
+
+QuotaLender::~QuotaLender() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_all();
+  thread_.join();
+}
+
+std::string QuotaLender::NameOf(const std::string& policy, const std::string& subject) {
+  // A policy's name has no newline: no two accounts are spelled alike.
+  std::string account = policy + "\n";
+  if (!subject.empty()) account += std::to_string(crypto::Sha256(base::AsBytes(subject))[0] % kShards);
+  return "signet-quota-" + crypto::Sha256Hex(base::AsBytes(account)).substr(0, kNameDigits);
+}
+
+void QuotaLender::Ask(policy::LeaseAsk ask, Done done) {
+  const auto name = NameOf(ask.policy, ask.subject);
+  {
+    const std::lock_guard lock(mutex_);
+    auto& waiting = asks_[name];
+    if (waiting.empty()) order_.push_back(name);
+    waiting.push_back({std::move(ask), std::move(done)});
+  }
+  wake_.notify_all();
+}
+
+void QuotaLender::Run() {
+  for (;;) {
+    std::string name;
+    std::vector<Waiting> asks;
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [this] { return stopping_ || !order_.empty(); });
+      if (stopping_) return;
+      name = std::move(order_.front());
+      order_.pop_front();
+      asks = std::move(asks_.extract(name).mapped());
+    }
+    Serve(name, std::move(asks));
+  }
+}
+
+void QuotaLender::Serve(const std::string& name, std::vector<Waiting> asks) {
+  auto leases = LendAll(name, asks);
+  if (!leases) {
+    obs::Warn("no part of the day's budget could be had", {{"policy", asks.front().ask.policy},
+                                                           {"configMap", options_.ns + "/" + name},
+                                                           {"error", base::Describe(leases.error())}});
+  }
+  for (std::size_t i = 0; i < asks.size(); ++i) {
+    auto answer = leases ? std::move((*leases)[i]) : base::Result<policy::Lease>(leases.error());
+    Counted(!answer ? "failed" : answer->lent > asks[i].ask.used ? "lent" : "spent").Add();
+    reactor_.Post([done = std::move(asks[i].done), answer = std::move(answer)]() mutable { done(std::move(answer)); });
+  }
+}
+
+/// False: the lender ends.
+bool QuotaLender::Pause(int attempt) {
+  static thread_local std::minstd_rand random{std::random_device{}()};
+  const auto longest = options_.backoff.count() * (1LL << std::min(attempt, 6));
+  const std::chrono::milliseconds pause(std::uniform_int_distribution<long long>(0, longest)(random));
+  std::unique_lock lock(mutex_);
+  return !wake_.wait_for(lock, pause, [this] { return stopping_; });
+}
+
+base::Result<QuotaLender::Leases> QuotaLender::LendAll(const std::string& name, const std::vector<Waiting>& asks) {
+  for (int attempt = 0; attempt < options_.attempts; ++attempt) {
+    auto leases = LendOnce(name, asks);
+    if (leases || leases.error().code != Code::kAborted) return leases;
+    if (!Pause(attempt)) break;
+  }
+  return Unavailable("too many replicas ask for parts of this budget at once");
+}
+
+/// @return kAborted: another replica has written in between
+base::Result<QuotaLender::Leases> QuotaLender::LendOnce(const std::string& name, const std::vector<Waiting>& asks) {
+  const auto& policy = asks.front().ask.policy;
+  auto map = store_.Get(ConfigMaps(), options_.ns, name);
+  if (!map && map.error().code != Code::kNotFound) {
+    return Unavailable(fmt::format("ConfigMap {}/{} cannot be read: {}", options_.ns, name, map.error().message));
+  }
+  const bool exists = map.has_value();
+  json next = exists ? std::move(*map) : NewConfigMap(name, policy);
+  const auto before = TextOf(next);
+  auto book = QuotaBook::Parse(before);
+  if (!book) {
+    return Unavailable(
+        fmt::format("ConfigMap {}/{} is not what Signet wrote ({}): delete it, and the replicas write "
+                    "anew what they have",
+                    options_.ns, name, book.error().message));
+  }
+  Leases leases;
+  for (const auto& waiting : asks) leases.push_back(book->Lend(waiting.ask, options_.borrower));
+  const auto after = book->Text(policy);
+  if (exists && after == before) return leases;
+  next["data"][kMember] = after;
+  const auto written =
+      exists ? store_.Update(ConfigMaps(), options_.ns, name, next) : store_.Create(ConfigMaps(), options_.ns, next);
+  if (written) return leases;
+  const auto code = written.error().code;
+  // Another replica was faster, also with the first block of all; or somebody deleted the map in between.
+  if (code == Code::kAborted || code == Code::kAlreadyExists || (exists && code == Code::kNotFound)) {
+    return base::MakeError(Code::kAborted, "Conflict", written.error().message);
+  }
+  return Unavailable(fmt::format("ConfigMap {}/{} cannot be written: {}", options_.ns, name, written.error().message));
+}
+
+}  // namespace signet::reconcile

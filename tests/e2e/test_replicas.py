@@ -1,0 +1,83 @@
+#!/usr/bin/python3
+"""Two operators on a real kube-apiserver: what a replica that does not lead knows, and what they share."""
+import json
+import unittest
+
+from harness import condition, digest_of, records, wait_for
+from test_cluster import OWN_CLUSTER, Api, apply, get, kubectl
+
+
+def logged(operator, message, **fields):
+    """The first line of the log that says so."""
+    for line in operator.log.read_text(errors="replace").splitlines():
+        try:
+            found = json.loads(line)
+        except ValueError:
+            continue
+        if found.get("msg") == message and all(found.get(name) == value for name, value in fields.items()):
+            return found
+    return None
+
+
+class Replicas(Api):
+    def reasons(self, names):
+        found = {}
+        for name in names:
+            ready = condition((get("sigreq", name, self.ns) or {}).get("status"), "Ready")
+            found[name] = ready["reason"] if ready else ""
+        return found
+
+    def test_a_follower_has_the_key_and_can_take_over(self):
+        token = self.token()
+        first = self.run_operator(token, name="a")
+        apply(self.policy("release"))
+        key = self.policy_ready("release")["status"]["key"]["keyID"]
+        second = self.run_operator(token, name="b", wait=False)
+        name = f"release-{self.id}"
+        wait_for("the follower to have the key", lambda: logged(second, "policy followed", policy=name, key=key), 60)
+        apply(self.policy("later"))
+        later = self.policy_ready("later")["status"]["key"]["keyID"]
+        wait_for("the follower to have the new key, too", lambda: logged(second, "policy followed", policy=f"later-{self.id}", key=later), 60)
+        self.assertEqual([line for line in records(second.audit) if line["type"] == "keyGenerated"], [])
+        generation = get("sigpol", name)["metadata"]["resourceVersion"]
+        first.kill()
+        apply(self.request("after", "release", digest_of(b"after")))
+        self.assertEqual(self.decided("after", "Signed", 90)["status"]["keyID"], key)
+        self.assertEqual(get("sigpol", name)["metadata"]["resourceVersion"], generation, "a new leader has nothing to say about it")
+
+    def test_a_days_budget_is_one_for_all_replicas(self):
+        token = self.token()
+        first = self.run_operator(token, name="a")
+        apply(self.policy("scarce", quota={"perDay": 4}))
+        self.assertIn("all replicas", condition(self.policy_ready("scarce")["status"], "Ready")["message"])
+        self.run_operator(token, name="b", wait=False)
+        names = [f"r{number}" for number in range(6)]
+        apply(*[self.request(name, "scarce", digest_of(name.encode())) for name in names])
+
+        def spent():
+            counts = sorted(self.reasons(names).values())
+            return counts if counts == ["QuotaExceeded"] * 2 + ["Signed"] * 4 else None
+        wait_for("four signatures, and two that wait", spent, 60)
+        book = self.book("scarce")
+        self.assertEqual(sum(row["lent"] for row in book[""].values()), 4)
+
+        first.kill()
+        apply(self.request("other", "scarce", digest_of(b"other")))
+        self.assertEqual(condition(self.decided("other", "QuotaExceeded", 90)["status"], "Ready")["status"], "False")
+        kubectl("delete", "sigreq", "other", "-n", self.ns)
+        kubectl("patch", "sigpol", f"scarce-{self.id}", "--type=merge", "-p", json.dumps({"spec": {"quota": {"perDay": 6}}}))
+        wait_for("a raised limit to hold", lambda: list(self.reasons(names).values()) == ["Signed"] * 6, 90)
+        self.assertEqual(sum(row["lent"] for row in self.book("scarce")[""].values()), 6)
+
+    def book(self, name):
+        """subject -> stream -> row of today, from the policy's ConfigMap."""
+        for item in get("configmap", namespace="signet-system")["items"]:
+            if item["metadata"].get("annotations", {}).get("signet.dev/policy") == f"{name}-{self.id}":
+                days = json.loads(item["data"]["book.json"])["days"]
+                return days[max(days)]
+        raise AssertionError(f"no ConfigMap has the budget of {name}")
+
+
+if __name__ == "__main__":
+    assert OWN_CLUSTER
+    unittest.main()
