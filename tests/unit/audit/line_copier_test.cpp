@@ -55,7 +55,7 @@ TEST_F(LineCopierTest, CopiesWhatIsInTheRecordAndNothingElse) {
   EXPECT_EQ(Read(record.size()), record);
   copy_.reset();
   copier.reset();
-  writer_.reset();
+  writer_ = base::UniqueFd();
   EXPECT_EQ(Read(1), "");
 }
 
@@ -85,16 +85,17 @@ TEST_F(LineCopierTest, KeepsTheLinesThatThereIsRoomFor) {
 
 TEST_F(LineCopierTest, EndsAlthoughNobodyReads) {
   const auto began = std::chrono::steady_clock::now();
+  const auto line = std::string(200'000, 'x') + "\n";
   {
     LineCopier copier(writer_.get());
-    copier.Add(std::string(200'000, 'x') + "\n");
+    copier.Add(line);
   }
   EXPECT_LT(std::chrono::steady_clock::now() - began, 10s);
 }
 
 TEST_F(LineCopierTest, GoesOnWhenTheReaderIsGone) {
   signal(SIGPIPE, SIG_IGN);  // as the programs do
-  reader_.reset();
+  reader_ = base::UniqueFd();
   LineCopier copier(writer_.get());
   copier.Add("nobody\n");
   for (int i = 0; i < 10000 && copier.dropped() == 0; ++i) std::this_thread::yield();

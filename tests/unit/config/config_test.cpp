@@ -163,7 +163,8 @@ TEST(SidecarConfigTest, ReadsWhatIsWrittenAndKeepsTheRest) {
       "socket: {path: /tmp/s, mode: '0600', allowUIDs: [0, 1000]}\n"
       "policies: {folder: /p, poll: 500ms, maxAge: 1m30s}\n"
       "hsm: {module: /m.so, pinFile: /pin, tokenLabel: prod, workers: 3, signTimeout: 2s}\n"
-      "audit: {file: /a, durability: fsync, segmentSize: 8Ki, stdout: true}\nlimits: {bodyBytes: 2048}\nlog: {level: debug, format: "
+      "audit: {file: /a, durability: fsync, segmentSize: 8Ki, stdout: true}\nlimits: {bodyBytes: 2048}\nlog: {level: "
+      "debug, format: "
       "text}\n");
   ASSERT_THAT(config, IsOk());
   EXPECT_EQ(config->socket_path, "/tmp/s");
