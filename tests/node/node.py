@@ -129,7 +129,6 @@ def values():
         "extraVolumeMounts": [{"name": "hsm", "mountPath": "/hsm"}],
         "extraEnv": [{"name": "SOFTHSM2_CONF", "value": "/hsm/softhsm2.conf"}],
         "webhook": {"rotationPause": 1},
-        "audit": {"stdout": False},
         "drainTimeout": 10,
         "preStopSeconds": 2,
         "readinessProbe": {"periodSeconds": 1, "failureThreshold": 2, "timeoutSeconds": 5},
