@@ -59,10 +59,12 @@ cluster_dir() {
 
 # run_ctest PRESET [OPTIONS]: everything that is registered; no test at all is a failure.
 run_ctest() {
-  local preset=$1
+  local preset=$1 jobs
+  jobs=$(nproc)
+  [[ -z ${KUBECONFIG:-} ]] || jobs=1 # one cluster for all
   shift
   echo "==> Tests ($preset)"
-  ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "$(nproc)" "$@"
+  ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "$jobs" "$@"
 }
 
 # sanitizer_suites PRESET: the unit and softhsm suites, built and run with that preset's sanitizers.
