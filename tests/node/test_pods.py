@@ -2,7 +2,9 @@
 import base64
 import hashlib
 import json
+import os
 import pathlib
+import signal
 import time
 import unittest
 
@@ -30,7 +32,7 @@ sign() {
       --data-binary "{\"policy\":\"POLICY\",\"digest\":\"sha256:$digest\"}" http://localhost/v1/sign 2>&1)
     printf 'ANSWER %d %s\n' "$i" "$answer"
     [[ $answer == *' 200' ]] || failed=1
-    [[ -e /tmp/hurry ]] || sleep 0.4
+    [[ -e /tmp/hurry ]] || sleep 0.6
   done
   return $failed
 }
@@ -81,7 +83,11 @@ class Pipeline(Case):
         goal = len(self.answers(pod)) + count
         wait_for(f"{count} signatures more", lambda: len(self.answers(pod)) >= goal, 60, interval=0.3)
 
-    def test_a_job_gets_every_signature_while_the_gateway_is_rolled_twice_and_a_replica_is_killed(self):
+    def started_again(self, replica):
+        wait_for("kubelet to start the killed replica again", lambda: node.container_status(
+            node.get("pod", replica, node.SYSTEM), "operator").get("restartCount") == 1, 60, interval=0.3)
+
+    def test_a_job_gets_every_signature_while_the_gateway_is_rolled_twice_and_replicas_are_killed(self):
         node.kubectl("delete", "job", "pipeline", "--namespace", CI, "--ignore-not-found")
         node.apply(node.job("pipeline", CI, BUILDER, PIPELINE))
         wait_for("the Job's pod", lambda: node.pod_of_job("pipeline", CI), interval=0.3)
@@ -93,15 +99,18 @@ class Pipeline(Case):
             node.kubectl("rollout", "restart", f"statefulset/{node.OPERATOR}", "--namespace", node.SYSTEM)
             node.rolled_out()
         self.more(pod, 5)
-        victim = node.operators()[0]
-        node.kill(victim["metadata"]["uid"], "signet-operator")
-        wait_for("the killed replica to be started again", lambda: node.container_status(
-            node.get("pod", victim["metadata"]["name"], node.SYSTEM), "operator").get("restartCount") == 1, 60, interval=0.3)
+        first, second = (operator["metadata"] for operator in node.operators())
+        node.kill(first["uid"], "signet-operator")
+        self.started_again(first["name"])
         node.all_ready()
         self.more(pod, 5)
-        self.assertLess(len(self.answers(pod)), DIGESTS, "the Job was over before the gateway's troubles were: nothing is shown")
 
+        # And once more with every shell at full speed: calls in flight, some of them signed and not yet answered.
+        process = node.main_process(second["uid"], "signet-operator")
+        self.assertLess(len(self.answers(pod)), DIGESTS - 100, "the Job is nearly over before the gateway's troubles are: little is shown")
         node.inside(name, CI, "touch /tmp/hurry")
+        os.kill(process, signal.SIGKILL)
+        self.assertIsNone(node.get("job", "pipeline", CI)["status"].get("completionTime"), "the Job was over before the last kill")
         wait_for("the Job to end", lambda: {"succeeded", "failed"} & node.get("job", "pipeline", CI)["status"].keys(), 120, interval=0.5)
         answers = self.answers(pod)
         self.assertEqual([(i, *a) for i, a in sorted(answers.items()) if a[1] != "200"], [])
@@ -109,6 +118,8 @@ class Pipeline(Case):
         self.assertEqual(sorted(answers), list(range(DIGESTS)))
 
         signatures = {i: base64.b64decode(json.loads(text)["signature"]) for i, (text, _) in answers.items()}
+        self.started_again(second["name"])
+        node.all_ready()
         key = node.public_key(POLICY)
         wrong = [i for i, s in signatures.items() if not openssl_verifies(node.DIR, key, s, b"artifact %d" % i, "sha256", [])]
         self.assertEqual(wrong, [])
