@@ -67,7 +67,7 @@ INSTANTIATE_TEST_SUITE_P(Reasons, DenialTest,
                                            Denial{"ArtifactNotAllowed", policy::Reason::kArtifactNotAllowed},
                                            Denial{"ImageNotAllowed", policy::Reason::kImageNotAllowed},
                                            Denial{"Suspended", policy::Reason::kSuspended}),
-                         [](const auto& info) { return std::string(info.param.reason); });
+                         [](const auto& test) { return std::string(test.param.reason); });
 
 TEST_F(RequestReconcilerTest, DoesNotDenyWhileThePolicyCannotBeRead) {
   Start();
@@ -122,8 +122,8 @@ TEST_P(FailureTest, IsTerminal) {
 }
 INSTANTIATE_TEST_SUITE_P(Reasons, FailureTest,
                          ::testing::Values("VerificationFailed", "MechanismMissing", "DigestMismatch", ""),
-                         [](const auto& info) {
-                           const std::string name = info.param;
+                         [](const auto& test) {
+                           const std::string name = test.param;
                            return name.empty() ? std::string("UnknownErrorCode") : name;
                          });
 
@@ -187,7 +187,7 @@ INSTANTIATE_TEST_SUITE_P(Reasons, WaitingTest,
                                            Waiting{"PolicyStale", "PolicyStale", Code::kUnavailable},
                                            Waiting{"AuditUnavailable", "AuditUnavailable", Code::kUnavailable},
                                            Waiting{"Busy", "Busy", Code::kResourceExhausted}),
-                         [](const auto& info) { return std::string(info.param.shown); });
+                         [](const auto& test) { return std::string(test.param.shown); });
 
 TEST_F(RequestReconcilerTest, SpendsNoWriteOnAHiccup) {
   Start();
