@@ -100,7 +100,6 @@ std::string TakeTlsReasons() {
 
 bool RestrictTls(SSL_CTX* context) {
   SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
-  SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
   return SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) == 1 &&
          SSL_CTX_set_cipher_list(context, kSuites12) == 1 && SSL_CTX_set_ciphersuites(context, kSuites13) == 1;
 }
@@ -176,6 +175,7 @@ struct TlsSession::Impl {
     std::string text = (open ? "the TLS session broke: " : "the TLS handshake failed: ") + TakeTlsReasons();
     Fail(MakeError(Code::kUnavailable, open ? "TlsFailed" : "HandshakeFailed", std::move(text)));
   }
+  [[nodiscard]] bool HasUnread() const { return BIO_ctrl_pending(in) > 0 || SSL_has_pending(ssl.get()) == 1; }
   void Drain(std::string& ciphertext) const {
     char* data = nullptr;
     const long size = BIO_get_mem_data(out, &data);
@@ -268,7 +268,7 @@ void TlsSession::Receive(ByteView ciphertext) {
 std::size_t TlsSession::Read(std::span<std::uint8_t> plaintext) {
   Impl& s = *impl_;
   std::size_t total = 0;
-  while (s.state == State::kOpen && total < plaintext.size()) {
+  while (s.state == State::kOpen && total < plaintext.size() && s.HasUnread()) {
     ERR_clear_error();
     std::size_t size = 0;
     const int result = SSL_read_ex(s.ssl.get(), plaintext.data() + total, plaintext.size() - total, &size);

@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::size_t kOverhead = 1024;  // of a request that waits, beside its own octets
 constexpr std::size_t kRandomKey = 16;
+constexpr std::size_t kKeysDrawn = 64;        // at once
 constexpr std::string_view kPod = "/v1/pod";  // the sidecar's own question
 
 /// What our gateway answers with. Anything else comes from a stranger, or from something between us.
@@ -78,10 +79,18 @@ class Forwarder::Impl : public std::enable_shared_from_this<Impl> {
       sent_key = **key;
       call.affinity = std::hash<std::string>{}(sent_key) | 1U;  // who asks again asks where the answer is remembered
     } else {
-      sent_key = encoding::ToHex(crypto::RandomBytes(kRandomKey));
+      sent_key = RandomKey();
     }
     call.request.fields.append(sent_key).append("\r\n");
     Forward(request, std::move(call), std::move(sent_key), std::move(respond));
+  }
+
+  std::string RandomKey() {
+    if (random_.empty()) random_ = crypto::RandomBytes(kRandomKey * kKeysDrawn);
+    const std::size_t rest = random_.size() - kRandomKey;
+    std::string key = encoding::ToHex(base::ByteView(random_).subspan(rest));
+    random_.resize(rest);
+    return key;
   }
 
   void Get(const http::Request& request, http::Responder respond) {
@@ -144,6 +153,7 @@ class Forwarder::Impl : public std::enable_shared_from_this<Impl> {
   GatewayClient& client_;
   const base::Clock& clock_;
   const Readiness readiness_;
+  base::Bytes random_;  ///< of keys that are yet to be given
   RouteMetrics metrics_;
 };
 

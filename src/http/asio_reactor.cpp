@@ -14,7 +14,9 @@
 #include <exception>
 #include <map>
 #include <memory>
+#include <set>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/check.hpp"
@@ -39,16 +41,20 @@ class Loop final : public AsioReactor {
 
   Id After(std::chrono::microseconds delay, Handler handler) override {
     const Id id = ++last_id_;
-    auto& timer = timers_.try_emplace(id, io_).first->second;
-    timer.expires_after(delay);
-    timer.async_wait([this, id, handler = std::move(handler)](const boost::system::error_code& error) {
-      if (error || timers_.erase(id) == 0) return;
-      handler();
-    });
+    const auto due = Due::clock::now() + delay;
+    timers_.emplace(id, Timer{due, std::move(handler)});
+    due_.emplace(due, id);
+    if (due < wake_at_) WakeAt(due);
     return id;
   }
 
-  void Cancel(Id timer) override { timers_.erase(timer); }
+  /// The loop still wakes at its time, once: most timers guard something that ends well, and end unfired.
+  void Cancel(Id timer) override {
+    const auto found = timers_.find(timer);
+    if (found == timers_.end()) return;
+    due_.erase({found->second.due, timer});
+    timers_.erase(found);
+  }
 
   Id WatchReadable(int fd, Handler handler) override {
     const Id id = ++last_id_;
@@ -112,9 +118,37 @@ class Loop final : public AsioReactor {
     bool ended = false;
   };
 
+  using Due = std::chrono::steady_clock::time_point;
+  struct Timer {
+    Due due;
+    Handler handler;
+  };
+
+  void WakeAt(Due due) {
+    wake_at_ = due;
+    alarm_.expires_at(due);
+    alarm_.async_wait([this](const boost::system::error_code& error) {
+      if (!error) RunDue();
+    });
+  }
+  void RunDue() {
+    wake_at_ = Due::max();
+    const auto now = Due::clock::now();
+    while (!due_.empty() && due_.begin()->first <= now && !io_.stopped()) {
+      const auto found = timers_.extract(due_.begin()->second);
+      due_.erase(due_.begin());
+      found.mapped().handler();
+    }
+    if (!due_.empty() && due_.begin()->first < wake_at_) WakeAt(due_.begin()->first);
+  }
+
   /// Everything that descriptors and timers have ready, then the memory, then what those have posted: records of one
   /// turn are one write, and answers of one turn are taken together.
   void Turn() {
+    if (pollers_.empty() && posted_.empty()) {
+      io_.run_one();
+      return;
+    }
     for (int i = 0; i < kHandlersPerTurn && io_.poll_one() > 0; ++i) {
     }
     const bool polled = Poll(false);
@@ -156,7 +190,10 @@ class Loop final : public AsioReactor {
   asio::io_context io_{1};
   asio::signal_set signals_{io_};
   Id last_id_ = 0;
-  std::unordered_map<Id, asio::steady_timer> timers_;
+  asio::steady_timer alarm_{io_};  ///< for the timer that is due first, or for one before it
+  Due wake_at_ = Due::max();
+  std::unordered_map<Id, Timer> timers_;
+  std::set<std::pair<Due, Id>> due_;
   std::unordered_map<Id, std::shared_ptr<Watch>> watches_;
   std::map<Id, Poller> pollers_;
   std::vector<Handler> posted_;   ///< from the loop itself, for the end of this turn

@@ -20,6 +20,7 @@ using TlsState = crypto::TlsSession::State;
 
 constexpr std::size_t kMostUnparsed = 64 * 1024;
 constexpr std::size_t kKeptBuffer = 64 * 1024;
+constexpr std::size_t kReceiveBuffer = 17 * 1024;  // a whole record
 
 base::Error Lost(std::string_view why) {
   return MakeError(Code::kUnavailable, "ConnectionLost", "the connection ended before the answer: " + std::string(why));
@@ -28,7 +29,11 @@ base::Error Lost(std::string_view why) {
 }  // namespace
 
 UpstreamConnection::UpstreamConnection(Owner& owner, base::Reactor& reactor, Buffers& buffers, ResponseParser parser)
-    : owner_(&owner), buffers_(buffers), socket_(IoContextOf(reactor)), parser_(std::move(parser)) {}
+    : owner_(&owner),
+      buffers_(buffers),
+      socket_(IoContextOf(reactor)),
+      parser_(std::move(parser)),
+      received_(kReceiveBuffer) {}
 
 void UpstreamConnection::Open(const std::string& address, std::uint16_t port, std::unique_ptr<crypto::TlsSession> tls) {
   tls_ = std::move(tls);
@@ -50,7 +55,7 @@ void UpstreamConnection::OnConnected(const boost::system::error_code& error) {
   }
   state_ = State::kHandshake;
   Flush();
-  WaitReadable();
+  Read();
 }
 
 void UpstreamConnection::Close() {
@@ -77,22 +82,18 @@ void UpstreamConnection::Fail(base::Error error) {
   owner->OnFailure(*this, std::move(error));
 }
 
-void UpstreamConnection::WaitReadable() {
-  socket_.async_wait(tcp::socket::wait_read, [self = shared_from_this()](const boost::system::error_code& error) {
-    if (self->state_ == State::kClosed) return;
-    if (error) return self->Fail(Lost(error.message()));
-    self->OnReadable();
-  });
+void UpstreamConnection::Read() {
+  socket_.async_read_some(boost::asio::buffer(received_),
+                          [self = shared_from_this()](const boost::system::error_code& error, std::size_t size) {
+                            self->OnRead(error, size);
+                          });
 }
 
-void UpstreamConnection::OnReadable() {
-  const auto self = shared_from_this();
-  auto& buffer = buffers_.ciphertext;
-  const ssize_t size = ::recv(socket_.native_handle(), buffer.data(), buffer.size(), MSG_DONTWAIT);
-  if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return WaitReadable();
-  if (size < 0) return Fail(Lost(base::Describe(base::ErrnoError(Code::kUnavailable, "reset", errno))));
-  if (size == 0) return Fail(Lost("the server closed it"));
-  tls_->Receive(base::AsBytes({buffer.data(), static_cast<std::size_t>(size)}));
+void UpstreamConnection::OnRead(const boost::system::error_code& error, std::size_t size) {
+  if (state_ == State::kClosed) return;
+  if (error == boost::asio::error::eof) return Fail(Lost("the server closed it"));
+  if (error) return Fail(Lost(error.message()));
+  tls_->Receive(base::AsBytes({received_.data(), size}));
   if (state_ == State::kHandshake) {
     if (tls_->state() == TlsState::kFailed) {
       const base::Error failure = tls_->failure();
@@ -101,14 +102,14 @@ void UpstreamConnection::OnReadable() {
     }
     if (tls_->state() == TlsState::kHandshaking) {
       Flush();
-      return WaitReadable();
+      return Read();
     }
     state_ = State::kIdle;
     owner_->OnOpen(*this);  // may Send: our last word of the handshake and the request then are one write
     if (state_ == State::kClosed) return;
     Flush();
   }
-  if (Decrypt() && state_ != State::kClosed) WaitReadable();
+  if (Decrypt() && state_ != State::kClosed) Read();
 }
 
 /// False: the connection is closed.

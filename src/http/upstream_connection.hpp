@@ -34,7 +34,6 @@ class UpstreamConnection : public std::enable_shared_from_this<UpstreamConnectio
     virtual void OnFailure(UpstreamConnection& connection, base::Error error) = 0;
   };
   struct Buffers {  ///< shared by all connections of a client: nothing stays in them between two handlers
-    std::vector<char> ciphertext = std::vector<char>(17 * 1024);
     std::vector<std::uint8_t> plaintext = std::vector<std::uint8_t>(16 * 1024);
   };
 
@@ -59,8 +58,8 @@ class UpstreamConnection : public std::enable_shared_from_this<UpstreamConnectio
   enum class State : std::uint8_t { kConnecting, kHandshake, kIdle, kBusy, kClosed };
 
   void OnConnected(const boost::system::error_code& error);
-  void WaitReadable();
-  void OnReadable();
+  void Read();
+  void OnRead(const boost::system::error_code& error, std::size_t size);
   bool Decrypt();
   bool Parse();
   void Flush();
@@ -73,8 +72,9 @@ class UpstreamConnection : public std::enable_shared_from_this<UpstreamConnectio
   std::unique_ptr<crypto::TlsSession> tls_;
   ResponseParser parser_;
   State state_ = State::kConnecting;
-  std::string in_;   ///< plaintext, not yet parsed
-  std::string out_;  ///< ciphertext, not yet written
+  std::vector<char> received_;  ///< ciphertext of one read: a whole record
+  std::string in_;              ///< plaintext, not yet parsed
+  std::string out_;             ///< ciphertext, not yet written
   std::size_t written_ = 0;
   bool writing_ = false;
 };

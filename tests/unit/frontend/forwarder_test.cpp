@@ -1,6 +1,7 @@
 #include "frontend/forwarder.hpp"
 
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "gateway_fixture.hpp"
 #include "support/matchers.hpp"
@@ -79,6 +80,19 @@ TEST_F(ForwarderTest, GivesEachRequestOneKeyOverAllItsAttempts) {
   EXPECT_EQ(upstream_.keys[1], upstream_.keys[0]);
   EXPECT_EQ(upstream_.keys[2], upstream_.keys[0]);
   EXPECT_NE(upstream_.keys[3], upstream_.keys[0]);
+}
+
+TEST_F(ForwarderTest, GivesNoKeyTwice) {
+  constexpr std::size_t kRequests = 200;  // more than are drawn at once
+  for (std::size_t i = 0; i < kRequests; ++i) {
+    Ask("POST", "/v1/sign", "{}");
+    upstream_.Answer(200, static_cast<http::Upstream::EndpointId>(1));
+  }
+  ASSERT_EQ(upstream_.keys.size(), kRequests);
+  EXPECT_EQ(std::set<std::string>(upstream_.keys.begin(), upstream_.keys.end()).size(), kRequests);
+  for (const auto& fields : upstream_.keys) {
+    EXPECT_THAT(fields, ::testing::MatchesRegex(".*\r\nIdempotency-Key: [0-9a-f]{32}\r\n"));
+  }
 }
 
 TEST_F(ForwarderTest, PassesTheCallersKeyOnAndKeepsToItsReplica) {

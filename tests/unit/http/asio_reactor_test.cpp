@@ -92,6 +92,20 @@ TEST_F(AsioReactorTest, ATimerThatIsDueCanStillBeCancelled) {
   EXPECT_FALSE(fired);
 }
 
+TEST_F(AsioReactorTest, ACancelledTimerHoldsUpNoneBehindIt) {
+  std::string order;
+  const auto never = reactor_->After(milliseconds(1), [&] { order += 'x'; });
+  reactor_->After(milliseconds(5), [&] {
+    order += 'a';
+    reactor_->After(milliseconds(1), [&] { order += 'b'; });
+    reactor_->After(milliseconds(3), [&] { reactor_->Stop(); });
+  });
+  reactor_->After(milliseconds(60'000), [&] { order += 'z'; });
+  reactor_->Cancel(never);
+  reactor_->Run();
+  EXPECT_EQ(order, "ab");
+}
+
 TEST_F(AsioReactorTest, IsLevelTriggered) {
   std::string seen;
   Feed("abc");
