@@ -29,6 +29,10 @@ constexpr const char* kFooter = R"(Examples:
 
 Exit codes: 0 ready; 2 usage; 5 the policy is not for you; 6 not ready after --timeout.)";
 
+// Who is told no socket and finds none at the usual place has most likely no sidecar.
+constexpr const char* kNotInjected =
+    ", and SIGNET_SOCKET is not set: was the label signet.dev/inject=true there when the pod was made?";
+
 constexpr milliseconds kPause{100};
 constexpr milliseconds kLongestCall{5'000};
 
@@ -69,7 +73,8 @@ ExitCode Run(const Context& context, const Flags& flags) {
     if (error.code == base::Code::kInvalidArgument && error.native.source.empty())
       return Fail(context, ExitCode::kUsage, error);
     if (error.native.source == "http" && error.native.number == 403) return FailOfSocket(context, error);
-    const std::string why = error.reason.empty() ? error.message : fmt::format("{}: {}", error.reason, error.message);
+    std::string why = error.reason.empty() ? error.message : fmt::format("{}: {}", error.reason, error.message);
+    if (found.empty() && error.code == base::Code::kNotFound && error.native.source != "http") why += kNotInjected;
     if (base::SystemClock().Steady() + kPause >= end) {
       return Fail(context, ExitCode::kTimedOut, fmt::format("not ready after {}: {}", flags.timeout, why));
     }

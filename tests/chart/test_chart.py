@@ -521,7 +521,7 @@ class Monitoring(unittest.TestCase):
 class Documentation(unittest.TestCase):
     def test_notes_say_what_to_do_next(self):
         notes = render_all(DEV, namespace="ns").notes
-        for text in ("devHsm keeps keys and PIN", "rollout status statefulset/signet-operator", "kind: SigningPolicy", "signet.dev/inject=true",
+        for text in ("devHsm keeps keys and PIN", "rollout status statefulset/signet-operator", "kind: SigningPolicy", 'signet.dev/inject: "true"',
                      "kubectl -n ns"):
             self.assertIn(text, notes)
         self.assertNotIn("WARNING", render_all(PRODUCTION).notes)

@@ -143,6 +143,8 @@ class Socket(Cli):
         away = self.folder / "later.sock"
         done = self.expect(6, "wait", "--socket", away, "--timeout", "300ms")
         self.assertIn(f"not ready after 300ms: no socket {away}", done.stderr)
+        self.assertNotIn("SIGNET_SOCKET", done.stderr)
+        self.assertRegex(self.expect(6, "wait", "--timeout", "300ms").stderr, "SIGNET_SOCKET is not set: was the label signet.dev/inject=true")
         # One that starts after we do.
         waiting = subprocess.Popen([str(SIGNET), "wait", "--policy", "release", "--timeout", "30s"], stderr=subprocess.PIPE,
                                    env={**CLEAN, "SIGNET_SOCKET": str(away)}, text=True)
