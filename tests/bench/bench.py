@@ -144,17 +144,21 @@ class Bench:
         on.stop()
         return off
 
-    def resources(self, sidecar):
-        before = cpu_seconds(sidecar.pid)
-        count = self.http(sidecar, "p256", 16)
-        spent = cpu_seconds(sidecar.pid) - before
-        pss = pss_mib(sidecar.pid)
-        start, idle = time.monotonic(), cpu_seconds(sidecar.pid)
+    def cpu_per_signature(self, processes, load):
+        """CPU time in µs, of each process with its children, for each signature of one round of `load`."""
+        before = [cpu_seconds(process.pid) for process in processes]
+        signed = load()["rate"] * self.options.seconds
+        return [(cpu_seconds(process.pid) - then) * 1e6 / signed for process, then in zip(processes, before)]
+
+    def at_rest(self, pid, goal):
+        pss, start, idle = pss_mib(pid), time.monotonic(), cpu_seconds(pid)
         time.sleep(self.options.idle)  # measuring idleness is waiting
-        idle = (cpu_seconds(sidecar.pid) - idle) / (time.monotonic() - start) * 100
-        print(f"\nCPU per signature, whole process tree, 16 clients: {spent * 1e6 / (count['rate'] * self.options.seconds):.0f} µs")
-        print(f"PSS of the process tree after 16 clients: {pss:.1f} MiB (goal ≤ 32)")
-        print(f"Idle CPU over {self.options.idle:.0f} s: {idle:.3f} % (goal < 0.1)", flush=True)
+        idle = (cpu_seconds(pid) - idle) / (time.monotonic() - start) * 100
+        return f"PSS after 16 clients: {pss:.1f} MiB (goal ≤ {goal}); idle CPU over {self.options.idle:.0f} s: {idle:.3f} % (goal < 0.1)"
+
+    def resources(self, sidecar):
+        spent, = self.cpu_per_signature([sidecar], lambda: self.http(sidecar, "p256", 16))
+        print(f"\nThe sidecar with its workers: CPU per signature, 16 clients: {spent:.0f} µs; {self.at_rest(sidecar.pid, 32)}", flush=True)
 
     def peers(self, sidecar):
         print("\n| against p11-kit server, P-256 | p11-kit/s | Signet/s | ratio | goal | p50 µs | p99 µs | added p50 |\n|---|---|---|---|---|---|---|---|", flush=True)

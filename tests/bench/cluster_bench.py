@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 
+import ceiling_bench
 import gateway_bench
 import webhook_bench
 from harness import BIN, Operator, policy, records, wait_for
@@ -92,6 +93,7 @@ def measure(bench, kubeconfig, count):
         clear()
         rounds.append({"ceiling": ceiling["rate"], "operator": (len(times) - 1) / (times[-1] - times[0]), "ready": single["p50_us"], "patch": one["p50_us"], "count": count})
     median_of(rounds)
+    ceiling_bench.measure(bench, kubeconfig, kubectl, client=client, clear=clear, served=served, remove_webhooks=remove_webhooks, count=count)
     webhook_bench.measure(bench, kubeconfig, kubectl, 10 if bench.options.quick else 60)
     remove_webhooks()
     gateway_bench.measure(bench, kubeconfig, kubectl)
