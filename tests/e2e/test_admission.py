@@ -186,7 +186,7 @@ class Webhooks(Admission):
         kubectl("patch", "validatingwebhookconfiguration", "signet.dev", "--type=json",
                 "-p", json.dumps([{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore"}, {"op": "remove", "path": "/webhooks/1"}]))
         for kind, webhooks in whole.items():
-            wait_for(f"the {kind} configuration", lambda kind=kind, webhooks=webhooks: (self.configuration(kind) or {}).get("webhooks") == webhooks, 10)
+            wait_for(f"the {kind} configuration", lambda kind=kind, webhooks=webhooks: (self.configuration(kind) or {}).get("webhooks") == webhooks)
 
     def test_reviews_never_fail_while_certificates_rotate(self):
         operator = self.begin(extra=("--webhook-certificate-lifetime", "9", "--webhook-rotation-pause", "1"))

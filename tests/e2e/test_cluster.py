@@ -272,7 +272,7 @@ class Latency(Api):
         for number in range(50):
             start = time.monotonic()
             apply(self.request(f"r{number}", "release", digest_of(str(number).encode())))
-            kubectl("wait", f"sigreq/r{number}", "-n", self.ns, "--for=condition=Ready", "--timeout=10s")
+            kubectl("wait", f"sigreq/r{number}", "-n", self.ns, "--for=condition=Ready", "--timeout=60s")
             elapsed.append(time.monotonic() - start)
         print(f"apply to Ready, kubectl included: median {statistics.median(elapsed):.3f} s, worst {max(elapsed):.3f} s")
 

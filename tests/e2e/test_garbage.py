@@ -5,7 +5,7 @@ import random
 import socket
 import unittest
 
-from harness import Case, digest_of, policy
+from harness import Case, digest_of, policy, wait_for
 
 SEED = int(os.environ.get("SIGNET_TEST_SEED", "20261123"))
 GOOD = b'{"policy":"release","digest":"' + digest_of(b"x").encode() + b'"}'
@@ -123,16 +123,17 @@ class Garbage(Case):
         try:
             for _ in range(600):
                 peer = socket.socket(socket.AF_UNIX)
-                peer.settimeout(5)
-                try:
-                    peer.connect(str(self.server.socket))
-                except OSError:
-                    peer.close()
-                    break
                 peers.append(peer)
+                peer.connect(str(self.server.socket))  # waits while the backlog is full; with a timeout it would fail
+                peer.settimeout(15)
+            said = b""
+            while chunk := peers[-1].recv(65536):
+                said += chunk
+            self.assertTrue(said.startswith(b"HTTP/1.1 503 "), said)
         finally:
             for peer in peers:
                 peer.close()
+        wait_for("the server to see that they have left", lambda: self.server.status("/healthz") == 200)
         self.assert_unharmed()
 
     def test_clients_that_leave_while_their_signature_is_made(self):

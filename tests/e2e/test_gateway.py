@@ -182,7 +182,7 @@ class Signing(GatewayCase):
             return answer.json()["othersEnded"]
         self.assertFalse(ended("signet-sidecar"))
         self.set_status("job-1", [self.status_of("main", IMAGE, 1), self.status_of("signet-sidecar", IMAGE)])
-        wait_for("the end of the others to be seen", lambda: ended("signet-sidecar"), 10)
+        wait_for("the end of the others to be seen", lambda: ended("signet-sidecar"))
         self.assertFalse(ended(""))
 
     def test_a_policy_with_image_digests(self):
@@ -268,15 +268,15 @@ class Lasting(GatewayCase):
         control("stop-apiserver", "--signal", "KILL")
         began = time.monotonic()
         self.assertEqual(gate.sign(policy).status, 200, "known callers go on")
-        gone = wait_for("the caller to be unknown", lambda: (lambda a: a if a.status != 200 else None)(gate.sign(policy)), 12, interval=0.1)
-        self.assertLess(time.monotonic() - began, 11)
+        gone = wait_for("the caller to be unknown", lambda: (lambda a: a if a.status != 200 else None)(gate.sign(policy)), interval=0.1)
+        self.assertLess(time.monotonic() - began, 20, "10 s are what the cache may keep a caller")
         self.assert_problem(gone, 503, "IdentityUnavailable")
         control("start-apiserver")
         wait_for("the caller to be known again", lambda: gate.sign(policy).status == 200, 30, interval=0.1)
         self.assertTrue(operator.running())
 
     def test_a_replica_leaves_without_a_broken_request(self):
-        operator = self.serving(extra=("--gateway-drain-delay", "3"))
+        operator = self.serving(extra=("--gateway-drain-delay", "6"))
         bearer = self.bearer(self.pod())
         old, idle = self.connect(token=bearer), self.connect(token=bearer)
         policy = f"release-{self.id}"
@@ -284,7 +284,7 @@ class Lasting(GatewayCase):
             answer = gate.sign(policy)
             self.assertEqual((answer.status, answer.headers.get("Connection")), (200, None))
         operator.signal(signal.SIGTERM)
-        wait_for("the replica to say that it goes", lambda: self.connect().call("GET", "/readyz").status == 503, 2, interval=0.02)
+        wait_for("the replica to say that it goes", lambda: self.connect().call("GET", "/readyz").status == 503, 5, interval=0.02)
         self.assertIn("Draining", self.connect().call("GET", "/readyz").body.decode())
         answer = old.sign(policy)
         self.assertEqual((answer.status, answer.headers["Connection"]), (200, "close"))
@@ -306,7 +306,7 @@ class Lasting(GatewayCase):
             self.assertEqual(gate.sign(policy).status, 200)
             self.assertEqual(gate.certificate(), before, "the connection goes on with its own")
             return self.connect().certificate() != before
-        wait_for("another certificate", renewed, 20, interval=0.1)
+        wait_for("another certificate", renewed, 60, interval=0.1)
         self.assertEqual(self.connect(token=gate.token).sign(policy).status, 200)
 
     def test_two_replicas_serve_under_one_authority(self):
@@ -320,7 +320,7 @@ class Lasting(GatewayCase):
         one, two = self.connect("one", bearer), self.connect("two", bearer)
         self.assertNotEqual(one.certificate(), two.certificate())
         for gate in (one, two):
-            signed = wait_for("a signature", lambda gate=gate: (lambda a: a if a.status == 200 else None)(gate.sign(policy)), 20, interval=0.2)
+            signed = wait_for("a signature", lambda gate=gate: (lambda a: a if a.status == 200 else None)(gate.sign(policy)), 60, interval=0.2)
             pem = gate.call("GET", f"/v1/keys/{policy}").body.decode()
             self.assertTrue(openssl_verifies(self.folder, pem, self.b64(signed.json()["signature"]), b"hello", "sha256", []))
 

@@ -110,7 +110,7 @@ class Injection(Api):
         self.assertEqual(app["volumeMounts"], [{"mountPath": "/run/signet", "name": "signet-socket", "readOnly": True}])
         self.label_namespace()
         # The selector is judged by the API server's own watch of namespaces.
-        wait_for("the namespace's label to count", lambda: sidecar_of(self.made(self.pod("probe"), "--dry-run=server")), 10)
+        wait_for("the namespace's label to count", lambda: sidecar_of(self.made(self.pod("probe"), "--dry-run=server")))
         self.assertIsNotNone(sidecar_of(self.made(self.pod("by-namespace"))))
         self.assertIsNone(sidecar_of(self.made(self.pod("opted-out", labels={LABEL: "false"}))))
         self.assertIsNotNone(sidecar_of(self.made(self.pod("both", labels={LABEL: "true"}))))
@@ -223,7 +223,7 @@ class Injection(Api):
         def job(name, annotations):
             template = {"metadata": {"annotations": annotations}, "spec": {"restartPolicy": "Never", "containers": [{"name": "build", "image": "registry.example.com/app:1"}]}}
             kubectl("apply", "-f", "-", data=json.dumps({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "namespace": self.ns}, "spec": {"template": template}}))
-        wait_for("the namespace's label to count", lambda: sidecar_of(self.made(self.pod("probe"), "--dry-run=server")), 10)
+        wait_for("the namespace's label to count", lambda: sidecar_of(self.made(self.pod("probe"), "--dry-run=server")))
         job("good", {"signet.dev/policy": "release"})
         job("bad", {"signet.dev/readiness": "lax"})
         pods = wait_for("the Job's pod", lambda: [one for one in get("pod", namespace=self.ns)["items"] if one["metadata"].get("labels", {}).get("job-name") == "good"], 60)
@@ -239,7 +239,7 @@ class Injection(Api):
         self.assertEqual(operator.stop(), 0)
         self.run_operator(self.token("other"), wait=True, name="operator")
         wait_for("the webhooks to go", lambda: len(get("mutatingwebhookconfiguration", "signet.dev")["webhooks"]) == 1, 60)
-        wait_for("pods to be nobody's business", lambda: sidecar_of(self.made(self.pod("off", labels={LABEL: "true"}), "--dry-run=server")) is None, 10)
+        wait_for("pods to be nobody's business", lambda: sidecar_of(self.made(self.pod("off", labels={LABEL: "true"}), "--dry-run=server")) is None)
 
 
 class Probe(Api):
@@ -251,10 +251,9 @@ class Probe(Api):
         self.assertEqual((away.returncode, away.stdout), (1, f"not ready: nobody listens on {address}: Connection refused\n"))
         empty = self.token(label=None)
         self.run_operator(empty, extra=("--health", address), webhook=False)
-        wait_for("the verdict on the HSM", lambda: "hsm: TokenNotFound" in probe(address).stdout, 30)
-        failing = probe(address)
-        self.assertEqual(failing.returncode, 1)
-        self.assertEqual(len(failing.stdout.strip().split("\n")), 1, failing.stdout)
+        wait_for("the HSM to be all that is wrong",
+                 lambda: [line.split(": ")[:2] for line in probe(address).stdout.splitlines()] == [["hsm", "TokenNotFound"]], 60)
+        self.assertEqual(probe(address).returncode, 1)
         empty.initialise("prod")
         wait_for("ready", lambda: probe(address).returncode == 0, 60, interval=0.2)
         self.assertEqual(probe(address).stdout, "")

@@ -37,6 +37,9 @@ REPLICAS = 2
 AUDIENCE = "signet.dev"
 SIDECAR = "signet-sidecar"
 SOCKET = "/run/signet/signet.sock"
+# Seconds for a pod to be gone. Those of its containers that ended before it was deleted, kubelet removes once a minute, and
+# tells the API server at its next full sync.
+GONE = 240
 
 
 # ---- kubectl ----
@@ -157,11 +160,15 @@ def record_volume(replica):
 def remove(namespaces):
     """What an earlier run on this node has left."""
     # First what makes the configurations anew.
-    kubectl("delete", "statefulset", OPERATOR, "--namespace", SYSTEM, "--ignore-not-found", "--cascade=foreground", "--timeout=60s")
+    kubectl("delete", "statefulset", OPERATOR, "--namespace", SYSTEM, "--ignore-not-found", "--cascade=foreground",
+            f"--timeout={GONE}s", seconds=GONE + 30)
     for kind in ("mutatingwebhookconfiguration", "validatingwebhookconfiguration"):
         kubectl("delete", kind, "signet.dev", "--ignore-not-found")
-    kubectl("delete", "namespace", *namespaces, SYSTEM, "--ignore-not-found", "--timeout=60s")
-    kubectl("delete", "persistentvolume", *(f"record-{n}" for n in range(REPLICAS)), "--ignore-not-found", "--timeout=30s")
+    for name in namespaces:  # those that are done would be in the way for a minute (see GONE)
+        kubectl("delete", "pods", "--all", "--namespace", name, "--grace-period=0", "--force")
+    kubectl("delete", "namespace", *namespaces, SYSTEM, "--ignore-not-found", f"--timeout={GONE}s", seconds=GONE + 30)
+    kubectl("delete", "persistentvolume", *(f"record-{n}" for n in range(REPLICAS)), "--ignore-not-found", f"--timeout={GONE}s",
+            seconds=GONE + 30)
     if get("crd", "signingpolicies.signet.dev"):
         kubectl("delete", "signingpolicies.signet.dev", "--all")
 
@@ -180,7 +187,7 @@ def install(hsm):
     wait_for("the webhook that injects", lambda: get("mutatingwebhookconfiguration", "signet.dev"))
 
 
-def rolled_out(seconds=120):
+def rolled_out(seconds=300):
     done = run("kubectl", "rollout", "status", f"statefulset/{OPERATOR}", "--namespace", SYSTEM, f"--timeout={seconds}s",
                seconds=seconds + 30, check=False)
     if done.returncode != 0:
@@ -199,7 +206,7 @@ def ready_operators():
     return sum(condition(pod, "Ready") == "True" and "deletionTimestamp" not in pod["metadata"] for pod in operators())
 
 
-def all_ready(seconds=90):
+def all_ready(seconds=GONE):
     try:
         wait_for("every replica to be Ready", lambda: ready_operators() == REPLICAS, seconds, interval=0.3)
     except AssertionError as error:
@@ -220,7 +227,7 @@ def public_key(name):
         found = get("signingpolicy", name)
         return condition(found, "Ready") == "True" and found["status"].get("key", {}).get("publicKey")
     try:
-        return wait_for(f"policy {name} to be Ready", probe, 60, interval=0.3)
+        return wait_for(f"policy {name} to be Ready", probe, 120, interval=0.3)
     except AssertionError as error:
         raise AssertionError(f"{error}\n{kubectl('get', 'signingpolicy', name, '-o', 'yaml', check=False)}\n{operator_logs()}") from None
 
@@ -251,7 +258,7 @@ def pod_of_job(name, where):
     return found[0] if found else None
 
 
-def running(name, where, seconds=60):
+def running(name, where, seconds=120):
     def probe():
         found = get("pod", name, where)
         return found if condition(found, "Ready") == "True" else None

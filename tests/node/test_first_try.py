@@ -58,8 +58,8 @@ class FirstTry(unittest.TestCase):
         node.kubectl("delete", "--wait=false", "-f", "-", stdin=yaml.safe_dump_all(gone))
         node.apply(*made.hooks)
         job = made.hooks[-1]["metadata"]["name"]
-        node.kubectl("wait", f"job/{job}", "--namespace", node.SYSTEM, "--for=condition=complete", "--timeout=90s", seconds=120)
-        wait_for("the operator to end", lambda: not node.get("pod", f"{node.OPERATOR}-0", node.SYSTEM), 60, interval=0.3)
+        node.kubectl("wait", f"job/{job}", "--namespace", node.SYSTEM, "--for=condition=complete", "--timeout=120s", seconds=150)
+        wait_for("the operator to end", lambda: not node.get("pod", f"{node.OPERATOR}-0", node.SYSTEM), node.GONE, interval=0.3)
         for kind in ("mutatingwebhookconfiguration", "validatingwebhookconfiguration"):
             self.assertIsNone(node.get(kind, "signet.dev"), "put back by an operator that was ending")
         # A labelled namespace is an ordinary one again, and the policies are still there.

@@ -32,7 +32,7 @@ sign() {
       --data-binary "{\"policy\":\"POLICY\",\"digest\":\"sha256:$digest\"}" http://localhost/v1/sign 2>&1)
     printf 'ANSWER %d %s\n' "$i" "$answer"
     [[ $answer == *' 200' ]] || failed=1
-    [[ -e /tmp/hurry ]] || sleep 0.6
+    [[ -e /tmp/hurry ]] || sleep 1.2
   done
   return $failed
 }
@@ -81,11 +81,11 @@ class Pipeline(Case):
     def more(self, pod, count):
         """Waits until the Job has got `count` answers more."""
         goal = len(self.answers(pod)) + count
-        wait_for(f"{count} signatures more", lambda: len(self.answers(pod)) >= goal, 60, interval=0.3)
+        wait_for(f"{count} signatures more", lambda: len(self.answers(pod)) >= goal, 120, interval=0.3)
 
     def started_again(self, replica):
         wait_for("kubelet to start the killed replica again", lambda: node.container_status(
-            node.get("pod", replica, node.SYSTEM), "operator").get("restartCount") == 1, 60, interval=0.3)
+            node.get("pod", replica, node.SYSTEM), "operator").get("restartCount") == 1, 120, interval=0.3)
 
     def test_a_job_gets_every_signature_while_the_gateway_is_rolled_twice_and_replicas_are_killed(self):
         node.kubectl("delete", "job", "pipeline", "--namespace", CI, "--ignore-not-found")
@@ -111,7 +111,7 @@ class Pipeline(Case):
         node.inside(name, CI, "touch /tmp/hurry")
         os.kill(process, signal.SIGKILL)
         self.assertIsNone(node.get("job", "pipeline", CI)["status"].get("completionTime"), "the Job was over before the last kill")
-        wait_for("the Job to end", lambda: {"succeeded", "failed"} & node.get("job", "pipeline", CI)["status"].keys(), 120, interval=0.5)
+        wait_for("the Job to end", lambda: {"succeeded", "failed"} & node.get("job", "pipeline", CI)["status"].keys(), 300, interval=0.5)
         answers = self.answers(pod)
         self.assertEqual([(i, *a) for i, a in sorted(answers.items()) if a[1] != "200"], [])
         self.assertEqual(node.get("job", "pipeline", CI)["status"].get("succeeded"), 1)
@@ -149,7 +149,7 @@ class Pipeline(Case):
         count = node.container_status(before, node.SIDECAR)["restartCount"]
         wait_for("kubelet to start it again", lambda: node.container_status(node.get("pod", LOOK, CI), node.SIDECAR)["restartCount"] > count,
                  60, interval=0.3)
-        wait_for("signing to go on", lambda: node.sign_inside(LOOK, CI, POLICY, b"again").status == 200, 60, interval=0.3)
+        wait_for("signing to go on", lambda: node.sign_inside(LOOK, CI, POLICY, b"again").status == 200, 120, interval=0.3)
         self.signs()
         self.assertEqual(node.container_status(node.get("pod", LOOK, CI), "main")["restartCount"],
                          node.container_status(before, "main")["restartCount"])
@@ -245,7 +245,7 @@ class Readiness(Case):
         self.signs()
         restarts = [node.container_status(pod, "operator")["restartCount"] for pod in node.operators()]
         hsm.take_away()
-        wait_for("both replicas to be not Ready", lambda: node.ready_operators() == 0, 60, interval=0.3)
+        wait_for("both replicas to be not Ready", lambda: node.ready_operators() == 0, 120, interval=0.3)
         text = wait_for("the reason in kubectl describe", lambda: self.reason(), 30, interval=0.5)
         self.assertRegex(text, r"Readiness probe failed: .*hsm")
         hsm.bring_back()
