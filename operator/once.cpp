@@ -45,6 +45,7 @@ std::optional<Ending> AwaitHsm(Core& core) {
     const bool may_come = state.reason.empty() || state.reason == "Starting" || state.reason == "TokenNotFound" ||
                           state.reason == "WorkerFailed";
     if (!may_come || core.clock.Steady() >= deadline) return Ending{ExitCode::kHsm, line};
+    // The workers' loop runs in a thread of its own; this one has nothing else to do.
     std::this_thread::sleep_for(20ms);
   }
 }
@@ -59,7 +60,7 @@ template <class Call>
 Outcome Settle(Call call) {
   Outcome outcome;
   for (int i = 0; i < kTries; ++i) {
-    if (i > 0) std::this_thread::sleep_for(kBetweenTries);
+    if (i > 0) std::this_thread::sleep_for(kBetweenTries);  // as the work queue would, which --once has not
     outcome = call();
     const bool soon = outcome.kind == Outcome::Kind::kAfter && outcome.after <= kBetweenTries;
     if (outcome.kind != Outcome::Kind::kRetry && !soon) break;

@@ -43,8 +43,8 @@ class Kubeconfig {
   }
   [[nodiscard]] base::Result<std::string> File(const json& object, const char* key) const {
     TRY(std::string name, Text(object, key));
-    if (name.empty() || name.front() == '/') return name;
-    return (folder_ / name).string();
+    if (name.empty()) return name;
+    return (folder_ / name).string();  // which is `name` where that is absolute
   }
   [[nodiscard]] base::Result<base::Bytes> Data(const json& object, const char* key) const {
     TRY(const std::string text, Text(object, key));

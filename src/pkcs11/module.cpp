@@ -158,7 +158,7 @@ base::Result<std::vector<TokenInfo>> Module::AwaitTokens(const std::function<boo
     if (tokens) std::erase_if(*tokens, [&](const TokenInfo& token) { return !wanted(token); });
     if ((tokens && !tokens->empty()) || attempt >= attempts) return tokens;
     Finalise();
-    std::this_thread::sleep_for(Jitter(attempt));
+    std::this_thread::sleep_for(Jitter(attempt));  // in a worker, which has no loop; others start at the same time
   }
 }
 

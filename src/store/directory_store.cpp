@@ -134,6 +134,7 @@ base::Status DirectoryStoreImpl::Start() {
     TRY_VOID(LoadStatusFiles());
   }
   hub_ = std::make_unique<WatchHub>(version_);
+  // Before anything is served: what is being written is left to settle.
   for (int look = 0; look < 40 && !Refresh(); ++look) std::this_thread::sleep_for(kSettleTime);
   {
     const std::lock_guard lock(mutex_);

@@ -79,7 +79,7 @@ Reaper::~Reaper() {
   reactor_.Cancel(timer_);
   for (int round = 0; round < 500 && !pids_.empty(); ++round) {
     std::erase_if(pids_, Collected);
-    if (!pids_.empty()) std::this_thread::sleep_for(10ms);
+    if (!pids_.empty()) std::this_thread::sleep_for(10ms);  // the loop has ended: nothing else can wait for them
   }
   for (const pid_t pid : pids_) {
     ::kill(pid, SIGKILL);

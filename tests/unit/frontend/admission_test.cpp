@@ -155,14 +155,14 @@ TEST_F(AdmissionTest, ADryRunSaysWhatThePolicyWouldDecide) {
     EXPECT_THAT(caller.principal.groups, ElementsAre("dev", "system:authenticated"));
     EXPECT_EQ(call.policy, "release");
     EXPECT_TRUE(call.digest.has_value());
-    return policy::Decision{policy::Reason::kAllowed, encoding::SignatureAlgorithm::kEcdsaWithSha256, {}, {}};
+    return policy::Decision{policy::Reason::kAllowed, encoding::SignatureAlgorithm::kEcdsaWithSha256, {}, {}, {}};
   };
   EXPECT_THAT(Warnings(Validate(review)),
               ElementsAre(HasSubstr("would be signed now under policy release with ECDSAWithSHA256")));
   service_.policies = {MakePolicy("release", false)};
   EXPECT_THAT(Warnings(Validate(review)), ElementsAre(HasSubstr("KeyNotFound")));
   service_.explain = [](const auto&, const auto&) {
-    return policy::Decision{policy::Reason::kOutsideWindow, {}, "it is night", base::TimePoint(1s)};
+    return policy::Decision{policy::Reason::kOutsideWindow, {}, "it is night", base::TimePoint(1s), {}};
   };
   EXPECT_THAT(Warnings(Validate(review)), ElementsAre("dry run: would not be signed now (OutsideWindow): it is night",
                                                       HasSubstr("1970-01-01T00:00:01Z")));

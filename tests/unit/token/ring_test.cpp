@@ -145,7 +145,7 @@ INSTANTIATE_TEST_SUITE_P(Lies, HostileWriterTest,
                                            Lie{"LessThanAHeader", 16, 12}, Lie{"LengthBelowAHeader", 32, 15},
                                            Lie{"LengthBeyondTheTail", 32, 64}, Lie{"LengthBeyondTheBuffer", 256, 200},
                                            Lie{"LengthNearOverflow", 256, 0xFFFF'FFFF}),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& test) { return test.param.name; });
 
 TEST_F(RingTest, CarriesFramesBetweenThreads) {
   constexpr std::uint64_t kFrames = 20'000;
