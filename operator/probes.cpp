@@ -1,5 +1,6 @@
 #include "operator/probes.hpp"
 
+#include <chrono>
 #include <utility>
 
 #include "frontend/metrics_endpoint.hpp"
@@ -16,6 +17,7 @@ base::Result<std::unique_ptr<Probes>> Probes::Listen(base::Reactor& reactor, con
     options.tcp = address;
     options.allow_remote = true;  // the kubelet and Prometheus ask from elsewhere; nothing here is secret or signs
     options.limits.connections = 64;
+    options.limits.idle_time = std::chrono::seconds(60);
     options.limits.body_bytes = 1024;
     TRY(auto server, http::Server::Listen(reactor, std::move(options), frontend::MetricsEndpoint(readiness),
                                           frontend::RefuseWithProblem));

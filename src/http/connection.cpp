@@ -54,11 +54,15 @@ class Connection::Ticket {
   bool used_ = false;
 };
 
-Connection::Connection(std::shared_ptr<Hub> hub, Socket socket, std::optional<identity::PeerInfo> peer)
+Connection::Connection(std::shared_ptr<Hub> hub, Socket socket, std::optional<identity::PeerInfo> peer,
+                       Shares::iterator share)
     : hub_(std::move(hub)),
       socket_(std::move(socket)),
       peer_(peer),
-      parser_({hub_->options.limits.header_bytes, hub_->options.limits.body_bytes}, hub_->options.wanted_headers) {}
+      share_(share),
+      parser_({hub_->options.limits.header_bytes, hub_->options.limits.body_bytes}, hub_->options.wanted_headers) {
+  ++share_->second.connections;
+}
 
 void Connection::Start() {
   const auto& uids = hub_->options.allowed_uids;
@@ -81,7 +85,9 @@ void Connection::Close() {
   deadline_ = base::SteadyPoint::max();
   error_code ignored;
   socket_.close(ignored);
-  hub_->buffered -= std::exchange(accounted_, 0);
+  hub_->buffered -= accounted_;
+  share_->second.buffered -= std::exchange(accounted_, 0);
+  if (--share_->second.connections == 0) hub_->shares.erase(share_);
   hub_->Remove(*this);
 }
 
@@ -123,8 +129,14 @@ void Connection::Enter(Phase phase) {
       deadline_ = base::SteadyPoint::max();
       return;
   }
-  deadline_ = base::SystemClock().Steady() + time;
+  entered_ = base::SystemClock().Steady();
+  deadline_ = entered_ + time;
   hub_->WakeAt(deadline_);
+}
+
+std::optional<base::SteadyPoint> Connection::waiting_since() const {
+  if (phase_ > Phase::kReceiving) return {};
+  return entered_;
 }
 
 void Connection::OnDeadline() {
@@ -233,10 +245,20 @@ void Connection::Account() {
   const std::size_t held = parser_.body_capacity();
   if (held == accounted_) return;
   hub_->buffered += held - accounted_;
+  share_->second.buffered += held - accounted_;
   accounted_ = held;
-  if (hub_->buffered > hub_->options.limits.buffered_bytes && parser_.state() == RequestParser::State::kBody) {
-    RefuseWith(503, "Busy", "too many large requests at once: try again in a second");
-  }
+  if (body_held() > 0) hub_->ShedBodies(*this);
+}
+
+std::size_t Connection::body_held() const {
+  return phase_ <= Phase::kReceiving && parser_.state() == RequestParser::State::kBody ? accounted_ : 0;
+}
+
+void Connection::RefuseBody() {
+  RefuseWith(503, "Busy", "too many large requests at once: try again in a second");
+  if (phase_ == Phase::kClosed) return;
+  parser_.DropBody();
+  Account();
 }
 
 bool Connection::SendContinue() {
@@ -310,7 +332,7 @@ void Connection::AfterWrite() {
   parser_.Reset();
   continued_ = false;
   Account();
-  if (out_.capacity() > kLargeBuffer) out_ = std::string();
+  if (out_.capacity() > kLargeBuffer) std::string().swap(out_);
   Enter(Phase::kIdle);
   Process();
 }

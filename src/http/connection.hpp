@@ -9,6 +9,7 @@
 #pragma once
 
 #include <boost/asio/generic/stream_protocol.hpp>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,12 +24,24 @@ namespace signet::http {
 
 class Connection;
 
+/// What the clients of one address hold of a server. Unix sockets know no addresses: all their clients are one.
+struct Share {
+  std::size_t connections = 0;
+  std::size_t buffered = 0;  ///< octets held for bodies
+};
+using Shares = std::map<std::string, Share>;  ///< by the octets of the address
+
 /// What the connections of one server have in common.
 class Hub : public std::enable_shared_from_this<Hub> {
  public:
   Hub(base::Reactor& reactor, Server::Options options, Handler handler, Refuse refuse);
 
   void Add(int fd);
+  /// Whether `fd` may be added. A full server takes the place from the address that holds most, if that holds more than
+  /// the newcomer's: its connection that has waited longest for its client is closed.
+  bool HasRoomFor(int fd);
+  /// While bodies hold more than their limit, the address that holds most has one refused: `last`, if that is its own.
+  void ShedBodies(Connection& last);
   /// Null, with a line in the log, when there is none.
   std::unique_ptr<crypto::TlsSession> AcceptTls();
   void Remove(Connection& connection);
@@ -47,7 +60,8 @@ class Hub : public std::enable_shared_from_this<Hub> {
   const Handler handler;
   const Refuse refuse;
   std::unordered_map<Connection*, std::shared_ptr<Connection>> connections;
-  std::size_t buffered = 0;  ///< octets held for bodies
+  Shares shares;
+  std::size_t buffered = 0;  ///< sum over the shares
   bool draining = false;
   bool winding_down = false;  ///< each answer is its connection's last
 
@@ -64,7 +78,8 @@ class Hub : public std::enable_shared_from_this<Hub> {
 class Connection final : public std::enable_shared_from_this<Connection>, public ClientLink {
  public:
   using Socket = boost::asio::generic::stream_protocol::socket;
-  Connection(std::shared_ptr<Hub> hub, Socket socket, std::optional<identity::PeerInfo> peer);
+  /// @param share an entry of hub->shares; the connection counts itself in and, when it closes, out
+  Connection(std::shared_ptr<Hub> hub, Socket socket, std::optional<identity::PeerInfo> peer, Shares::iterator share);
 
   void Start();
   void StartTls(std::unique_ptr<crypto::TlsSession> session);
@@ -75,6 +90,11 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   /// Closes now unless a request is on its way or in work.
   void CloseIfIdle();
   [[nodiscard]] bool gone() const override;
+  [[nodiscard]] const Share& share() const { return share_->second; }
+  /// Since when the client owes us octets; nothing: it does not.
+  [[nodiscard]] std::optional<base::SteadyPoint> waiting_since() const;
+  [[nodiscard]] std::size_t body_held() const;  ///< octets of a body that is on its way; else 0
+  void RefuseBody();
 
  private:
   /// In this order: up to kReceiving a connection waits for octets.
@@ -117,15 +137,17 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   std::shared_ptr<Hub> hub_;
   Socket socket_;
   std::optional<identity::PeerInfo> peer_;
+  Shares::iterator share_;
   std::unique_ptr<Tls> tls_;
   RequestParser parser_;
   Phase phase_ = Phase::kIdle;
   base::SteadyPoint deadline_ = base::SteadyPoint::max();
+  base::SteadyPoint entered_{};  ///< the present phase, if it has a deadline
   std::vector<char> in_;
   std::size_t begin_ = 0, end_ = 0;  ///< received and not yet parsed
   std::string out_;
   std::size_t written_ = 0;
-  std::size_t accounted_ = 0;  ///< of Hub::buffered
+  std::size_t accounted_ = 0;  ///< of Share::buffered
   std::size_t lingered_ = 0;   ///< octets thrown away
   std::uint64_t request_ = 0;  ///< number of the request in work
   bool reading_ = false;       ///< a read is under way

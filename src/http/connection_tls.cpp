@@ -73,7 +73,7 @@ bool Connection::EncryptOut() {
   if (!tls_->session->Encrypt(base::AsBytes(plain), out_)) return false;
   if (close_after_) tls_->session->Close(out_);
   plain.clear();
-  if (plain.capacity() > kKeptScratch) plain = std::string();
+  if (plain.capacity() > kKeptScratch) std::string().swap(plain);
   return true;
 }
 

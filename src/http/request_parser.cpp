@@ -96,7 +96,7 @@ struct RequestParser::Impl {
     host.clear();
     headers.clear();
     if (body.capacity() > kKeptBodyCapacity) {
-      body = std::string();
+      std::string().swap(body);  // assigning an empty one would keep the memory
     } else {
       body.clear();
     }
@@ -227,6 +227,7 @@ RequestParser& RequestParser::operator=(RequestParser&&) noexcept = default;
 
 std::size_t RequestParser::Feed(std::string_view data) { return impl_->Feed(data); }
 void RequestParser::Reset() { impl_->Restart(); }
+void RequestParser::DropBody() { std::string().swap(impl_->body); }
 
 RequestParser::State RequestParser::state() const { return impl_->state; }
 const RequestParser::Refusal& RequestParser::refusal() const { return impl_->refusal; }

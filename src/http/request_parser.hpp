@@ -44,6 +44,8 @@ class RequestParser {
   std::size_t Feed(std::string_view data);
   /// Forgets the request; the next octet starts another.
   void Reset();
+  /// Gives the memory of a body back that is of no use any more; then there is only Reset.
+  void DropBody();
 
   [[nodiscard]] State state() const;
   [[nodiscard]] const Refusal& refusal() const;     ///< kRefused

@@ -1,5 +1,6 @@
 #include "http/server.hpp"
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -26,6 +27,19 @@ constexpr int kAcceptsPerTurn = 64;  // then other handlers have their turn
 constexpr std::chrono::milliseconds kAcceptPause{100};
 constexpr std::chrono::seconds kWarnEvery{10};
 
+/// The octets of the client's address; none on Unix sockets.
+std::string AddressOf(int fd) {
+  sockaddr_storage peer{};
+  socklen_t size = sizeof(peer);
+  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) != 0) return {};
+  const auto octets = [](const auto& address) {
+    return std::string(reinterpret_cast<const char*>(&address), sizeof(address));
+  };
+  if (peer.ss_family == AF_INET) return octets(reinterpret_cast<const sockaddr_in&>(peer).sin_addr);
+  if (peer.ss_family == AF_INET6) return octets(reinterpret_cast<const sockaddr_in6&>(peer).sin6_addr);
+  return {};
+}
+
 }  // namespace
 
 Hub::Hub(base::Reactor& loop, Server::Options given, Handler on_request, Refuse on_refusal)
@@ -45,10 +59,43 @@ void Hub::Add(int fd) {
   }
   std::unique_ptr<crypto::TlsSession> tls;
   if (options.tls && !(tls = AcceptTls())) return;  // the socket closes itself
-  auto connection = std::make_shared<Connection>(shared_from_this(), std::move(socket), peer);
+  const auto share = shares.try_emplace(AddressOf(fd)).first;
+  auto connection = std::make_shared<Connection>(shared_from_this(), std::move(socket), peer, share);
   connections.emplace(connection.get(), connection);
   if (tls) return connection->StartTls(std::move(tls));
   connection->Start();
+}
+
+bool Hub::HasRoomFor(int fd) {
+  if (connections.size() < options.limits.connections) return true;
+  const auto newcomer = shares.find(AddressOf(fd));
+  std::size_t most = newcomer == shares.end() ? 0 : newcomer->second.connections;
+  for (const auto& [address, share] : shares) most = std::max(most, share.connections);
+  if (newcomer != shares.end() && newcomer->second.connections == most) return false;
+  std::shared_ptr<Connection> longest;
+  for (const auto& [key, connection] : connections) {
+    const auto since = connection->waiting_since();
+    if (!since || connection->share().connections < most) continue;
+    if (!longest || *since < longest->waiting_since()) longest = connection;
+  }
+  if (!longest) return false;
+  if (MayWarn()) obs::Warn("out of connections: the address that holds most gives way", {{"held", most}});
+  longest->Close();
+  return true;
+}
+
+void Hub::ShedBodies(Connection& last) {
+  while (buffered > options.limits.buffered_bytes) {
+    std::size_t most = 0;
+    for (const auto& [address, share] : shares) most = std::max(most, share.buffered);
+    std::shared_ptr<Connection> largest;
+    for (const auto& [key, connection] : connections) {
+      if (connection->share().buffered < most || connection->body_held() == 0) continue;
+      if (!largest || connection->body_held() > largest->body_held()) largest = connection;
+    }
+    if (!largest || last.share().buffered == most) return last.RefuseBody();
+    largest->RefuseBody();
+  }
 }
 
 std::unique_ptr<crypto::TlsSession> Hub::AcceptTls() {
@@ -166,7 +213,7 @@ class ServerImpl final : public Server {
     for (int i = 0; i < most; ++i) {
       const int fd = listener_.Accept();
       if (fd >= 0) {
-        if (hub_->connections.size() < hub_->options.limits.connections) {
+        if (hub_->HasRoomFor(fd)) {
           hub_->Add(fd);
         } else {
           TurnAway(fd);

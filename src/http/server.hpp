@@ -63,8 +63,9 @@ struct Limits {
   std::chrono::milliseconds header_time{10000};  ///< to receive a request once its first byte came
   std::chrono::milliseconds idle_time{300000};   ///< keep-alive without a request
   std::chrono::milliseconds write_time{10000};
-  std::size_t connections = 512;                  ///< more are told 503 and closed at accept
-  std::size_t buffered_bytes = 16 * 1024 * 1024;  ///< all bodies being received, together; more: 503
+  // Where these two run out, the address that holds most gives way to others; it alone is told 503 (over TLS: closed).
+  std::size_t connections = 512;
+  std::size_t buffered_bytes = 16 * 1024 * 1024;  ///< all bodies being received, together
 };
 
 class Server {

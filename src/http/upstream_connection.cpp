@@ -149,7 +149,7 @@ bool UpstreamConnection::Parse() {
       const bool keep = parser_.keep_alive() && in_.empty() && written_ == out_.size();
       Response response = parser_.Take();
       parser_.Reset();
-      if (in_.capacity() > kKeptBuffer) in_ = std::string();
+      if (in_.capacity() > kKeptBuffer) std::string().swap(in_);
       state_ = State::kIdle;
       Owner* const owner = owner_;
       if (!keep) Close();
@@ -205,7 +205,7 @@ void UpstreamConnection::Write() {
   }
   out_.clear();
   written_ = 0;
-  if (out_.capacity() > kKeptBuffer) out_ = std::string();
+  if (out_.capacity() > kKeptBuffer) std::string().swap(out_);
 }
 
 }  // namespace signet::http

@@ -36,10 +36,13 @@ class Client {
     client.Connect(reinterpret_cast<const sockaddr*>(&address), sizeof(address));
     return client;
   }
-  static Client Tcp(std::uint16_t port) {
+  /// @param host last octet of the loopback address that it comes from
+  static Client Tcp(std::uint16_t port, std::uint8_t host = 1) {
     Client client(AF_INET);
     sockaddr_in address{};
     address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl((INADDR_LOOPBACK & ~0xffU) | host);
+    EXPECT_EQ(::bind(client.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
     address.sin_port = htons(port);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     client.Connect(reinterpret_cast<const sockaddr*>(&address), sizeof(address));
