@@ -18,6 +18,7 @@ using nlohmann::json;
 
 constexpr std::chrono::milliseconds kStartInterval{200};  // between tries until reviews can be answered
 constexpr std::size_t kMostJobs = 64;
+constexpr std::chrono::seconds kStrayEvery{10};   // lines in the log: what anybody can cause must not fill it
 constexpr int kWorkers = 2;                       // one may wait for a slow answer
 constexpr std::size_t kMostBuffered = 64U << 20;  // octets of all reviews being received
 
@@ -75,9 +76,7 @@ base::Status Webhooks::Listen() {
         std::make_unique<InjectionFeed>(*options_.injection, options_.ns, SIGNET_VERSION, *core_.store, core_.clock);
   }
   const auto handle = [this](const http::Request& request, http::Responder respond) {
-    if (request.target == "/inject" && injection_) return injection_->injector().Handle(request, std::move(respond));
-    if (admission_) return admission_->Handle(request, std::move(respond));
-    respond(frontend::ToResponse(frontend::MakeProblem("NotReady", "the seal's key is not loaded yet")));
+    Answer(request, std::move(respond));
   };
   TRY(server_, http::Server::Listen(*core_.reactor, std::move(server), handle, frontend::RefuseWithProblem));
 
@@ -135,12 +134,13 @@ frontend::Check Webhooks::ReadyCheck() const {
   return check;
 }
 
+std::shared_ptr<Webhooks::Sealing> Webhooks::Seal() const {
+  const std::lock_guard lock(mutex_);
+  return sealing_;
+}
+
 base::Status Webhooks::Judge(const json& object) {
-  std::shared_ptr<Sealing> sealing;
-  {
-    const std::lock_guard lock(mutex_);
-    sealing = sealing_;
-  }
+  const auto sealing = Seal();
   if (!sealing) {
     return base::MakeError(base::Code::kUnauthenticated, "NotStamped", "the key of Signet's seal is not loaded yet");
   }
@@ -181,16 +181,13 @@ base::Status Webhooks::Step() {
     context_ = state.serve;
   }
   if (!leads) return injection;
-  TRY_VOID(configurations_->Ensure(state.bundle));
+  TRY_VOID(configurations_->Ensure(state.bundle, Seal()->sealer.Word(core_.clock.Now())));
   certificate_->OnBundleInstalled(state.bundle);
   return injection;
 }
 
 base::Status Webhooks::LoadSeal() {
-  {
-    const std::lock_guard lock(mutex_);
-    if (sealing_) return {};
-  }
+  if (Seal()) return {};
   TRY(auto sealer, authn::LoadSealer(*core_.store, options_.ns));
   auto sealing = std::make_shared<Sealing>(std::move(sealer), core_.clock);
   // Serve() is queued before the certificate, and so any connection, can be there.
@@ -206,10 +203,7 @@ base::Status Webhooks::LoadSeal() {
 void Webhooks::Serve() {
   frontend::Admission::Dependencies dependencies;
   dependencies.clock = &core_.clock;
-  {
-    const std::lock_guard lock(mutex_);
-    dependencies.sealer = &sealing_->sealer;
-  }
+  dependencies.sealer = &Seal()->sealer;
   dependencies.service = core_.service.get();
   dependencies.journal = core_.journal.get();
   dependencies.revision = [this](const frontend::Admission::RequestRef& request, bool live, RevisionDone done) {
@@ -224,6 +218,27 @@ void Webhooks::Serve() {
   dependencies.policies = hooks_.policies;
   admission_ =
       std::make_unique<frontend::Admission>(frontend::Admission::Options{options_.username}, std::move(dependencies));
+}
+
+void Webhooks::Answer(const http::Request& request, http::Responder respond) {
+  if (!admission_) {
+    return respond(frontend::ToResponse(frontend::MakeProblem("NotReady", "the seal's key is not loaded yet")));
+  }
+  const auto slash = request.target.rfind('/');
+  const auto word = request.target.substr(slash + 1);
+  if (slash == 0 || slash == std::string_view::npos || !Seal()->sealer.IsWord(word, core_.clock.Now())) {
+    const auto now = core_.clock.Steady();
+    if (!strayed_at_ || now - *strayed_at_ > kStrayEvery) {
+      strayed_at_ = now;
+      obs::Warn("refused what was sent to the admission webhook on a path that no API server was told");
+    }
+    return respond(frontend::ToResponse(
+        frontend::MakeProblem("NotFound", "reviews come on the paths that Signet's webhook configurations name")));
+  }
+  http::Request review = request;
+  review.target = request.target.substr(0, slash);
+  if (review.target == "/inject" && injection_) return injection_->injector().Handle(review, std::move(respond));
+  admission_->Handle(review, std::move(respond));
 }
 
 // ---- what may block ----

@@ -90,7 +90,10 @@ class Webhooks {
   void Keep();
   base::Status Step();
   base::Status LoadSeal();
+  [[nodiscard]] std::shared_ptr<Sealing> Seal() const;
   void Serve();
+  /// Only on a path with the word that API servers were told.
+  void Answer(const http::Request& request, http::Responder respond);
   void FindRevision(const frontend::Admission::RequestRef& request, bool live, RevisionDone done);
   base::Result<api::PolicyRevision> ReadRevision(const frontend::Admission::RequestRef& request);
   /// Runs `work` on a thread that may block; `done` has its result on the loop.
@@ -106,6 +109,7 @@ class Webhooks {
   std::unique_ptr<InjectionFeed> injection_;                          ///< keeper's; nullptr: none
   std::unique_ptr<http::Server> server_;                              ///< loop's
   std::unique_ptr<frontend::Admission> admission_;                    ///< loop's; nullptr until there is a seal
+  std::optional<base::SteadyPoint> strayed_at_;                       ///< loop's: the last line about a wrong path
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;

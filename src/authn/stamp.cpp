@@ -32,6 +32,15 @@ std::string SealedText(std::string_view kind, std::string_view ns, json spec, co
   return sealed.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
+std::int64_t PeriodOf(base::TimePoint now) {
+  return std::chrono::floor<std::chrono::hours>(now.time_since_epoch()) / Sealer::kWordPeriod;
+}
+
+std::string WordOf(const base::Secret& key, std::int64_t period) {
+  const auto mac = crypto::HmacSha256(key.Reveal(), base::AsBytes(fmt::format("signet-webhook-path/v1 {}", period)));
+  return encoding::ToHex(base::ByteView(mac).first(16));
+}
+
 base::Error Refuse(const char* reason, std::string message) {
   return base::MakeError(base::Code::kUnauthenticated, reason, std::move(message));
 }
@@ -61,6 +70,19 @@ bool Sealer::Verifies(std::string_view kind, std::string_view ns, const json& sp
   bool good = false;
   for (const auto& key : keys_) {
     good |= crypto::EqualConstantTime(crypto::HmacSha256(key.Reveal(), base::AsBytes(sealed)), *seal);
+  }
+  return good;
+}
+
+std::string Sealer::Word(base::TimePoint now) const { return WordOf(keys_.front(), PeriodOf(now)); }
+
+bool Sealer::IsWord(std::string_view word, base::TimePoint now) const {
+  const std::int64_t period = PeriodOf(now);
+  bool good = false;
+  for (const auto& key : keys_) {
+    for (std::int64_t i = period - 1; i <= period + 1; ++i) {
+      good |= crypto::EqualConstantTime(base::AsBytes(WordOf(key, i)), base::AsBytes(word));
+    }
   }
   return good;
 }

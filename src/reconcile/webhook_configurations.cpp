@@ -27,13 +27,15 @@ json Rule(std::initializer_list<const char*> operations, std::initializer_list<c
 json Webhook(const char* name, std::string_view path, const char* side_effects, json rules,
              const WebhookEndpoint& endpoint, std::string_view bundle_pem) {
   json client = {{"caBundle", encoding::ToBase64(base::AsBytes(bundle_pem))}};
+  std::string whole(path);
+  if (!endpoint.word.empty()) whole.append("/").append(endpoint.word);
   if (endpoint.url.empty()) {
     client["service"] = {{"namespace", endpoint.service_ns},
                          {"name", endpoint.service_name},
-                         {"path", path},
+                         {"path", std::move(whole)},
                          {"port", endpoint.service_port}};
   } else {
-    client["url"] = endpoint.url + std::string(path);
+    client["url"] = endpoint.url + whole;
   }
   return {{"name", name},
           {"clientConfig", std::move(client)},
@@ -149,7 +151,8 @@ base::Status WebhookConfigurations::EnsureOne(const kube::Resource& resource, co
   return {};
 }
 
-base::Status WebhookConfigurations::Ensure(std::string_view bundle_pem) {
+base::Status WebhookConfigurations::Ensure(std::string_view bundle_pem, std::string word) {
+  endpoint_.word = std::move(word);
   // First the one that refuses: without it, an object of the time between would be stamped and not checked.
   const auto validating = EnsureOne(ValidatingWebhookConfigurations(), ValidatingConfiguration(endpoint_, bundle_pem),
                                     accepted_validating_);

@@ -31,6 +31,7 @@ struct WebhookEndpoint {
   std::string url;  ///< https://host:port, no path; empty: the service
   std::string service_ns, service_name;
   std::uint16_t service_port = 443;
+  std::string word;  ///< last segment of every path (authn::Sealer::Word)
 };
 
 inline constexpr std::string_view kWebhookConfiguration = "signet.dev";
@@ -51,14 +52,14 @@ class WebhookConfigurations {
                         std::optional<InjectionScope> injection = std::nullopt)
       : store_(store), endpoint_(std::move(endpoint)), injection_(std::move(injection)) {}
 
-  /// Ok: both are there, as they should be, and trust `bundle_pem`.
-  base::Status Ensure(std::string_view bundle_pem);
+  /// Ok: both are there, as they should be, trust `bundle_pem` and know `word`.
+  base::Status Ensure(std::string_view bundle_pem, std::string word);
 
  private:
   base::Status EnsureOne(const kube::Resource& resource, const nlohmann::json& wanted, nlohmann::json& accepted);
 
   kube::ObjectStore& store_;
-  const WebhookEndpoint endpoint_;
+  WebhookEndpoint endpoint_;
   const std::optional<InjectionScope> injection_;
   /// What the server made of our last writes: later servers add members of their own, with defaults.
   nlohmann::json accepted_mutating_, accepted_validating_;

@@ -4,11 +4,14 @@ import base64
 import concurrent.futures
 import http.client
 import json
+import re
 import signal
 import ssl
 import threading
 import unittest
+import urllib.error
 import urllib.parse
+import urllib.request
 
 import yaml
 
@@ -181,12 +184,43 @@ class Webhooks(Admission):
 
     def test_edited_and_deleted_configurations_come_back(self):
         self.begin()
-        whole = {kind: self.configuration(kind)["webhooks"] for kind in ("mutating", "validating")}
+        word = re.compile("/[0-9a-f]{32}$")  # another one every few hours
+
+        def webhooks(kind):
+            found = (self.configuration(kind) or {}).get("webhooks") or []
+            for webhook in found:
+                webhook["clientConfig"]["url"] = word.sub("", webhook["clientConfig"]["url"])
+            return found
+        whole = {kind: webhooks(kind) for kind in ("mutating", "validating")}
         kubectl("delete", "mutatingwebhookconfiguration", "signet.dev")
         kubectl("patch", "validatingwebhookconfiguration", "signet.dev", "--type=json",
                 "-p", json.dumps([{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore"}, {"op": "remove", "path": "/webhooks/1"}]))
-        for kind, webhooks in whole.items():
-            wait_for(f"the {kind} configuration", lambda kind=kind, webhooks=webhooks: (self.configuration(kind) or {}).get("webhooks") == webhooks)
+        for kind, before in whole.items():
+            wait_for(f"the {kind} configuration", lambda kind=kind, before=before: webhooks(kind) == before)
+
+    def test_only_api_servers_know_where_reviews_go(self):
+        self.begin()
+        url = self.configuration("mutating")["webhooks"][0]["clientConfig"]["url"]
+        forged = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+            "uid": "1", "kind": {"group": "signet.dev", "version": "v1alpha1", "kind": "SigningRequest"}, "operation": "CREATE", "name": "mine",
+            "resource": {"group": "signet.dev", "version": "v1alpha1", "resource": "signingrequests"},
+            "namespace": self.ns, "userInfo": {"username": "alice", "groups": ["system:authenticated"]}, "object": self.ask("mine")}}
+
+        def post(to):
+            whole = urllib.request.Request(to, json.dumps(forged).encode(), {"Content-Type": "application/json"})
+            try:
+                with urllib.request.urlopen(whole, timeout=20, context=ssl._create_unverified_context()) as answer:
+                    return answer.status, json.load(answer)
+            except urllib.error.HTTPError as refusal:
+                return refusal.code, json.load(refusal)
+
+        base, word = url.rsplit("/", 1)
+        self.assertRegex(word, "^[0-9a-f]{32}$")
+        status, answer = post(url)
+        self.assertIn("patch", answer.get("response", {}), answer)
+        for wrong in (base, base + "/", f"{base}/{word[::-1]}", base.rsplit("/", 1)[0] + f"/{word}/mutate"):
+            status, answer = post(wrong)
+            self.assertEqual((status, answer["code"]), (404, "NotFound"), wrong)
 
     def test_reviews_never_fail_while_certificates_rotate(self):
         operator = self.begin(extra=("--webhook-certificate-lifetime", "9", "--webhook-rotation-pause", "1"))

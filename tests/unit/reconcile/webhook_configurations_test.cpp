@@ -22,8 +22,8 @@ using reconcile::ValidatingWebhookConfigurations;
 using reconcile::WebhookConfigurations;
 using reconcile::WebhookEndpoint;
 
-const WebhookEndpoint kUrl{"https://127.0.0.1:9443", "", "", 443};
-const WebhookEndpoint kService{"", "signet-system", "signet-webhook", 8443};
+const WebhookEndpoint kUrl{"https://127.0.0.1:9443", "", "", 443, ""};
+const WebhookEndpoint kService{"", "signet-system", "signet-webhook", 8443, ""};
 
 class WebhookConfigurationsTest : public ::testing::Test {
  protected:
@@ -39,7 +39,7 @@ class WebhookConfigurationsTest : public ::testing::Test {
 };
 
 TEST_F(WebhookConfigurationsTest, CreatesBothAndThenLeavesThemAlone) {
-  EXPECT_THAT(configurations_.Ensure("PEM"), IsOk());
+  EXPECT_THAT(configurations_.Ensure("PEM", "word"), IsOk());
   for (const auto* resource : {&MutatingWebhookConfigurations(), &ValidatingWebhookConfigurations()}) {
     const json live = Live(*resource);
     ASSERT_FALSE(live["webhooks"].empty());
@@ -52,7 +52,7 @@ TEST_F(WebhookConfigurationsTest, CreatesBothAndThenLeavesThemAlone) {
     }
   }
   EXPECT_EQ(Writes(), 2U);
-  EXPECT_THAT(configurations_.Ensure("PEM"), IsOk());
+  EXPECT_THAT(configurations_.Ensure("PEM", "word"), IsOk());
   EXPECT_EQ(Writes(), 2U);
 }
 
@@ -117,9 +117,9 @@ TEST_F(WebhookConfigurationsTest, PodsAreSelectedByLabelsAlone) {
 
 TEST_F(WebhookConfigurationsTest, InjectionComesAndGoes) {
   WebhookConfigurations injecting(store_, kUrl, reconcile::InjectionScope{});
-  ASSERT_THAT(injecting.Ensure("PEM"), IsOk());
+  ASSERT_THAT(injecting.Ensure("PEM", "word"), IsOk());
   EXPECT_EQ(Live(MutatingWebhookConfigurations())["webhooks"].size(), 3U);
-  ASSERT_THAT(configurations_.Ensure("PEM"), IsOk());
+  ASSERT_THAT(configurations_.Ensure("PEM", "word"), IsOk());
   EXPECT_EQ(Live(MutatingWebhookConfigurations())["webhooks"].size(), 1U);
 }
 
@@ -133,8 +133,23 @@ TEST_F(WebhookConfigurationsTest, NamesAUrlOrAService) {
   EXPECT_FALSE(service.contains("url"));
 }
 
+TEST_F(WebhookConfigurationsTest, TellsTheWordInEveryPath) {
+  WebhookConfigurations injecting(store_, kUrl, reconcile::InjectionScope{});
+  for (const std::string word : {"first", "second"}) {
+    ASSERT_THAT(injecting.Ensure("PEM", word), IsOk());
+    std::set<std::string> urls;
+    for (const auto* resource : {&MutatingWebhookConfigurations(), &ValidatingWebhookConfigurations()}) {
+      const json live = Live(*resource);
+      for (const json& webhook : live["webhooks"]) urls.insert(webhook["clientConfig"]["url"]);
+    }
+    EXPECT_EQ(urls, (std::set<std::string>{kUrl.url + "/mutate/" + word, kUrl.url + "/validate/" + word,
+                                           kUrl.url + "/inject/" + word}));
+  }
+  EXPECT_EQ(Writes(), 4U);
+}
+
 TEST_F(WebhookConfigurationsTest, PutsBackWhatWasDeletedOrEdited) {
-  ASSERT_THAT(configurations_.Ensure("PEM"), IsOk());
+  ASSERT_THAT(configurations_.Ensure("PEM", "word"), IsOk());
   const json mutating = Live(MutatingWebhookConfigurations())["webhooks"];
   const json validating = Live(ValidatingWebhookConfigurations())["webhooks"];
   ASSERT_THAT(store_.Delete(MutatingWebhookConfigurations(), "", kWebhookConfiguration, ""), IsOk());
@@ -143,14 +158,14 @@ TEST_F(WebhookConfigurationsTest, PutsBackWhatWasDeletedOrEdited) {
   edited["webhooks"][0]["matchConditions"] = json::array({{{"name", "never"}, {"expression", "false"}}});
   edited["webhooks"].erase(1);
   ASSERT_THAT(store_.Update(ValidatingWebhookConfigurations(), "", kWebhookConfiguration, edited), IsOk());
-  EXPECT_THAT(configurations_.Ensure("PEM"), IsOk());
+  EXPECT_THAT(configurations_.Ensure("PEM", "word"), IsOk());
   EXPECT_EQ(Live(MutatingWebhookConfigurations())["webhooks"], mutating);
   EXPECT_EQ(Live(ValidatingWebhookConfigurations())["webhooks"], validating);
 }
 
 TEST_F(WebhookConfigurationsTest, ANewBundleIsWritten) {
-  ASSERT_THAT(configurations_.Ensure("one"), IsOk());
-  EXPECT_THAT(configurations_.Ensure("one two"), IsOk());
+  ASSERT_THAT(configurations_.Ensure("one", "word"), IsOk());
+  EXPECT_THAT(configurations_.Ensure("one two", "word"), IsOk());
   EXPECT_EQ(Live(MutatingWebhookConfigurations())["webhooks"][0]["clientConfig"]["caBundle"],
             encoding::ToBase64(base::AsBytes("one two")));
 }
@@ -195,13 +210,13 @@ class DefaultingStore final : public kube::ObjectStore {
 TEST_F(WebhookConfigurationsTest, DoesNotFightAServersDefaults) {
   DefaultingStore later(store_);
   WebhookConfigurations configurations(later, kUrl);
-  EXPECT_THAT(configurations.Ensure("PEM"), IsOk());
-  EXPECT_THAT(configurations.Ensure("PEM"), IsOk());
+  EXPECT_THAT(configurations.Ensure("PEM", "word"), IsOk());
+  EXPECT_THAT(configurations.Ensure("PEM", "word"), IsOk());
   EXPECT_EQ(Writes(), 2U);
   json edited = Live(ValidatingWebhookConfigurations());
   edited["webhooks"][0]["newMember"] = "Other";
   ASSERT_THAT(store_.Update(ValidatingWebhookConfigurations(), "", kWebhookConfiguration, edited), IsOk());
-  EXPECT_THAT(configurations.Ensure("PEM"), IsOk());
+  EXPECT_THAT(configurations.Ensure("PEM", "word"), IsOk());
   EXPECT_EQ(Live(ValidatingWebhookConfigurations())["webhooks"][0]["newMember"], "Default");
 }
 
@@ -212,7 +227,7 @@ TEST_F(WebhookConfigurationsTest, OneThatFailsDoesNotKeepTheOtherBack) {
     }
     return std::nullopt;
   });
-  EXPECT_THAT(configurations_.Ensure("PEM"), IsErr(Code::kPermissionDenied));
+  EXPECT_THAT(configurations_.Ensure("PEM", "word"), IsErr(Code::kPermissionDenied));
   EXPECT_EQ(Live(MutatingWebhookConfigurations())["webhooks"].size(), 1U);
 }
 
