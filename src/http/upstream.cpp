@@ -1,6 +1,8 @@
 #include "http/upstream.hpp"
 
 #include <algorithm>
+#include <set>
+#include <string>
 #include <tuple>
 #include <utility>
 
@@ -87,12 +89,15 @@ class UpstreamImpl final : public Upstream {
 
   void Refresh() {
     refreshed_at_ = shared_.clock.Steady();
-    for (std::size_t i = 0; i < options_.targets.size(); ++i) {
-      const std::string& host = options_.targets[i].host;
-      if (IsAddress(host)) continue;
-      resolver_.Resolve(host, [this, i, alive = std::weak_ptr<int>(alive_)](base::Result<Resolver::Addresses> found) {
-        if (!alive.expired()) OnResolved(i, std::move(found));
-      });
+    std::set<std::string> hosts;  // several ports of one are one question: the resolver answers the last asker
+    for (const auto& target : options_.targets) {
+      if (!IsAddress(target.host)) hosts.insert(target.host);
+    }
+    for (const auto& host : hosts) {
+      resolver_.Resolve(host,
+                        [this, host, alive = std::weak_ptr<int>(alive_)](base::Result<Resolver::Addresses> found) {
+                          if (!alive.expired()) OnResolved(host, std::move(found));
+                        });
     }
   }
   void RefreshSoon() {
@@ -100,7 +105,7 @@ class UpstreamImpl final : public Upstream {
   }
 
   /// What cannot be looked up keeps its addresses.
-  void OnResolved(std::size_t target, base::Result<Resolver::Addresses> found) {
+  void OnResolved(const std::string& host, const base::Result<Resolver::Addresses>& found) {
     if (!found) {
       if (!std::exchange(unresolved_, true)) {
         obs::Warn("cannot look up the gateway", {{"error", base::Describe(found.error())}});
@@ -108,14 +113,20 @@ class UpstreamImpl final : public Upstream {
       return;
     }
     unresolved_ = false;
+    for (std::size_t i = 0; i < options_.targets.size(); ++i) {
+      if (options_.targets[i].host == host) Take(i, *found);
+    }
+  }
+
+  void Take(std::size_t target, const Resolver::Addresses& found) {
     const auto is_of = [target](const auto& pool) { return pool->target() == target; };
-    for (const std::string& address : *found) {
+    for (const std::string& address : found) {
       const bool known = std::any_of(pools_.begin(), pools_.end(),
                                      [&](const auto& pool) { return is_of(pool) && pool->address() == address; });
       if (!known) Add(target, address);
     }
     for (auto& pool : pools_) {
-      if (is_of(pool) && std::find(found->begin(), found->end(), pool->address()) == found->end()) {
+      if (is_of(pool) && std::find(found.begin(), found.end(), pool->address()) == found.end()) {
         pool->Retire();
         retired_.push_back(std::move(pool));
       }

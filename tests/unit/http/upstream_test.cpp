@@ -2,7 +2,9 @@
 
 #include <atomic>
 #include <deque>
+#include <map>
 #include <set>
+#include <utility>
 
 #include "crypto/certificate.hpp"
 #include "http/listener.hpp"
@@ -26,17 +28,19 @@ crypto::CertificateAndKey NewCertificate(const std::string& name = "gateway.exam
   return crypto::MakeServerCertificate(options).value();
 }
 
-/// Answers from a list, on the loop, later.
+/// Answers from a list, on the loop, later: the last who asked for a name, as the real one does.
 class ListResolver final : public Resolver {
  public:
   explicit ListResolver(base::Reactor& reactor) : reactor_(reactor) {}
   void Resolve(const std::string& host, Done done) override {
     ++asked;
-    reactor_.Post([host, answer = answer, done = std::move(done)] {
+    if (std::exchange(waiting_[host], std::move(done))) return;
+    reactor_.Post([this, host, answer = answer] {
+      const Done last = std::exchange(waiting_[host], nullptr);
       if (answer.empty()) {
-        done(base::MakeError(Code::kUnavailable, "NameNotResolved", host));
+        last(base::MakeError(Code::kUnavailable, "NameNotResolved", host));
       } else {
-        done(answer);
+        last(answer);
       }
     });
   }
@@ -45,6 +49,7 @@ class ListResolver final : public Resolver {
 
  private:
   base::Reactor& reactor_;
+  std::map<std::string, Done> waiting_;
 };
 
 /// Replicas on a loop of their own thread, together with the client under test.
@@ -334,6 +339,17 @@ TEST_F(UpstreamTest, EveryAddressOfANameIsAnEndpoint) {
   const int asked = resolver_.asked;
   while (resolver_.asked < asked + 2) std::this_thread::yield();
   EXPECT_EQ(Send({}).response->body, "two");
+}
+
+TEST_F(UpstreamTest, UsesSeveralPortsOfOneName) {
+  resolver_.answer = {"127.0.0.1"};
+  Create(OptionsFor({Echo("one"), Echo("two")}, "gateway.example"));
+  std::set<std::string> bodies;
+  const auto end = base::SystemClock().Steady() + std::chrono::seconds(10);
+  while (bodies.size() < 2 && base::SystemClock().Steady() < end) {
+    if (const auto outcome = Send({}); outcome.response) bodies.insert(outcome.response->body.substr(0, 3));
+  }
+  EXPECT_EQ(bodies, (std::set<std::string>{"one", "two"}));
 }
 
 TEST_F(UpstreamTest, FailsWhileANameHasNoAddress) {
