@@ -12,6 +12,9 @@ using namespace std::chrono_literals;
 
 constexpr auto kStartTimeout = 60s;  // from the start of a process to its first word; vendor modules are slow
 constexpr int kLoginPatience = 3;    // times the time a signature may take
+// Without a token. A worker that looks for one says so when the reason changes, and ends by itself after 9 looks and
+// some 25 s of pauses: who is silent for longer hangs in the module.
+constexpr auto kDownTimeout = 120s;
 constexpr auto kQuickRespawn = 20ms;
 constexpr auto kFirstRespawn = 100ms;
 constexpr auto kLastRespawn = 5000ms;
@@ -294,9 +297,10 @@ void WorkerPool::Tick() {
     Worker& worker = workers_[index];
     if (!worker.process) continue;
     const bool silent_start = worker.phase == Phase::kStarting && now - worker.since > kStartTimeout;
+    const bool silent_down = worker.phase == Phase::kDown && now - worker.since > kDownTimeout;
     const bool silent_login = login_worker_ == index && now - login_since_ > kLoginPatience * options_.sign_timeout;
     const bool silent_op = !worker.in_flight.empty() && now - worker.head_since > worker.in_flight.front().limit;
-    if (worker.hung || !(silent_start || silent_login || silent_op)) continue;
+    if (worker.hung || !(silent_start || silent_down || silent_login || silent_op)) continue;
     worker.hung = true;
     worker.process->Kill();  // its socket ends, and OnEnd follows
   }

@@ -3,13 +3,13 @@
 // The file named by FAKE_P11_CONFIG holds lines "name=value" and is read again at every call, so that
 // a test changes the behaviour of running workers:
 //   key=FILE            PEM private key (P-256) of the one key pair, labelled "key" with CKA_ID 01
-//   log=FILE            one line "C_Name pid" per counted call, appended under a lock
+//   log=FILE            one line "C_Name pid" per counted call and "hang pid" per hang, appended under a lock
 //   pin=TEXT            the right PIN
 //   tokens=N            tokens with labels fake1, fake2, ...        keys=N     pairs with the same label and id
 //   absent=1            no token in any slot                        no_ecdsa=1 no ECDSA mechanism
 //   final_try=1 locked=1 no_pin=1 count_low=1                       token flags
 //   login_rv=RV         answer of C_Login                           init_rv=RV answer of C_Initialize
-//   login=hang|crash    instead of an answer
+//   login=hang|crash    instead of an answer            init=hang|crash  the same for C_Initialize
 //   sign_rv=N:RV        the Nth C_Sign (of all processes) answers RV; N may be *; several by comma
 //   signinit_rv=N:RV    the same for C_SignInit
 //   sign=N:hang|crash|flip
@@ -102,11 +102,12 @@ std::string Planned(const Config& config, const std::string& name, unsigned long
   return "";
 }
 
-[[noreturn]] void Hang() {
+[[noreturn]] void Hang(const Config& config) {
+  Count(config, "hang");  // so that a test knows that it has come to that
   for (;;) ::pause();
 }
-void Misbehave(const std::string& how) {
-  if (how == "hang") Hang();
+void Misbehave(const Config& config, const std::string& how) {
+  if (how == "hang") Hang(config);
   if (how == "crash") std::abort();
 }
 
@@ -184,6 +185,7 @@ CK_RV Initialize(void* /*arguments*/) {
   const std::lock_guard lock(state.mutex);
   const Config config = Load();
   Count(config, "C_Initialize");
+  Misbehave(config, Get(config, "init"));
   if (const auto rv = Number(config, "init_rv", CKR_OK); rv != CKR_OK) return rv;
   if (state.initialised) return CKR_CRYPTOKI_ALREADY_INITIALIZED;
   state.initialised = true;
@@ -281,7 +283,7 @@ CK_RV Login(CK_SESSION_HANDLE session, CK_USER_TYPE /*user*/, CK_UTF8CHAR* pin, 
   if (call.rv != CKR_OK) return call.rv;
   if (state.logged_in) return CKR_USER_ALREADY_LOGGED_IN;
   Count(call.config, "C_Login");
-  Misbehave(Get(call.config, "login"));
+  Misbehave(call.config, Get(call.config, "login"));
   if (const auto rv = Number(call.config, "login_rv", CKR_OK); rv != CKR_OK) return rv;
   if (On(call.config, "locked")) return CKR_PIN_LOCKED;
   if (std::string(reinterpret_cast<char*>(pin), size) != Get(call.config, "pin", "1234")) return CKR_PIN_INCORRECT;
@@ -401,7 +403,7 @@ CK_RV Sign(CK_SESSION_HANDLE session, unsigned char* data, CK_ULONG size, unsign
   if (call.rv != CKR_OK) return call.rv;
   const unsigned long nth = Count(call.config, "C_Sign");
   const std::string how = Planned(call.config, "sign", nth);
-  Misbehave(how);
+  Misbehave(call.config, how);
   if (const std::string plan = Planned(call.config, "sign_rv", nth); !plan.empty()) {
     return std::stoul(plan, nullptr, 0);
   }

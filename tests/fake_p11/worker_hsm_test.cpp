@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "crypto/digest.hpp"
+#include "fakes/fake_clock.hpp"
 #include "support/fake_p11.hpp"
 #include "support/loop.hpp"
 #include "support/matchers.hpp"
@@ -34,9 +35,9 @@ class WorkerHsmTest : public ::testing::Test {
     return options;
   }
 
-  void Start(WorkerHsmOptions options) {
+  void Start(WorkerHsmOptions options, const base::Clock& clock = base::SystemClock()) {
     hsm_.reset();
-    auto created = WorkerHsm::Create(std::move(options), loop_.reactor());
+    auto created = WorkerHsm::Create(std::move(options), loop_.reactor(), clock);
     ASSERT_THAT(created, IsOk());
     hsm_ = *std::move(created);
   }
@@ -301,6 +302,25 @@ TEST_F(WorkerHsmTest, ReplacesAHungWorkerAndFinishesWhatItHadNotBegun) {
   ASSERT_TRUE(Ready(2));
   EXPECT_NE(hsm_->WorkerPidsForTest(), before);
   EXPECT_THAT(Sign(key->ref), IsOk());
+}
+
+TEST_F(WorkerHsmTest, ReplacesAWorkerThatHangsWhileItLooksForItsToken) {
+  testing::FakeClock clock;
+  fake_.Set("absent", "1");
+  Start(Options(), clock);
+  ASSERT_TRUE(Reason("TokenNotFound"));
+  const auto before = hsm_->WorkerPidsForTest();
+  fake_.Set("init", "hang");
+  ASSERT_TRUE(loop_.Until([&] { return fake_.Calls("hang") == 1; }));
+  fake_.Set("init", "");
+  fake_.Set("absent", "");
+  clock.Advance(100s);
+  loop_.For(300ms);
+  EXPECT_EQ(hsm_->WorkerPidsForTest(), before) << "an HSM that answers slowly gets its time";
+  clock.Advance(21s);
+  ASSERT_TRUE(loop_.Until([&] { return hsm_->WorkerPidsForTest().empty(); })) << "it hangs and is killed";
+  clock.Advance(10s);  // the pause before the next one
+  EXPECT_TRUE(Ready(1)) << hsm_->State().reason;
 }
 
 TEST_F(WorkerHsmTest, ReplacesACrashedWorkerAndLosesOnlyWhatItHadBegun) {
