@@ -2,7 +2,9 @@
 //
 // One frame: a FrameType, an operation id, then fields in host byte order (both ends are the same
 // binary); channel.hpp carries it. A worker handles frames in order and answers each Sign, Find and
-// Generate with exactly one frame, so that an unanswered frame behind another was never begun.
+// Generate with exactly one frame, so that an unanswered frame behind another was never begun. Such a
+// frame says by when it must be begun: what the worker has not taken by then, it will refuse. The front
+// can tell its caller so at once, and need not wait for the frames before it.
 //
 //   to the worker   Configure, ReadPin, Login, RefusePin, DefineKey | Sign, Find, Generate
 //   to the front    Status, PinRead, LoginResult                    | Done
@@ -15,6 +17,7 @@
 #include <type_traits>
 
 #include "base/bytes.hpp"
+#include "base/clock.hpp"
 #include "base/result.hpp"
 
 namespace signet::token {
@@ -43,6 +46,7 @@ enum class Progress : std::uint8_t {
   kError,     ///< an answer for the caller
   kNotReady,  ///< the worker had no login: never shown to the HSM
   kLost,      ///< the HSM was asked and certainly did nothing: may be asked once more
+  kExpired,   ///< its time was over before its turn came: never shown to the HSM
 };
 
 enum class WorkerPhase : std::uint8_t {
@@ -51,15 +55,19 @@ enum class WorkerPhase : std::uint8_t {
   kReady,
 };
 
+/// A point of the steady clock, which is one for all processes of a machine, as a frame carries it.
+inline std::int64_t BeginBy(base::SteadyPoint point) { return point.time_since_epoch().count(); }
+
 /// The first octets of every frame.
 struct FrameHeader {
   FrameType type{};
   std::uint8_t detail = 0;  ///< Sign: SignatureAlgorithm; Done: Progress; Status: WorkerPhase
   std::uint16_t unused = 0;
-  std::uint32_t number = 0;  ///< Sign, DefineKey: KeyRef; Done: microseconds in the HSM
-  std::uint64_t id = 0;      ///< of the operation
+  std::uint32_t number = 0;   ///< Sign, DefineKey: KeyRef; Done: microseconds in the HSM
+  std::uint64_t id = 0;       ///< of the operation
+  std::int64_t begin_by = 0;  ///< Sign, Find, Generate: the worker begins it before, or not at all; see BeginBy
 };
-static_assert(sizeof(FrameHeader) == 16 && std::is_trivially_copyable_v<FrameHeader>);
+static_assert(sizeof(FrameHeader) == 24 && std::is_trivially_copyable_v<FrameHeader>);
 
 class FrameWriter {
  public:

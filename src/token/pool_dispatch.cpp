@@ -12,10 +12,22 @@ using namespace std::chrono_literals;
 
 constexpr auto kReadyPatience = 2000ms;  // how long an operation waits while workers are being replaced
 
-constexpr auto kGrace = 250ms;  // a hung worker is found before its operations are given up
+// Past its deadline an operation may be begun for so long: what a hung worker had not begun comes back just then, and
+// another one can still do it. As long again, and what a worker has not taken it will refuse: that is far above what
+// passes between its taking a frame and its look at the clock.
+constexpr auto kGrace = 250ms;
+
+// What waits in the queue goes to the first worker that is free; what waits in a worker, only to this one. Frames are
+// sent ahead because a signature can take less time than the way to a worker: behind one that has taken far more than
+// that, they gain nothing and may lose their time.
+constexpr auto kQuick = 50ms;
 
 double Seconds(base::SteadyPoint from, base::SteadyPoint to) {
   return std::chrono::duration<double>(to - from).count();
+}
+
+std::chrono::milliseconds Grace(std::chrono::milliseconds limit) {
+  return std::min<std::chrono::milliseconds>(kGrace, limit / 2);
 }
 
 std::uint64_t IdOf(std::uint32_t index, std::uint32_t generation) {
@@ -46,6 +58,7 @@ std::uint32_t WorkerPool::NewOp(FrameType type, Milliseconds limit) {
   op.limit = limit;
   op.submitted = clock_.Steady();
   op.deadline = op.submitted + limit;
+  op.header.begin_by = BeginBy(op.deadline + Grace(limit));
   ++live_ops_;
   return index;
 }
@@ -109,18 +122,27 @@ void WorkerPool::Submit(std::uint32_t index) {
   ScheduleTick();
 }
 
-WorkerPool::Worker* WorkerPool::LeastLoaded() {
+/// Whether an operation that is sent to it now can expect its turn soon.
+bool WorkerPool::HasRoom(const Worker& worker, base::SteadyPoint now) {
+  if (worker.phase != Phase::kReady || worker.hung || worker.ousted) return false;
+  if (worker.in_flight.empty()) return true;
+  // Nothing goes behind a Find or a Generate, which is therefore the last: they take as long as they like.
+  return worker.in_flight.size() < kMaxInFlight && worker.in_flight.back().type == FrameType::kSign && !worker.slow &&
+         now - worker.head_since <= kQuick;
+}
+
+WorkerPool::Worker* WorkerPool::LeastLoaded(base::SteadyPoint now) {
   Worker* best = nullptr;
   for (auto& worker : workers_) {
-    if (worker.phase != Phase::kReady || worker.hung || worker.ousted || worker.in_flight.size() >= kMaxInFlight)
-      continue;
+    if (!HasRoom(worker, now)) continue;
     if (best == nullptr || worker.in_flight.size() < best->in_flight.size()) best = &worker;
   }
   return best;
 }
 
 bool WorkerPool::TrySend(std::uint32_t index) {
-  Worker* worker = LeastLoaded();
+  const auto now = clock_.Steady();
+  Worker* worker = LeastLoaded(now);
   if (worker == nullptr) return false;
   Op& op = ops_[index];
   if (op.identity != nullptr) {
@@ -138,10 +160,9 @@ bool WorkerPool::TrySend(std::uint32_t index) {
   }
   if (!worker->process->Send(op.header, op.body)) return false;
   op.queued = false;
-  op.sent = clock_.Steady();
-  if (worker->in_flight.empty()) worker->head_since = op.sent;
-  worker->in_flight.push_back({op.header.id, op.limit, worker->process->position()});
-  queue_seconds_.Observe(Seconds(op.submitted, op.sent));
+  if (worker->in_flight.empty()) worker->head_since = now;
+  worker->in_flight.push_back({op.header.id, op.header.type, op.limit, worker->process->position()});
+  queue_seconds_.Observe(Seconds(op.submitted, now));
   return true;
 }
 
@@ -169,8 +190,9 @@ void WorkerPool::OnDone(std::size_t index, const FrameHeader& header, base::Byte
   worker.head_since = clock_.Steady();
   Op* op = Live(header.id);
   const auto progress = static_cast<Progress>(header.detail);
-  if (op == nullptr) return;  // given up at its deadline
+  if (op == nullptr) return;  // its caller knows already that its time was over
   if (progress == Progress::kNotReady) return Requeue(header.id);
+  if (progress == Progress::kExpired) return Finish(header.id, Unavailable());
   FrameReader reader(body);
   if (progress == Progress::kLost && !op->lost) {
     op->lost = true;
@@ -180,6 +202,7 @@ void WorkerPool::OnDone(std::size_t index, const FrameHeader& header, base::Byte
   (op->sign ? sign_seconds_ : other_seconds_).Observe(header.number / 1e6);
   if (progress != Progress::kOk) return Finish(header.id, reader.Err());
   if (op->sign) {
+    worker.slow = std::chrono::microseconds(header.number) > kQuick;
     const auto done = std::move(op->sign);
     Release(*op);
     return done(base::ToBytes(body));
@@ -227,25 +250,22 @@ void WorkerPool::ReturnOps(Worker& worker, bool begun, const base::Error& head_e
 void WorkerPool::Expire(base::SteadyPoint now) {
   if (live_ops_ == 0) return;
   const bool hopeless = !state_.ready && state_.reason != "Starting";
-  std::vector<std::pair<std::uint64_t, base::Error>> ended;
+  std::vector<std::uint64_t> ended;
   for (const Op& op : ops_) {
-    if (!op.live) continue;
+    if (!op.live || !op.queued) continue;
     const bool impatient = !state_.ready && now - op.submitted > kReadyPatience;
-    if (op.queued && (hopeless || impatient || now >= op.deadline)) {
-      ended.emplace_back(op.header.id, Unavailable());
-    } else if (!op.queued && now >= op.deadline + std::min<Milliseconds>(kGrace, op.limit / 2)) {
-      // In a hung worker it ends with the worker: only then is known what was begun.
-      const bool ends_with_worker = std::any_of(workers_.begin(), workers_.end(), [&](const Worker& worker) {
-        return worker.hung && std::any_of(worker.in_flight.begin(), worker.in_flight.end(),
-                                          [&](const InFlight& entry) { return entry.id == op.header.id; });
-      });
-      if (ends_with_worker) continue;
-      abandoned_.Add();
-      ended.emplace_back(op.header.id, base::MakeError(base::Code::kDeadlineExceeded, "HSMUnavailable",
-                                                       "the HSM did not answer in time; whether it signed is unknown"));
+    if (hopeless || impatient || now >= op.deadline) ended.push_back(op.header.id);
+  }
+  for (const Worker& worker : workers_) {
+    for (const InFlight& entry : worker.in_flight) {
+      const Op* op = Live(entry.id);
+      if (op == nullptr || now < op->deadline + 2 * Grace(op->limit)) continue;
+      // What is still in the memory will be refused when its turn comes. What was taken ends with the worker's answer,
+      // or with the worker: only then is known what became of it.
+      if (!worker.process->Taken(entry.position)) ended.push_back(entry.id);
     }
   }
-  for (const auto& [id, error] : ended) Finish(id, error);
+  for (const std::uint64_t id : ended) Finish(id, Unavailable());
   std::erase_if(queue_, [this](std::uint64_t id) { return Live(id) == nullptr; });
 }
 

@@ -3,7 +3,8 @@
 // Each configured token is served by a few worker processes (the same binary, started one after
 // another by posix_spawn). A worker loads the PKCS#11 module, logs in once, keeps its session and
 // handles, and answers one small frame with one small frame through shared memory. A worker that crashes
-// or hangs is replaced; operations that it certainly had not begun go to another one.
+// or hangs is replaced; operations that it certainly had not begun go to another one. What no worker has
+// begun by its deadline ends as not begun and is never begun afterwards.
 //
 // PIN: worker 0 tries it alone. A refused PIN is not tried again by anybody until the PIN file holds
 // another one; with a state folder, not across restarts either.
@@ -43,8 +44,9 @@ struct TokenOptions {
 struct WorkerHsmOptions {
   std::string module;  ///< path of the PKCS#11 module
   std::vector<TokenOptions> tokens;
-  std::uint32_t workers_per_token = 2;                  ///< [1, 16]
-  std::chrono::milliseconds sign_timeout{10'000};       ///< [50 ms, 10 min]; a worker silent for longer is killed
+  std::uint32_t workers_per_token = 2;  ///< [1, 16]
+  /// [50 ms, 10 min]; an operation may wait for so long and then take as long: a worker silent for longer is killed.
+  std::chrono::milliseconds sign_timeout{10'000};
   std::chrono::milliseconds generate_timeout{120'000};  ///< key generation can be slow in an HSM
   std::uint32_t queue_limit = 1024;                     ///< operations waiting for a worker, per token
   std::string state_dir;                                ///< where a refused PIN is remembered; empty: nowhere
@@ -53,7 +55,8 @@ struct WorkerHsmOptions {
 
 class WorkerHsm : public Hsm {
  public:
-  /// Starts the first worker of every token and returns at once; State() tells how they fare.
+  /// Starts the first worker of every token and returns at once; State() tells how they fare. `clock`: the
+  /// system's steady time is what workers hold deadlines to, so that of another clock serves tests only.
   /// @return kInvalidArgument: an option is out of range. kInternal: no process could be started.
   static base::Result<std::unique_ptr<WorkerHsm>> Create(WorkerHsmOptions options, base::Reactor& reactor,
                                                          const base::Clock& clock = base::SystemClock());

@@ -293,6 +293,8 @@ void Worker::Login(FrameReader reader) {
 
 void Worker::Sign(const FrameHeader& header, base::ByteView input) {
   const auto begun = clock_.Steady();
+  // Its caller has been told, or is about to be, that nothing was begun.
+  if (BeginBy(begun) >= header.begin_by) return Done(header, Progress::kExpired, begun, {});
   if (!token_ || token_->health() != Health::kReady) return Done(header, Progress::kNotReady, begun, {});
   if (header.detail >= encoding::Algorithms().size()) {
     ended_ = true;
@@ -317,6 +319,7 @@ void Worker::Sign(const FrameHeader& header, base::ByteView input) {
 
 void Worker::FindOrGenerate(const FrameHeader& header, FrameReader reader) {
   const auto begun = clock_.Steady();
+  if (BeginBy(begun) >= header.begin_by) return Done(header, Progress::kExpired, begun, {});
   if (!token_ || token_->health() != Health::kReady) return Done(header, Progress::kNotReady, begun, {});
   auto uri = encoding::ParsePkcs11Uri(reader.Text());
   GenerateSpec spec;

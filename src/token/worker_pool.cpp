@@ -43,7 +43,8 @@ WorkerPool::WorkerPool(PoolOptions options, base::Reactor& reactor, const base::
                                 {{"token", options_.name}})),
       logins_(
           obs::GetCounter("signet_hsm_login_attempts_total", "Logins tried at the token.", {{"token", options_.name}})),
-      abandoned_(obs::GetCounter("signet_hsm_abandoned_total", "Operations given up at their deadline.",
+      abandoned_(obs::GetCounter("signet_hsm_abandoned_total",
+                                 "Signatures whose worker hung or crashed while it made them.",
                                  {{"token", options_.name}})) {}
 
 WorkerPool::~WorkerPool() {
@@ -76,7 +77,7 @@ void WorkerPool::Spawn(std::size_t index) {
   }
   worker.process = *std::move(started);
   worker.knows_key.clear();
-  worker.hung = worker.ousted = false;
+  worker.slow = worker.hung = worker.ousted = false;
   SetPhase(index, Phase::kStarting);
   FrameHeader header;
   header.type = FrameType::kConfigure;

@@ -2,9 +2,10 @@
 //
 // Supervision: workers start one after another; worker 0 is the canary. One login at a time, each
 // allowed by the PinGuard. Ended or hung workers are replaced after a growing pause.
-// Dispatch: the least loaded ready worker, a few frames in flight each, a bounded queue before them.
-// An operation that no worker can have begun is given to another one; one whose fate is unknown ends
-// with a final error.
+// Dispatch: the least loaded ready worker, a few frames in flight each while they are quick, a bounded
+// queue before them. An operation that no worker has begun by its deadline ends as not begun, and no
+// worker will begin it. One that was begun ends with the worker's answer or with the worker: one that
+// no worker can have begun is then given to another one; one whose fate is unknown ends with a final error.
 //
 // Thread-safety: the reactor's thread; callbacks run there, never inside the call that took them.
 #pragma once
@@ -73,6 +74,7 @@ class WorkerPool {
   /// An operation that a worker has; in the order in which the worker will answer.
   struct InFlight {
     std::uint64_t id;
+    FrameType type;
     Milliseconds limit;
     std::uint64_t position;  ///< where its frame ends in the channel
   };
@@ -85,6 +87,7 @@ class WorkerPool {
     std::deque<InFlight> in_flight;
     std::vector<bool> knows_key;
     std::uint32_t failures = 0;
+    bool slow = false;    ///< as its last signature was
     bool hung = false;    ///< killed by us for its silence
     bool ousted = false;  ///< killed by us for what it said
   };
@@ -99,7 +102,7 @@ class WorkerPool {
     SignCallback sign;
     FindCallback find;
     Milliseconds limit{};
-    base::SteadyPoint submitted, deadline, sent;
+    base::SteadyPoint submitted, deadline;
   };
   /// Why nobody may log in for now.
   struct Block {
@@ -138,7 +141,8 @@ class WorkerPool {
   std::uint32_t NewOp(FrameType type, Milliseconds limit);
   void Submit(std::uint32_t index);
   bool TrySend(std::uint32_t index);
-  Worker* LeastLoaded();
+  static bool HasRoom(const Worker& worker, base::SteadyPoint now);
+  Worker* LeastLoaded(base::SteadyPoint now);
   void DispatchQueue();
   void Requeue(std::uint64_t id);
   void OnDone(std::size_t index, const FrameHeader& header, base::ByteView body);

@@ -12,7 +12,7 @@
 //   login=hang|crash    instead of an answer            init=hang|crash  the same for C_Initialize
 //   sign_rv=N:RV        the Nth C_Sign (of all processes) answers RV; N may be *; several by comma
 //   signinit_rv=N:RV    the same for C_SignInit
-//   sign=N:hang|crash|flip
+//   sign=N:hang|crash|flip|slow                         find=N:hang|crash  the same for C_FindObjectsInit
 //   sessions_lost=E     when E changes, all sessions are gone       logged_out=E  login gone, sessions stay
 //   handles=E           when E changes, object handles change       uninitialised=E  as if C_Finalize had run
 #include <fcntl.h>
@@ -109,6 +109,7 @@ std::string Planned(const Config& config, const std::string& name, unsigned long
 void Misbehave(const Config& config, const std::string& how) {
   if (how == "hang") Hang(config);
   if (how == "crash") std::abort();
+  if (how == "slow") ::usleep(900'000);  // an HSM at work, nothing that anybody waits for
 }
 
 /// True when the epoch `name` differs from the one this process saw first or last.
@@ -294,7 +295,7 @@ CK_RV Login(CK_SESSION_HANDLE session, CK_USER_TYPE /*user*/, CK_UTF8CHAR* pin, 
 CK_RV FindObjectsInit(CK_SESSION_HANDLE session, CK_ATTRIBUTE* filter, CK_ULONG count) {
   const Call call(session);
   if (call.rv != CKR_OK) return call.rv;
-  Count(call.config, "C_FindObjectsInit");
+  Misbehave(call.config, Planned(call.config, "find", Count(call.config, "C_FindObjectsInit")));
   bool public_half = false;
   bool fits = true;
   for (CK_ULONG i = 0; i < count; ++i) {

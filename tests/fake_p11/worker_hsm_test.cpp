@@ -70,6 +70,19 @@ class WorkerHsmTest : public ::testing::Test {
     EXPECT_TRUE(loop_.Until([&] { return results.size() == count; }));
     return results;
   }
+  /// Starts `count` signatures at once; how many of them fail or have no answer yet when `other` becomes true.
+  int CountLate(KeyRef key, int count, const bool& other) {
+    int answered = 0;
+    int in_time = 0;
+    for (int i = 0; i < count; ++i) {
+      hsm_->Sign(key, SignatureAlgorithm::kEcdsaWithSha256, kDigest, [&](const base::Result<base::Bytes>& result) {
+        ++answered;
+        if (result && !other) ++in_time;
+      });
+    }
+    EXPECT_TRUE(loop_.Until([&] { return other && answered == count; }));
+    return count - in_time;
+  }
   base::Status Verify(const KeyInfo& key, const base::Bytes& signature) {
     return key.public_key.Verify(SignatureAlgorithm::kEcdsaWithSha256, kDigest, signature);
   }
@@ -304,6 +317,57 @@ TEST_F(WorkerHsmTest, ReplacesAHungWorkerAndFinishesWhatItHadNotBegun) {
   EXPECT_THAT(Sign(key->ref), IsOk());
 }
 
+TEST_F(WorkerHsmTest, NeverMakesASignatureAfterSayingThatItDidNot) {
+  auto options = Options(1);
+  options.sign_timeout = 2000ms;
+  StartReady(options);
+  const auto key = Find();
+  ASSERT_THAT(Sign(key->ref), IsOk());
+  fake_.Set("sign", "*:slow");
+  int made = 0;
+  for (const auto& result : SignMany(key->ref, 8)) {  // the worker has all of them, and time for three
+    if (result) {
+      ++made;
+    } else {
+      EXPECT_THAT(result, IsErr(Code::kUnavailable, "HSMUnavailable"));
+    }
+  }
+  EXPECT_GT(made, 0);
+  EXPECT_LT(made, 8);
+  fake_.Set("sign", "");
+  ASSERT_THAT(Sign(key->ref), IsOk()) << "behind what the worker still had";
+  EXPECT_EQ(fake_.Calls("C_Sign"), 1 + made + 1);
+}
+
+TEST_F(WorkerHsmTest, PlacesNothingBehindASlowSignature) {
+  auto options = Options(2);
+  options.sign_timeout = 2000ms;
+  StartReady(options);
+  const auto key = Find();
+  for (const auto& result : SignMany(key->ref, 2)) ASSERT_THAT(result, IsOk());  // one in each worker
+  fake_.Set("sign", "3:hang");
+  bool ended = false;
+  hsm_->Sign(key->ref, SignatureAlgorithm::kEcdsaWithSha256, kDigest, [&](const base::Result<base::Bytes>& result) {
+    EXPECT_THAT(result, IsErr(Code::kDeadlineExceeded));
+    ended = true;
+  });
+  ASSERT_TRUE(loop_.Until([&] { return fake_.Calls("hang") == 1; }));
+  loop_.For(100ms);  // it becomes clear that this takes long
+  EXPECT_EQ(CountLate(key->ref, 8, ended), 0);
+}
+
+TEST_F(WorkerHsmTest, PlacesNothingBehindAKeySearch) {
+  auto options = Options(2);
+  options.sign_timeout = 2000ms;
+  StartReady(options);
+  const auto key = Find();
+  for (const auto& result : SignMany(key->ref, 2)) ASSERT_THAT(result, IsOk());  // one in each worker
+  fake_.Set("find", std::to_string(fake_.Calls("C_FindObjectsInit") + 1) + ":hang");
+  bool ended = false;
+  hsm_->Find(*encoding::ParsePkcs11Uri("pkcs11:object=key"), [&](const auto&) { ended = true; });
+  EXPECT_EQ(CountLate(key->ref, 8, ended), 0);
+}
+
 TEST_F(WorkerHsmTest, ReplacesAWorkerThatHangsWhileItLooksForItsToken) {
   testing::FakeClock clock;
   fake_.Set("absent", "1");
@@ -382,7 +446,8 @@ TEST_F(WorkerHsmTest, BoundsItsQueue) {
   const auto busy = std::count_if(results.begin(), results.end(), [](const auto& result) {
     return !result && result.error().code == Code::kResourceExhausted && result.error().reason == "Busy";
   });
-  EXPECT_EQ(busy, 20 - 8 - 3) << "eight are with the worker, three wait";
+  // Eight are with the worker, three wait; on a machine so slow that the first signature took long, one and three.
+  EXPECT_THAT(busy, ::testing::AnyOf(20 - 8 - 3, 20 - 1 - 3));
 }
 
 TEST_F(WorkerHsmTest, ChecksWhatItIsGiven) {

@@ -59,19 +59,19 @@ TEST_F(RingTest, BringsFramesOverInOrderAroundTheEnd) {
 
 TEST_F(RingTest, RefusesWhatDoesNotFitAndTakesItLater) {
   std::uint64_t written = 0;
-  while (Write(written + 1, 20)) ++written;
-  EXPECT_EQ(written, kCapacity / 40) << "4 of length, 16 of header, 20 of body";
-  ASSERT_EQ(Read(20), 1U);
-  EXPECT_TRUE(Write(++written, 20));
-  EXPECT_FALSE(Write(99, 20));
-  for (std::uint64_t id = 2; id <= written; ++id) EXPECT_EQ(Read(20), id);
+  while (Write(written + 1, 12)) ++written;
+  EXPECT_EQ(written, kCapacity / 40) << "4 of length, 24 of header, 12 of body";
+  ASSERT_EQ(Read(12), 1U);
+  EXPECT_TRUE(Write(++written, 12));
+  EXPECT_FALSE(Write(99, 12));
+  for (std::uint64_t id = 2; id <= written; ++id) EXPECT_EQ(Read(12), id);
   EXPECT_FALSE(Write(99, kCapacity)) << "larger than the whole";
   EXPECT_EQ(ReadAnything(), Got::kNothing) << "a refused frame leaves nothing";
 }
 
 TEST_F(RingTest, AWriterThatDiesHalfWayLeavesNothing) {
   ASSERT_TRUE(Write(1, 8));
-  std::memset(data_.data() + 32, 0x55, 64);  // the next frame's octets, without its tail
+  std::memset(data_.data() + 40, 0x55, 64);  // the next frame's octets, without its tail
   EXPECT_EQ(Read(8), 1U);
   EXPECT_EQ(ReadAnything(), Got::kNothing);
 }
