@@ -236,7 +236,8 @@ std::optional<Refused> Pipeline::CheckKey(const Operation& operation) const {
                           "policy's algorithms",
                           encoding::Name(active.key->public_key.algorithm()), info.name));
   }
-  if (const auto state = deps_.hsm->State(); !state.ready) {
+  // Of this key's token alone: the others' keys sign on while one token is away.
+  if (const auto state = deps_.hsm->StateOf(active.key->ref); !state.ready) {
     return No(Code::kUnavailable, "HSMUnavailable", fmt::format("the HSM is not ready ({})", state.reason), kSoon);
   }
   return std::nullopt;

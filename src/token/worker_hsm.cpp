@@ -140,6 +140,14 @@ class WorkerHsmImpl final : public WorkerHsm {
     return all;
   }
 
+  [[nodiscard]] HsmState StateOf(KeyRef key) const override {
+    if (key != 0 && key <= keys_.size()) return pools_[keys_[key - 1].pool]->state();
+    HsmState none;
+    none.reason = "KeyNotFound";
+    none.message = "no such key";
+    return none;
+  }
+
   void OnStateChange(std::function<void()> handler) override { handlers_.push_back(std::move(handler)); }
 
   [[nodiscard]] std::vector<pid_t> WorkerPidsForTest() const override {

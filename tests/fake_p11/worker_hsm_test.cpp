@@ -169,6 +169,26 @@ TEST_F(WorkerHsmTest, TellsOfTheTokenThatIsAmbiguousAndNotOfTheOneThatIsAway) {
   EXPECT_EQ(hsm_->State().reason, "TokenAmbiguous") << hsm_->State().message;
 }
 
+TEST_F(WorkerHsmTest, TellsTheStateOfTheTokenThatHoldsAKey) {
+  auto options = Options();
+  options.tokens[0].uri = *encoding::ParsePkcs11Uri("pkcs11:token=fake1");
+  options.tokens.push_back({*encoding::ParsePkcs11Uri("pkcs11:token=elsewhere"), options.tokens[0].pin_file});
+  Start(options);
+  ASSERT_TRUE(Ready(1) && Reason("TokenNotFound"));
+  const auto key = Find("pkcs11:token=fake1;object=key");
+  ASSERT_THAT(key, IsOk());
+  EXPECT_FALSE(hsm_->State().ready);
+  EXPECT_TRUE(hsm_->StateOf(key->ref).ready);
+  EXPECT_THAT(Sign(key->ref), IsOk());
+  fake_.Set("absent", "1");
+  EXPECT_TRUE(loop_.Until([&] {
+    EXPECT_THAT(Sign(key->ref), IsErr(Code::kUnavailable));
+    return !hsm_->StateOf(key->ref).ready;
+  }));
+  EXPECT_EQ(hsm_->StateOf(key->ref).reason, "TokenNotFound");
+  EXPECT_EQ(hsm_->StateOf(key->ref + 1).reason, "KeyNotFound");
+}
+
 TEST_F(WorkerHsmTest, FailsFastWhenTheModuleCannotBeLoaded) {
   auto options = Options();
   options.module = "/nonexistent/module.so";

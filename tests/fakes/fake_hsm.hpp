@@ -7,6 +7,7 @@
 
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -103,6 +104,10 @@ class FakeHsm final : public token::Hsm {
     for (auto& [done, result] : std::exchange(held_, {})) done(std::move(result));
   }
   [[nodiscard]] token::HsmState State() const override { return state; }
+  [[nodiscard]] token::HsmState StateOf(token::KeyRef key) const override {
+    const auto own = states.find(key);
+    return own == states.end() ? state : own->second;
+  }
   void OnStateChange(std::function<void()>) override {}
 
   int signs = 0;
@@ -111,6 +116,7 @@ class FakeHsm final : public token::Hsm {
   bool spoil = false;  ///< signatures do not verify
   bool hold = false;
   token::HsmState state{true, "", "", 1, 1};
+  std::map<token::KeyRef, token::HsmState> states;  ///< of keys in another token than the rest
 
  private:
   base::Reactor& reactor_;

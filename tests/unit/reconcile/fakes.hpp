@@ -140,6 +140,7 @@ class KeyRing final : public token::Hsm {
     if (reachable) return {true, "", "", 1, 1};
     return {false, "TokenNotFound", "put the token back", 1, 0};
   }
+  [[nodiscard]] token::HsmState StateOf(token::KeyRef) const override { return State(); }
   void OnStateChange(std::function<void()>) override {}
 };
 

@@ -66,6 +66,7 @@ class KeyRing final : public token::Hsm {
     ADD_FAILURE() << "policies sign nothing";
   }
   [[nodiscard]] token::HsmState State() const override { return {}; }
+  [[nodiscard]] token::HsmState StateOf(token::KeyRef) const override { return State(); }
   void OnStateChange(std::function<void()>) override {}
 
  private:

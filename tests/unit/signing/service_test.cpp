@@ -118,6 +118,16 @@ TEST_F(SigningServiceTest, JudgesThePodsImagesAtTheGatewayOnly) {
   EXPECT_EQ(Last()["result"], "discarded");
 }
 
+TEST_F(SigningServiceTest, SignsWithTheTokensThatAreThereWhileAnotherIsAway) {
+  const auto elsewhere = hsm_.Add(TestKey::Ec());
+  Put("elsewhere", MakePolicy("elsewhere"), elsewhere);
+  hsm_.states[policies_.all["release"]->key->ref] = {true, "", "", 1, 1};
+  hsm_.states[elsewhere.ref] = hsm_.state = {false, "TokenNotFound", "", 2, 1};
+  EXPECT_TRUE(Sign(Call()));
+  EXPECT_EQ(ReasonOf(Sign(Call("elsewhere"))), "HSMUnavailable");
+  EXPECT_EQ(hsm_.signs, 1);
+}
+
 TEST_F(SigningServiceTest, GivesEveryReasonToSubjects) {
   const auto ec = policies_.all["release"]->key;
   Change([](auto& policy) { policy.spec.suspend = true; });
