@@ -95,6 +95,10 @@ std::optional<Key> WorkQueue::Take() {
       const auto since = waiting_.extract(key);
       waited_.Observe(std::chrono::duration<double>(now - since.mapped()).count());
       taken_.insert(key);
+      // This worker will be busy. It may be the one that the condition variable chose for a notification about another
+      // key, or the only one that waited for the next time that is due, while the others wait without a time since
+      // before there was one: somebody has to look at what is left.
+      if (!ready_.empty() || !by_due_.empty()) wake_.notify_one();
       return key;
     }
     if (shut_down_) return std::nullopt;
