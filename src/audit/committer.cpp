@@ -47,7 +47,7 @@ void Committer::Run() {
     lock.unlock();
     job();
     lock.lock();
-    busy_ = false;
+    busy_ = static_cast<bool>(job_);  // one may have come while this one was on its way back
     changed_.notify_all();
   }
 }

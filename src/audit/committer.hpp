@@ -19,7 +19,7 @@ class Committer {
   Committer& operator=(const Committer&) = delete;
   ~Committer();
 
-  /// REQUIRES: the job before has returned.
+  /// REQUIRES: the job before has done its work; it may still be returning.
   void Submit(std::function<void()> job);
   /// Returns when no job is waiting or at work.
   void Wait();

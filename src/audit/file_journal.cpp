@@ -78,7 +78,10 @@ FileJournal::~FileJournal() {
   reactor_.Cancel(refusal_timer_);
   reactor_.Cancel(retry_timer_);
   if (committer_) committer_->Wait();
-  if (busy_ && !in_flight_.status) return;  // nothing may follow a batch that failed
+  if (busy_) {                       // Finish has not seen it
+    if (!in_flight_.status) return;  // nothing may follow a batch that failed
+    Copy(in_flight_.data);
+  }
   if (!available_) return;
   WriteRefusals();
   if (pending_.data.empty()) return;

@@ -76,6 +76,23 @@ TEST_F(LineCopierTest, DropsWholeLinesWhenNobodyReads) {
   EXPECT_EQ(Read(5), "back\n");
 }
 
+TEST_F(LineCopierTest, CopiesTheBatchThatIsOnTheDiskWhenTheJournalCloses) {
+  auto copier = std::make_shared<LineCopier>(writer_.get());
+  copy_ = copier;
+  durability_ = audit::Durability::kFsync;
+  {
+    auto journal = Open();
+    journal->Append(MakeIntent(), [](const base::Status&) {});
+    reactor_.RunReady();  // to the committer, whose word nobody hears any more
+  }
+  copy_.reset();
+  copier.reset();
+  writer_ = base::UniqueFd();
+  const auto record = text();
+  EXPECT_THAT(record, ::testing::HasSubstr("intent"));
+  EXPECT_EQ(Read(record.size()), record);
+}
+
 TEST_F(LineCopierTest, KeepsTheLinesThatThereIsRoomFor) {
   LineCopier copier(writer_.get(), 16);
   copier.Add("one\ntwo\nthree\nfour, which is too much\nfive\n");
