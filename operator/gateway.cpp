@@ -19,8 +19,8 @@ using base::Code;
 constexpr std::chrono::milliseconds kStartInterval{200};     // between tries until there is a certificate
 constexpr std::chrono::milliseconds kPolicyPatience{2'000};  // a live read that takes longer is not waited for
 constexpr std::size_t kMostBuffered = 64U << 20;             // octets of all bodies being received
-constexpr authn::Errands::Options kIdentityErrands{4, 256};
-constexpr authn::Errands::Options kPolicyErrands{2, 64};
+constexpr authn::Errands::Options kIdentityErrands{4, 256, 256};
+constexpr authn::Errands::Options kPolicyErrands{2, 64, 0};
 constexpr std::size_t kMostCallers = 4096;  // whose rates are kept, or who wait for one policy's read
 
 void CountRefusal(std::string_view reason) {
@@ -56,7 +56,7 @@ Gateway::Gateway(Options options, Core& core, std::unique_ptr<kube::ObjectStore>
       identities_(std::move(identities)),
       url_(options_.plan.url),
       limiter_({static_cast<double>(options_.config.rate), 2.0 * options_.config.rate, kMostCallers}, core.clock),
-      refreshes_({0, kMostCallers}),
+      refreshes_({0, kMostCallers, 0}),
       identity_errands_(kIdentityErrands),
       policy_errands_(kPolicyErrands) {}
 

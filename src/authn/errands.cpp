@@ -13,23 +13,22 @@ Errands::~Errands() { Stop(); }
 bool Errands::Send(std::function<void()> run, Place place) {
   {
     const std::lock_guard lock(mutex_);
-    if (stopping_ || waiting_.size() >= options_.queue) return false;
-    if (place == Place::kFront) {
-      waiting_.push_front(std::move(run));
-    } else {
-      waiting_.push_back(std::move(run));
-    }
+    const bool front = place == Place::kFront;
+    auto& waiting = front ? front_ : back_;
+    if (stopping_ || waiting.size() >= (front ? options_.front : options_.queue)) return false;
+    waiting.push_back(std::move(run));
   }
   changed_.notify_one();
   return true;
 }
 
 void Errands::Stop() {
-  std::deque<std::function<void()>> dropped;  // destroyed without the lock
+  std::deque<std::function<void()>> front, back;  // destroyed without the lock
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
-    dropped.swap(waiting_);
+    front.swap(front_);
+    back.swap(back_);
   }
   changed_.notify_all();
   for (auto& thread : threads_) {
@@ -42,10 +41,11 @@ void Errands::Work() {
     std::function<void()> next;
     {
       std::unique_lock lock(mutex_);
-      changed_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
+      changed_.wait(lock, [this] { return stopping_ || !front_.empty() || !back_.empty(); });
       if (stopping_) return;
-      next = std::move(waiting_.front());
-      waiting_.pop_front();
+      auto& waiting = front_.empty() ? back_ : front_;
+      next = std::move(waiting.front());
+      waiting.pop_front();
     }
     next();
   }

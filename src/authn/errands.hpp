@@ -21,9 +21,10 @@ class Errands {
  public:
   struct Options {
     std::size_t threads = 4;
-    std::size_t queue = 256;  ///< errands that wait for a thread
+    std::size_t queue = 256;  ///< errands that wait for a thread at the back
+    std::size_t front = 256;  ///< and at the front: room that those at the back cannot take
   };
-  /// Who goes first when there is a queue.
+  /// Two queues: the back waits while anybody is at the front.
   enum class Place : std::uint8_t { kBack, kFront };
 
   explicit Errands(Options options);
@@ -31,7 +32,7 @@ class Errands {
   Errands(const Errands&) = delete;
   Errands& operator=(const Errands&) = delete;
 
-  /// False: the queue is full, or Stop was called; `run` will not run.
+  /// False: that queue is full, or Stop was called; `run` will not run.
   bool Send(std::function<void()> run, Place place = Place::kBack);
   /// What waits is dropped without having run.
   void Stop();
@@ -42,8 +43,8 @@ class Errands {
   const Options options_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<std::function<void()>> waiting_;  ///< guarded by mutex_
-  bool stopping_ = false;                      ///< guarded by mutex_
+  std::deque<std::function<void()>> front_, back_;  ///< guarded by mutex_
+  bool stopping_ = false;                           ///< guarded by mutex_
   std::vector<std::thread> threads_;
 };
 

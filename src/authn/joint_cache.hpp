@@ -3,13 +3,15 @@
 // Ownership:     owns answers and waiters.
 // Thread-safety: one thread (the reactor's).
 // Blocking:      never.
-// Sizes:         Options; the oldest answer makes room. Calls under way are bounded by whoever makes them.
-// Errors:        an answer may be one: it is kept for as long as Finish says.
+// Sizes:         Options; what is over, or over first, makes room, and a refusal never takes the place of another
+// answer.
+//                Calls under way are bounded by whoever makes them.
+// Errors:        an answer may be one, a refusal: it is kept for as long as Finish says.
 #pragma once
 
 #include <cstdint>
 #include <functional>
-#include <list>
+#include <map>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -28,7 +30,8 @@ class JointCache {
   using Done = std::function<void(const Answer&)>;
   struct Options {
     std::size_t entries = 4096;
-    std::size_t waiters = 4096;  ///< of all calls together
+    std::size_t waiters = 4096;   ///< of all calls together
+    std::size_t refusals = 1024;  ///< beside the entries
   };
   enum class Next : std::uint8_t {
     kWait,  ///< `done` will be called when the call under way has its answer
@@ -36,19 +39,21 @@ class JointCache {
     kFull,  ///< too many wait; `done` will not be called
   };
 
-  explicit JointCache(Options options) : options_(options) {}
+  explicit JointCache(Options options)
+      : options_(options), accepted_{options.entries, {}, {}}, refused_{options.refusals, {}, {}} {}
 
   /// nullptr: none that stands. `renew`: it has reached its half; ask again before it is over.
   const Answer* Find(const std::string& key, base::SteadyPoint now, bool* renew = nullptr) {
-    const auto found = entries_.find(key);
-    if (found == entries_.end()) return nullptr;
-    if (found->second.until <= now) {
-      Erase(found);
-      return nullptr;
+    for (Store* store : {&accepted_, &refused_}) {
+      const auto found = store->entries.find(key);
+      if (found == store->entries.end() || found->second.until <= now) continue;
+      if (renew != nullptr) *renew = found->second.renew <= now && !calls_.contains(key);
+      return &found->second.answer;
     }
-    if (renew != nullptr) *renew = found->second.renew <= now && !calls_.contains(key);
-    return &found->second.answer;
+    return nullptr;
   }
+  /// There was an answer that was no refusal, and nothing has been said against it since: it may be over.
+  [[nodiscard]] bool WasAccepted(const std::string& key) const { return accepted_.entries.contains(key); }
   /// An empty `done` asks without waiting.
   Next Join(const std::string& key, Done done) {
     if (done && waiters_ >= options_.waiters) return Next::kFull;
@@ -68,7 +73,10 @@ class JointCache {
       calls_.erase(call);
       waiters_ -= waiting.size();
     }
-    if (until > now) Keep(key, answer, renew, until);
+    if (until > now) {
+      Forget(key);
+      (answer ? accepted_ : refused_).Keep(key, Entry{answer, renew, until, {}});
+    }
     for (const auto& done : waiting) done(answer);
   }
   /// Ends the call for `key` with an answer that is not kept; what stood before goes on standing.
@@ -76,34 +84,43 @@ class JointCache {
     Finish(key, Answer(error), now, now, now);
   }
   void Forget(const std::string& key) {
-    if (const auto found = entries_.find(key); found != entries_.end()) Erase(found);
+    accepted_.Forget(key);
+    refused_.Forget(key);
   }
-  [[nodiscard]] std::size_t size() const { return entries_.size(); }
+  [[nodiscard]] std::size_t size() const { return accepted_.entries.size() + refused_.entries.size(); }
   [[nodiscard]] bool asking(const std::string& key) const { return calls_.contains(key); }
 
  private:
+  using Order = std::multimap<base::SteadyPoint, std::string>;
   struct Entry {
     Answer answer;
     base::SteadyPoint renew{};
     base::SteadyPoint until{};
-    std::list<std::string>::iterator order;
+    Order::iterator place{};
   };
-  using Entries = std::unordered_map<std::string, Entry>;
+  struct Store {
+    std::size_t most;
+    std::unordered_map<std::string, Entry> entries;
+    Order order;  ///< keys of entries by their end
 
-  void Keep(const std::string& key, const Answer& answer, base::SteadyPoint renew, base::SteadyPoint until) {
-    Forget(key);
-    while (entries_.size() >= options_.entries && !order_.empty()) Forget(std::string(order_.front()));
-    const auto place = order_.insert(order_.end(), key);
-    entries_.emplace(key, Entry{answer, renew, until, place});
-  }
-  void Erase(typename Entries::iterator found) {
-    order_.erase(found->second.order);
-    entries_.erase(found);
-  }
+    /// REQUIRES: there is no entry for `key`.
+    void Keep(const std::string& key, Entry entry) {
+      if (most == 0) return;
+      while (entries.size() >= most) Forget(std::string(order.begin()->second));
+      entry.place = order.emplace(entry.until, key);
+      entries.emplace(key, std::move(entry));
+    }
+    void Forget(const std::string& key) {
+      const auto found = entries.find(key);
+      if (found == entries.end()) return;
+      order.erase(found->second.place);
+      entries.erase(found);
+    }
+  };
 
   const Options options_;
-  Entries entries_;
-  std::list<std::string> order_;  ///< keys of entries_, oldest first
+  Store accepted_;
+  Store refused_;
   std::unordered_map<std::string, std::vector<Done>> calls_;
   std::size_t waiters_ = 0;
 };

@@ -51,7 +51,8 @@ void PodLookup::Ask(const identity::PodIdentity& pod) {
       if (!alive.expired()) OnAnswer(uid, asked, std::move(*answer));
     });
   };
-  if (deps_.errands->Send(std::move(ask))) return;
+  // Its token was accepted: it does not wait behind those that may be made up.
+  if (deps_.errands->Send(std::move(ask), Errands::Place::kFront)) return;
   deps_.reactor->Post([this, uid = pod.uid, asked = deps_.clock->Steady(), alive = std::weak_ptr<bool>(alive_)] {
     if (!alive.expired()) OnAnswer(uid, asked, Unavailable("too many pods are being asked about"));
   });

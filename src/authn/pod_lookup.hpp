@@ -43,7 +43,7 @@ class PodLookup {
   using Answer = Cache::Answer;
 
   PodLookup(Options options, Dependencies dependencies)
-      : options_(options), deps_(dependencies), cache_({options.entries, options.waiters}) {}
+      : options_(options), deps_(dependencies), cache_({options.entries, options.waiters, 0}) {}
   PodLookup(const PodLookup&) = delete;
   PodLookup& operator=(const PodLookup&) = delete;
 

@@ -129,7 +129,9 @@ TokenReviewer::Answer ReviewToken(kube::ObjectStore& store, const std::string& a
 }
 
 TokenReviewer::TokenReviewer(Options options, Dependencies dependencies)
-    : options_(std::move(options)), deps_(dependencies), cache_({options_.entries, options_.waiters}) {}
+    : options_(std::move(options)),
+      deps_(dependencies),
+      cache_({options_.entries, options_.waiters, options_.refusals}) {}
 
 std::optional<TokenReviewer::Answer> TokenReviewer::Review(std::string_view token, Cache::Done later) {
   const auto hash = crypto::Sha256(base::AsBytes(token));
@@ -145,13 +147,14 @@ std::optional<TokenReviewer::Answer> TokenReviewer::Review(std::string_view toke
   }
   const auto ends = CheckToken(token, options_.audience, deps_.clock->Now());
   if (!ends) return Answer(ends.error());
+  const auto place = cache_.WasAccepted(key) ? Errands::Place::kFront : Errands::Place::kBack;
   switch (cache_.Join(key, std::move(later))) {
     case Cache::Next::kFull:
       return Answer(Unavailable("too many callers wait for the API server"));
     case Cache::Next::kWait:
       break;
     case Cache::Next::kAsk:
-      Ask(key, token, *ends, Errands::Place::kBack);
+      Ask(key, token, *ends, place);
   }
   return std::nullopt;
 }

@@ -6,6 +6,10 @@
 // asked about again at half of that time, so that callers seldom wait and an API server may be away for a moment.
 // Everybody with the same token waits for the same question.
 //
+// Who sends tokens that nobody signed can fill neither the places of acceptances nor the queue of questions about
+// tokens that were accepted before: refusals are kept apart, and those questions have a queue of their own, which goes
+// first.
+//
 // Where the API server does not name the node (before 1.30), the pod is read too; a pod that is gone is refused.
 //
 // Ownership:     borrows its dependencies. A token is kept only while it is being asked about; the cache has hashes.
@@ -47,8 +51,9 @@ class TokenReviewer {
     std::chrono::milliseconds max_age{10'000};     ///< of an acceptance
     std::chrono::milliseconds refusal_age{1'000};  ///< of a refusal
     std::chrono::milliseconds patience{2'000};     ///< a question that waits for a thread for longer is not asked
-    std::size_t entries = 4096;
+    std::size_t entries = 4096;                    ///< acceptances
     std::size_t waiters = 4096;
+    std::size_t refusals = 1024;
   };
   struct Dependencies {
     base::Reactor* reactor = nullptr;

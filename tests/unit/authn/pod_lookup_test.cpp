@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <future>
 #include <nlohmann/json.hpp>
 
 #include "fakes/fake_clock.hpp"
@@ -177,6 +178,21 @@ TEST_F(PodLookupTest, LooksAgainSoonWhileImagesAreUnknown) {
   clock_.Advance(500ms);
   EXPECT_THAT(Find(pod_), IsOk());
   EXPECT_EQ(store_.CountCalls("Get"), 2U);
+}
+
+TEST_F(PodLookupTest, FindsAPodWhileUnknownTokensFillTheQueue) {
+  std::promise<void> open;
+  auto gate = open.get_future().share();
+  std::size_t sent = 0;
+  while (errands_.Send([gate] { gate.wait(); })) ++sent;
+  EXPECT_GE(sent, 8U);
+  std::optional<PodLookup::Answer> got;
+  EXPECT_FALSE(pods_.Find(pod_, [&](const auto& answer) { got = answer; }).has_value());
+  reactor_.RunReady();
+  EXPECT_FALSE(got.has_value()) << "turned away";
+  open.set_value();
+  ASSERT_TRUE(reactor_.RunUntil([&] { return got.has_value(); }));
+  EXPECT_THAT(*got, IsOk());
 }
 
 TEST_F(PodLookupTest, RefusesAPodThatIsAnotherOrGone) {

@@ -75,6 +75,7 @@ class TokenReviewerTest : public ::testing::Test {
     TokenReviewer::Options options;
     options.entries = 3;
     options.waiters = 4;
+    options.refusals = 2;
     return options;
   }();
   TokenReviewer reviewer_{options_, {&reactor_, &clock_, &store_, &errands_}};
@@ -233,6 +234,89 @@ TEST_F(TokenReviewerTest, KeepsSoManyAndForgetsTheOldest) {
   EXPECT_EQ(Questions(), 4U);
   ASSERT_THAT(Ask(MakeToken(clock_, 600s, "a")), IsOk());
   EXPECT_EQ(Questions(), 5U);
+}
+
+TEST_F(TokenReviewerTest, ForgedTokensPushOutNoAcceptedOne) {
+  const auto token = MakeToken(clock_, 600s, "a");
+  ASSERT_THAT(Ask(token), IsOk());
+  Answers(RefusedReview());
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_THAT(Ask(MakeToken(clock_, 600s, "forged" + std::to_string(i))), IsErr(Code::kUnauthenticated));
+  }
+  EXPECT_EQ(Questions(), 9U);
+  EXPECT_THAT(Ask(token), IsOk());
+  EXPECT_EQ(Questions(), 9U);
+  EXPECT_EQ(reviewer_.cached(), 3U) << "refusals are bounded, too";
+  EXPECT_THAT(Ask(MakeToken(clock_, 600s, "forged7")), IsErr(Code::kUnauthenticated));
+  EXPECT_EQ(Questions(), 9U) << "the last of them is known";
+}
+
+TEST_F(TokenReviewerTest, MakesRoomByTheAcceptanceThatEndsFirst) {
+  const auto first = MakeToken(clock_, 600s, "a");
+  ASSERT_THAT(Ask(first), IsOk());
+  ASSERT_THAT(Ask(MakeToken(clock_, 3s, "ends soon")), IsOk());
+  ASSERT_THAT(Ask(MakeToken(clock_, 600s, "c")), IsOk());
+  ASSERT_THAT(Ask(MakeToken(clock_, 600s, "d")), IsOk());
+  EXPECT_EQ(Questions(), 4U);
+  EXPECT_THAT(Ask(first), IsOk());
+  EXPECT_EQ(Questions(), 4U);
+}
+
+/// Tokens that nobody has seen before fill the queue, and the API server is slow.
+class FloodTest : public TokenReviewerTest {
+ protected:
+  void Flood() {
+    store_.set_review([this](const json& question) -> base::Result<json> {
+      gate_.wait();
+      const std::lock_guard lock(mutex_);
+      const std::string token = question["spec"]["token"];
+      const bool ours = token == known_;
+      asked_.push_back(ours ? "known" : "forged");
+      return ours ? AcceptedReview() : RefusedReview();
+    });
+    const auto before = store_.CountCalls("Review");
+    for (int i = 0; i < 16; ++i) {
+      const auto forged = MakeToken(clock_, 600s, "forged" + std::to_string(i));
+      EXPECT_FALSE(flooded_.Review(forged, [this](const auto&) { ++turned_away_; }));
+      while (store_.CountCalls("Review") == before) std::this_thread::yield();  // the first is in work
+    }
+    EXPECT_TRUE(reactor_.RunUntil([&] { return turned_away_ >= 7; })) << "one in work and eight in the queue";
+  }
+  std::string known_ = MakeToken(clock_, 600s, "known");
+  std::promise<void> open_;
+  std::shared_future<void> gate_ = open_.get_future().share();
+  std::vector<std::string> asked_;  ///< guarded by mutex_
+  int turned_away_ = 0;
+  TokenReviewer flooded_{{}, {&reactor_, &clock_, &store_, &errands_}};
+};
+
+TEST_F(FloodTest, LeavesRoomForRenewals) {
+  std::optional<TokenReviewer::Answer> got;
+  EXPECT_FALSE(flooded_.Review(known_, [&](const auto& answer) { got = answer; }));
+  ASSERT_TRUE(reactor_.RunUntil([&] { return got.has_value(); }));
+  Flood();
+  clock_.Advance(5s);
+  EXPECT_TRUE(flooded_.Review(known_, [](const auto&) { FAIL(); }).has_value());
+  open_.set_value();
+  EXPECT_TRUE(reactor_.RunUntil([&] { return turned_away_ == 16; }));
+  EXPECT_THAT(asked_, ElementsAre("forged", "known")) << "the others have waited for too long";
+  clock_.Advance(6s);
+  EXPECT_TRUE(flooded_.Review(known_, [](const auto&) {}).has_value()) << "renewed";
+}
+
+TEST_F(FloodTest, LeavesRoomForWhoWasAcceptedBefore) {
+  std::optional<TokenReviewer::Answer> got;
+  EXPECT_FALSE(flooded_.Review(known_, [&](const auto& answer) { got = answer; }));
+  ASSERT_TRUE(reactor_.RunUntil([&] { return got.has_value(); }));
+  got.reset();
+  clock_.Advance(60s);  // it was idle, and its acceptance is over
+  Flood();
+  EXPECT_FALSE(flooded_.Review(known_, [&](const auto& answer) { got = answer; }));
+  open_.set_value();
+  ASSERT_TRUE(reactor_.RunUntil([&] { return got.has_value() && turned_away_ == 16; }));
+  EXPECT_THAT(*got, IsOk());
+  ASSERT_EQ(asked_.size(), 10U);
+  EXPECT_EQ(asked_[1], "known") << "behind the one in work";
 }
 
 TEST_F(TokenReviewerTest, TurnsCallersAwayWhenTheQueueIsFull) {
