@@ -36,7 +36,7 @@ class IdempotencyCache {
   };
   using BodyHash = std::array<std::uint8_t, 32>;
   enum class Verdict : std::uint8_t {
-    kFirst,     ///< do the work, then call Finish with the same key
+    kFirst,     ///< do the work, then call Finish with the same key, whatever happens: others wait for it
     kAnswered,  ///< `respond` has been or will be called with the first one's answer
     kConflict,  ///< another body
     kTooMany,   ///< waiters

@@ -12,6 +12,7 @@
 #include "frontend/problem.hpp"
 #include "frontend/request_use.hpp"
 #include "frontend/sign_body.hpp"
+#include "obs/log.hpp"
 
 namespace signet::frontend {
 namespace {
@@ -64,6 +65,34 @@ std::string OwnerOf(const signing::Caller& caller) {
   return caller.pod ? caller.principal.username + "/" + caller.pod->uid : caller.principal.username;
 }
 
+/// The duty to end the work on an idempotency key. Lost unused, it ends it with 500, so that nobody waits for ever.
+class KeyInWork {
+ public:
+  /// @param answers kept alive by whoever shares them
+  KeyInWork(std::shared_ptr<IdempotencyCache> answers, std::string name)
+      : answers_(std::move(answers)), name_(std::move(name)) {}
+  KeyInWork(const KeyInWork&) = delete;
+  KeyInWork& operator=(const KeyInWork&) = delete;
+  ~KeyInWork() {
+    if (used_) return;
+    try {
+      obs::Err("a request with an idempotency key was dropped without an answer");
+      answers_->Finish(name_, ToResponse(MakeProblem("Internal", "the request was dropped: see the log")));
+    } catch (const std::exception& error) {
+      obs::Err("who waits for an idempotency key could not be told", {{"error", error.what()}});
+    }
+  }
+  void Finish(const http::Response& response, bool keep = true) {
+    if (!std::exchange(used_, true)) answers_->Finish(name_, response, keep);
+  }
+
+ private:
+  const std::shared_ptr<IdempotencyCache> answers_;
+  const std::string name_;
+  bool used_ = false;
+};
+using KeyInWorkPtr = std::shared_ptr<KeyInWork>;
+
 http::Response RateLimited(base::Duration wait) {
   auto problem = MakeProblem("RateLimited");
   problem.retry_after = std::max(std::chrono::ceil<std::chrono::seconds>(wait), std::chrono::seconds(1));
@@ -94,7 +123,8 @@ class SigningApi::Impl : public std::enable_shared_from_this<Impl> {
         prepare_(std::move(dependencies.prepare)),
         limit_(std::move(dependencies.limit)),
         pod_(std::move(dependencies.pod)),
-        answers_({options.idempotency_entries, options.idempotency_time}, clock_) {}
+        answers_(std::make_shared<IdempotencyCache>(
+            IdempotencyCache::Options{options.idempotency_entries, options.idempotency_time}, clock_)) {}
 
   void Handle(const http::Request& request, http::Responder respond) {
     const std::size_t route = FindRoute(request.target);
@@ -172,11 +202,11 @@ class SigningApi::Impl : public std::enable_shared_from_this<Impl> {
   }
 
   /// True: somebody has done, or is doing, this very thing, or it cannot be done, and `respond` knows or will know.
-  /// Otherwise `name` is what Finish needs.
+  /// Otherwise the work is the caller's, who has `work` to end it with.
   bool IsAnswered(const signing::Caller& caller, std::string_view policy, std::string_view key, std::string_view text,
-                  http::Responder& respond, std::string& name) {
-    name = IdempotencyCache::Key(OwnerOf(caller), policy, key);
-    switch (answers_.Begin(name, crypto::Sha256(base::AsBytes(text)), respond)) {
+                  http::Responder& respond, KeyInWorkPtr& work) {
+    const auto name = IdempotencyCache::Key(OwnerOf(caller), policy, key);
+    switch (answers_->Begin(name, crypto::Sha256(base::AsBytes(text)), respond)) {
       case IdempotencyCache::Verdict::kAnswered:
         return true;
       case IdempotencyCache::Verdict::kConflict:
@@ -186,7 +216,7 @@ class SigningApi::Impl : public std::enable_shared_from_this<Impl> {
         respond(ToResponse(MakeProblem("Busy", "too many requests wait for this idempotency key")));
         return true;
       case IdempotencyCache::Verdict::kFirst:
-        break;
+        work = std::make_shared<KeyInWork>(answers_, name);
     }
     return false;
   }
@@ -212,15 +242,14 @@ class SigningApi::Impl : public std::enable_shared_from_this<Impl> {
     if (const auto checked = CheckEncoding(caller, *body); !checked) {
       return respond(ToResponse(FromError(checked.error())));
     }
-    std::string name;
+    KeyInWorkPtr work;
     if (key) {
-      if (IsAnswered(caller, body->call.policy, *key, text, respond, name)) return;
+      if (IsAnswered(caller, body->call.policy, *key, text, respond, work)) return;
       body->call.idempotency_key = *key;
     }
     const std::string policy = body->call.policy;
-    auto finish = [self = shared_from_this(), name = std::move(name),
-                   respond = std::move(respond)](const http::Response& response) {
-      if (!name.empty()) self->answers_.Finish(name, response);
+    auto finish = [work = std::move(work), respond = std::move(respond)](const http::Response& response) {
+      if (work) work->Finish(response);
       respond(response);
     };
     Prepared(std::move(caller), policy,
@@ -257,16 +286,15 @@ class SigningApi::Impl : public std::enable_shared_from_this<Impl> {
       encodings.push_back(body.encoding);
     }
     const std::string policy = calls.front().policy;
-    std::string name;
-    if (key && IsAnswered(caller, policy, *key, text, respond, name)) return;
-    SignAll(std::move(caller), policy, std::move(calls), std::move(encodings), std::move(name), std::move(respond));
+    KeyInWorkPtr work;
+    if (key && IsAnswered(caller, policy, *key, text, respond, work)) return;
+    SignAll(std::move(caller), policy, std::move(calls), std::move(encodings), std::move(work), std::move(respond));
   }
 
   void SignAll(signing::Caller caller, const std::string& policy, std::vector<signing::SignCall> calls,
-               std::vector<SignatureEncoding> encodings, std::string name, http::Responder respond) {
-    auto finish = [self = shared_from_this(), name = std::move(name), respond = std::move(respond)](
-                      const http::Response& response, bool keep) {
-      if (!name.empty()) self->answers_.Finish(name, response, keep);
+               std::vector<SignatureEncoding> encodings, KeyInWorkPtr work, http::Responder respond) {
+    auto finish = [work = std::move(work), respond = std::move(respond)](const http::Response& response, bool keep) {
+      if (work) work->Finish(response, keep);
       respond(response);
     };
     Prepared(std::move(caller), policy,
@@ -293,7 +321,7 @@ class SigningApi::Impl : public std::enable_shared_from_this<Impl> {
   const Limit limit_;
   const DescribePod pod_;
   RouteMetrics metrics_;
-  IdempotencyCache answers_;
+  const std::shared_ptr<IdempotencyCache> answers_;
 };
 
 SigningApi::SigningApi(Options options, Dependencies dependencies)

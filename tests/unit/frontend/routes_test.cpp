@@ -428,6 +428,37 @@ TEST_F(RoutesTest, RefusesACallerWhoCannotBePrepared) {
   EXPECT_EQ(Ask("POST", "/v1/sign/batch", kBatch, {{"idempotency-key", "b"}}).status, 200);
 }
 
+TEST_F(RoutesTest, EndsAnIdempotencyKeyWhoseWorkWasDropped) {
+  std::vector<frontend::CallerDone> dropped;
+  prepare_ = [&](const signing::Caller&, frontend::CallerDone done) { dropped.push_back(std::move(done)); };
+  std::vector<http::Response> got;
+  const auto keep = [&](http::Response response) { got.push_back(std::move(response)); };
+  for (const auto& [path, body] : {std::pair("/v1/sign", kBody), std::pair("/v1/sign/batch", kBatch)}) {
+    got.clear();
+    Start("POST", path, body, {{"idempotency-key", path}}, "application/json", keep);
+    Start("POST", path, body, {{"idempotency-key", path}}, "application/json", keep);
+    ASSERT_EQ(dropped.size(), 1U) << path;
+    dropped.clear();  // the first one's connection answers for itself
+    ASSERT_EQ(got.size(), 1U) << path << ": who waited waits for ever";
+    ExpectProblem(got[0], 500, "Internal");
+  }
+  prepare_ = {};
+  AnswerWith(P256Signed());
+  EXPECT_EQ(Ask("POST", "/v1/sign", kBody, {{"idempotency-key", "/v1/sign"}}).status, 200);
+  EXPECT_EQ(Ask("POST", "/v1/sign/batch", kBatch, {{"idempotency-key", "/v1/sign/batch"}}).status, 200);
+}
+
+TEST_F(RoutesTest, EndsAnIdempotencyKeyWhoseWorkThrew) {
+  service_.answer = [](const auto&, const auto&) -> signing::SigningService::Answer {
+    throw std::runtime_error("no memory");
+  };
+  EXPECT_THROW(Ask("POST", "/v1/sign", kBody, {{"idempotency-key", "k"}}), std::runtime_error);
+  EXPECT_THROW(Ask("POST", "/v1/sign/batch", kBatch, {{"idempotency-key", "b"}}), std::runtime_error);
+  AnswerWith(P256Signed());
+  EXPECT_EQ(Ask("POST", "/v1/sign", kBody, {{"idempotency-key", "k"}}).status, 200);
+  EXPECT_EQ(Ask("POST", "/v1/sign/batch", kBatch, {{"idempotency-key", "b"}}).status, 200);
+}
+
 TEST_F(RoutesTest, DescribesThePodWhereTheDoorKnowsOne) {
   EXPECT_EQ(Json(Ask("GET", "/v1/pod", "", {{"signet-container", "signet-sidecar"}})).at("own"), "signet-sidecar");
   EXPECT_EQ(Json(Ask("GET", "/v1/pod")).at("own"), "");
