@@ -117,10 +117,14 @@ void QuotaLedger::OnAnswer(const LeaseAsk& ask, const base::Result<Lease>& lease
   for (const auto& again : waiting) again();
 }
 
-void QuotaLedger::WhenAnswered(std::string_view policy_name, const api::Quota& quota, std::string_view principal,
+bool QuotaLedger::WhenAnswered(std::string_view policy_name, const api::Quota& quota, std::string_view principal,
                                std::function<void()> again) {
   const auto book = books_.find(policy_name);
-  if (book != books_.end()) ShareOf(book->second, quota, principal).waiting.push_back(std::move(again));
+  if (book == books_.end()) return false;
+  auto& waiting = ShareOf(book->second, quota, principal).waiting;
+  if (waiting.size() >= kMostWaiting) return false;
+  waiting.push_back(std::move(again));
+  return true;
 }
 
 std::optional<QuotaRefusal> QuotaLedger::Reserve(std::string_view policy_name, const api::Quota& quota,

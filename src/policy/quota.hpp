@@ -37,6 +37,9 @@ struct QuotaRefusal {
 
 class QuotaLedger {
  public:
+  /// Of one account, for one answer; those who gave up meanwhile are counted.
+  static constexpr std::size_t kMostWaiting = 4096;
+
   explicit QuotaLedger(const base::Clock& clock) : clock_(clock) {}
   ~QuotaLedger() { *alive_ = false; }
   QuotaLedger(const QuotaLedger&) = delete;
@@ -51,9 +54,9 @@ class QuotaLedger {
   std::optional<QuotaRefusal> Reserve(std::string_view policy_name, const api::Quota& quota,
                                       std::string_view principal);
   /// After a Reserve that said kWaiting, in the same turn of the loop: `again` runs once the answer is there,
-  /// whatever it is. Dropped with this object.
-  void WhenAnswered(std::string_view policy_name, const api::Quota& quota, std::string_view principal,
-                    std::function<void()> again);
+  /// whatever it is. Dropped with this object. False: so many wait already, and `again` will not run.
+  [[nodiscard]] bool WhenAnswered(std::string_view policy_name, const api::Quota& quota, std::string_view principal,
+                                  std::function<void()> again);
   /// What earlier processes used today; both scopes are counted.
   void Restore(std::string_view policy_name, std::string_view principal, std::uint64_t count_today);
 

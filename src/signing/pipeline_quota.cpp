@@ -53,18 +53,24 @@ void Pipeline::AwaitQuota(const OperationPtr& operation, const api::Quota& quota
   const auto now = deps_.clock->Steady();
   if (!operation->quota_deadline) operation->quota_deadline = now + kPatience;
   if (now >= *operation->quota_deadline) return Refuse(operation, Unavailable());
-  auto over = std::make_shared<bool>(false);  // whichever comes first ends the wait
+  // Whichever comes first takes the operation out: a lender that hangs keeps the empty slot, and nothing of the
+  // caller's.
+  auto slot = std::make_shared<OperationPtr>(operation);
   const auto left = std::chrono::ceil<std::chrono::microseconds>(*operation->quota_deadline - now);
-  const auto timer = deps_.reactor->After(left, [this, alive = alive_, operation, over] {
-    if (!*alive || std::exchange(*over, true)) return;
-    Refuse(operation, Unavailable());
+  const auto timer = deps_.reactor->After(left, [this, alive = alive_, slot] {
+    const auto waiting = std::exchange(*slot, nullptr);
+    if (*alive && waiting) Refuse(waiting, Unavailable());
   });
-  deps_.quotas->WhenAnswered(operation->call.policy, quota, operation->caller.principal.username,
-                             [this, alive = alive_, operation, over, timer] {
-                               if (!*alive || std::exchange(*over, true)) return;
-                               deps_.reactor->Cancel(timer);
-                               Resume(operation);
-                             });
+  const bool waits = deps_.quotas->WhenAnswered(operation->call.policy, quota, operation->caller.principal.username,
+                                                [this, alive = alive_, slot, timer] {
+                                                  const auto waiting = std::exchange(*slot, nullptr);
+                                                  if (!*alive || !waiting) return;
+                                                  deps_.reactor->Cancel(timer);
+                                                  Resume(waiting);
+                                                });
+  if (waits) return;
+  deps_.reactor->Cancel(timer);
+  Refuse(operation, Unavailable());
 }
 
 /// What stood before the wait need not stand now.

@@ -99,10 +99,10 @@ TEST_F(SharedQuotaTest, TellsThoseWhoWaitAndAsksForAllOfThem) {
   int taken = 0;
   for (int i = 0; i < 5; ++i) {
     EXPECT_EQ(Take(PerDay(100)), "waiting");
-    ledger_.WhenAnswered("release", PerDay(100), "alice", [&] {
+    EXPECT_TRUE(ledger_.WhenAnswered("release", PerDay(100), "alice", [&] {
       ++told;
       if (Take(PerDay(100)) == "taken") ++taken;
-    });
+    }));
   }
   EXPECT_EQ(told, 0);
   lender_.Answer(Lease{2, false});
@@ -110,6 +110,20 @@ TEST_F(SharedQuotaTest, TellsThoseWhoWaitAndAsksForAllOfThem) {
   EXPECT_EQ(taken, 2);
   ASSERT_EQ(lender_.waiting(), 1U);
   EXPECT_EQ(lender_.asks.back().wanted, 3);
+}
+
+TEST_F(SharedQuotaTest, BoundsWhoWaitsForOneAccount) {
+  const auto quota = PerDay(100, Quota::Scope::kSubject);
+  EXPECT_EQ(Take(quota), "waiting");
+  std::size_t told = 0;
+  for (std::size_t i = 0; i < QuotaLedger::kMostWaiting; ++i) {
+    ASSERT_TRUE(ledger_.WhenAnswered("release", quota, "alice", [&] { ++told; }));
+  }
+  EXPECT_FALSE(ledger_.WhenAnswered("release", quota, "alice", [] { FAIL(); }));
+  EXPECT_EQ(Take(quota, "bob"), "waiting");
+  EXPECT_TRUE(ledger_.WhenAnswered("release", quota, "bob", [] {})) << "each account for itself";
+  lender_.Answer(Lease{50, false});
+  EXPECT_EQ(told, QuotaLedger::kMostWaiting);
 }
 
 TEST_F(SharedQuotaTest, GoesOnWithWhatItHasWhenNobodyLends) {
@@ -126,7 +140,7 @@ TEST_F(SharedQuotaTest, GoesOnWithWhatItHasWhenNobodyLends) {
   EXPECT_EQ(lender_.waiting(), 0U) << "a store that is down is not asked for every call";
   clock_.Advance(1s);
   EXPECT_EQ(Take(PerDay(1000)), "waiting");
-  ledger_.WhenAnswered("release", PerDay(1000), "alice", [&] { told = true; });
+  EXPECT_TRUE(ledger_.WhenAnswered("release", PerDay(1000), "alice", [&] { told = true; }));
   lender_.Answer(Down());
   EXPECT_TRUE(told) << "an error is an answer";
   clock_.Advance(1s);

@@ -55,7 +55,7 @@ class Replica {
       if (refused->why == Why::kUsedUp) return "used up";
       if (refused->why == Why::kUnavailable) return "unavailable";
       bool told = false;
-      ledger_->WhenAnswered("release", quota, subject, [&] { told = true; });
+      if (!ledger_->WhenAnswered("release", quota, subject, [&] { told = true; })) return "too many wait";
       if (!reactor_.RunUntil([&] { return told; })) return "no answer";
     }
   }

@@ -65,6 +65,38 @@ TEST_F(SharedQuotaServiceTest, GivesUpBeforeTheCallerDoes) {
   EXPECT_THAT(answers_, ElementsAre("QuotaUnavailable", "signed"));
 }
 
+TEST_F(SharedQuotaServiceTest, KeepsNothingOfAnOperationThatGaveUp) {
+  auto held = std::make_shared<const identity::PodImages>();
+  const std::weak_ptr<const identity::PodImages> watch = held;
+  auto caller = caller_;
+  caller.images = held;
+  service_->Sign(caller, Call(), [this](SigningService::Answer answer) { answers_.push_back(ReasonOf(answer)); });
+  caller.images.reset();
+  held.reset();
+  reactor_.RunReady();
+  EXPECT_FALSE(watch.expired());
+  reactor_.Advance(2s);
+  EXPECT_THAT(answers_, ElementsAre("QuotaUnavailable"));
+  EXPECT_EQ(lender_.waiting(), 1U);
+  EXPECT_TRUE(watch.expired()) << "the lender that hangs holds the operation";
+  lender_.Answer(policy::Lease{50, false});
+  reactor_.RunReady();
+  EXPECT_THAT(answers_, ElementsAre("QuotaUnavailable"));
+}
+
+TEST_F(SharedQuotaServiceTest, RefusesAtOnceWhenTooManyWait) {
+  StartSigning(4096);
+  EXPECT_TRUE(answers_.empty());
+  reactor_.Advance(2s);
+  ASSERT_EQ(answers_.size(), 4096U);
+  StartSigning();
+  ASSERT_EQ(answers_.size(), 4097U) << "nothing bounds who waits for a lender that hangs";
+  EXPECT_EQ(answers_.back(), "QuotaUnavailable");
+  lender_.Answer(policy::Lease{50, false});
+  StartSigning();
+  EXPECT_EQ(answers_.back(), "signed");
+}
+
 TEST_F(SharedQuotaServiceTest, SaysUnavailableNotUsedUpWhenNobodyLends) {
   StartSigning();
   lender_.Answer(base::MakeError(Code::kUnavailable, "QuotaUnavailable", "down"));
