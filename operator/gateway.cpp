@@ -214,14 +214,19 @@ Gateway::CallerResult Gateway::ToCaller(const authn::TokenReviewer::Answer& answ
 // ---- before the decision (loop thread) ----
 
 void Gateway::Prepare(signing::Caller caller, const std::string& policy, frontend::CallerDone done) {
-  if (!core_.freshness->NeedsRead(policy)) return FindImages(std::move(caller), policy, done);
+  // Who is no subject as far as we know is refused at once, as under a name that does not exist: a live read would tell
+  // by its time which policies there are. Visible() has counted the policy as used, so it is read within a second, and
+  // somebody who was just added is served from then on.
+  if (core_.service->Visible(caller, policy) == nullptr || !core_.freshness->NeedsRead(policy)) {
+    return FindImages(std::move(caller), policy, done);
+  }
   Refresh(policy, [this, caller = std::move(caller), policy, done = std::move(done)]() mutable {
     FindImages(std::move(caller), policy, done);
   });
 }
 
-/// An idle policy is read live before its first use. When that takes long, what is known decides: the service looks at
-/// its age.
+/// An idle policy is read live before a subject's first use of it. When that takes long, what is known decides: the
+/// service looks at its age.
 void Gateway::Refresh(const std::string& policy, std::function<void()> then) {
   struct Wait {
     std::function<void()> then;

@@ -231,6 +231,32 @@ class Callers(GatewayCase):
         self.assertEqual(len([line for line in records(operator.audit) if line["type"] == "intent"]), 1)
         self.assertNotIn(good[:60], operator.log.read_text())
 
+    def test_how_long_a_no_takes_tells_nothing(self):
+        """A policy that was idle is read live before its first use, which a stranger must not notice."""
+        self.serving()
+        builder, stranger = self.pod(), self.pod("job-2", "other")
+        gate = self.connect(token=self.bearer(stranger, "other"))
+        bearer = self.bearer(builder)
+        self.assertEqual([gate.sign("nowhere", token=token).status for token in (None, bearer)], [403, 403], "both are known callers now")
+        self.addCleanup(control, "resume")
+        control("pause")
+
+        def timed(policy, token=None):
+            began = time.monotonic()
+            return gate.sign(policy, token=token), time.monotonic() - began
+        for policy in ("nowhere", f"release-{self.id}"):
+            answer, seconds = timed(policy)
+            self.assert_problem(answer, 403, "NotAllowed")
+            self.assertLess(seconds, 1, policy)
+        answer, seconds = timed(f"release-{self.id}", bearer)
+        self.assertEqual(answer.status, 200)
+        self.assertGreater(seconds, 1, "a subject waits for the live read")
+        control("resume")
+        changed = self.policy("release")
+        changed["spec"]["subjects"].append({"kind": "ServiceAccount", "namespace": self.ns, "name": "other"})
+        apply(changed)
+        self.until(lambda: gate.sign(f"release-{self.id}"), 200, 5)  # somebody who was just added
+
     def test_a_deleted_pods_token_is_refused_within_30_seconds(self):
         self.serving()
         gate = self.connect(token=self.bearer(self.pod()))
