@@ -304,6 +304,7 @@ std::optional<Ending> Operator::OpenWebhooks() {
   gate.cached = hooks.request;
   approval_gate_ = std::make_unique<reconcile::ApprovalGate>(std::move(gate));
   hooks.would_count = [this](const nlohmann::json& approval) { return approval_gate_->Check(approval); };
+  hooks.may_be_removed = [this](const nlohmann::json& approval) { return approval_gate_->CheckRemoval(approval); };
   auto opened = Webhooks::Open(std::move(options), *core_, std::move(hooks));
   if (auto* ending = std::get_if<Ending>(&opened)) return *ending;
   webhooks_ = std::move(std::get<std::unique_ptr<Webhooks>>(opened));

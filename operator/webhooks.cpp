@@ -215,6 +215,12 @@ void Webhooks::Serve() {
                         std::move(done));
     };
   }
+  if (hooks_.may_be_removed) {
+    dependencies.may_be_removed = [this](json approval, std::function<void(base::Status)> done) {
+      Ask<base::Status>([this, approval = std::move(approval)] { return hooks_.may_be_removed(approval); },
+                        std::move(done));
+    };
+  }
   dependencies.policies = hooks_.policies;
   admission_ =
       std::make_unique<frontend::Admission>(frontend::Admission::Options{options_.username}, std::move(dependencies));

@@ -54,6 +54,8 @@ class Webhooks {
     std::function<std::vector<std::shared_ptr<const nlohmann::json>>()> policies;
     /// reconcile::ApprovalGate::Check: blocks.
     std::function<base::Status(const nlohmann::json& approval)> would_count;
+    /// reconcile::ApprovalGate::CheckRemoval: blocks.
+    std::function<base::Status(const nlohmann::json& approval)> may_be_removed;
   };
 
   /// Listens: nothing is served before the certificate is there. An Ending for an address that cannot be used.

@@ -18,6 +18,7 @@ using Operation = AdmissionReview::Operation;
 constexpr std::string_view kRequest = "SigningRequest";
 constexpr std::string_view kApproval = "SigningApproval";
 constexpr std::string_view kPolicy = "SigningPolicy";
+constexpr std::string_view kNamespaceController = "system:serviceaccount:kube-system:namespace-controller";
 
 const json* Member(const json& object, std::string_view name) {
   if (!object.is_object()) return nullptr;
@@ -157,6 +158,9 @@ void Admission::Validate(const AdmissionReview& review, Answer answer) const {
   if (!review.sub_resource.empty()) return answer(AdmissionVerdict::Allow());
   if (review.kind == kPolicy) return ValidatePolicy(review, std::move(answer));
   if (review.operation == Operation::kUpdate) return answer(CheckImmutable(review));
+  if (review.operation == Operation::kDelete && review.kind == kApproval) {
+    return ValidateRemoval(review, std::move(answer));
+  }
   if (review.operation != Operation::kCreate) return answer(AdmissionVerdict::Allow());
   if (review.kind == kApproval) return ValidateApproval(review, std::move(answer));
   answer(ValidateRequest(review));
@@ -246,6 +250,19 @@ void Admission::ValidateApproval(const AdmissionReview& review, Answer answer) c
   };
   if (!deps_.would_count) return then({});
   deps_.would_count(review.object, std::move(then));
+}
+
+/// A no that was deleted before it was acted on would be no no. The garbage collector is asked as anybody: who may
+/// write an object may give it an owner that is not there. Where the owner is the request, it is gone or going.
+void Admission::ValidateRemoval(const AdmissionReview& review, Answer answer) const {
+  const json* spec = Member(review.old_object, "spec");
+  const bool denies = spec != nullptr && TextOf(Member(*spec, "decision")) == api::Name(api::Decision::kDeny);
+  if (!denies || !deps_.may_be_removed || review.user.username == kNamespaceController) {
+    return answer(AdmissionVerdict::Allow());
+  }
+  deps_.may_be_removed(review.old_object, [answer = std::move(answer)](const base::Status& may) {
+    answer(may ? AdmissionVerdict::Allow() : AdmissionVerdict::FromError(may.error()));
+  });
 }
 
 /// A cache may lag behind what the approver has seen: what does not fit is looked at live.

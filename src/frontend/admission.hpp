@@ -1,9 +1,9 @@
 // frontend/admission.hpp - the admission webhooks: who asked and who approved is stamped, what must not be is refused.
 //
 // POST /mutate stamps spec.requester and spec.approver of new objects with the caller's identity and a seal. POST
-// /validate checks every kind with the code that acts on it later, keeps specs immutable and statuses the operator's
-// own, tells what an edit of a policy newly permits, records the change, and answers server-side dry runs with what the
-// policy would decide. docs/admission.md is the reference.
+// /validate checks every kind with the code that acts on it later, keeps specs immutable, statuses the operator's own
+// and an approver's no until it was heard, tells what an edit of a policy newly permits, records the change, and
+// answers server-side dry runs with what the policy would decide. docs/admission.md is the reference.
 //
 // Nothing here makes an object good: a stamp counts only where authn::StampJudge finds it so when a signature is made.
 //
@@ -51,6 +51,9 @@ class Admission {
     /// error's message goes to the approver, who hears the reason that status.approvals would show
     /// (reconcile::ApprovalGate).
     std::function<void(nlohmann::json approval, std::function<void(base::Status)> done)> would_count;
+    /// May this SigningApproval, a Deny, be deleted? Empty: always. The error's message goes to whoever tries
+    /// (reconcile::ApprovalGate).
+    std::function<void(nlohmann::json approval, std::function<void(base::Status)> done)> may_be_removed;
     /// Every policy as a cache has it; may be empty.
     std::function<std::vector<std::shared_ptr<const nlohmann::json>>()> policies;
   };
@@ -74,6 +77,7 @@ class Admission {
   void MutateApproval(const AdmissionReview& review, Answer answer) const;
   [[nodiscard]] AdmissionVerdict ValidateRequest(const AdmissionReview& review) const;
   void ValidateApproval(const AdmissionReview& review, Answer answer) const;
+  void ValidateRemoval(const AdmissionReview& review, Answer answer) const;
   void CheckRevision(const RequestRef& request, const api::PolicyRevision& seen, bool live, Answer answer) const;
   void ValidatePolicy(const AdmissionReview& review, Answer answer) const;
   [[nodiscard]] AdmissionVerdict JudgePolicy(const AdmissionReview& review) const;

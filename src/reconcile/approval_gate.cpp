@@ -24,6 +24,12 @@ bool HasUid(const std::shared_ptr<const nlohmann::json>& object, const std::stri
   return meta && meta->uid == uid;
 }
 
+/// Nothing will be signed for it any more, whatever is said now.
+bool IsOver(const nlohmann::json& request) {
+  const auto view = ViewRequest(request);
+  return !view || view->decided || view->meta.deleting;
+}
+
 }  // namespace
 
 base::Result<std::shared_ptr<const nlohmann::json>> ApprovalGate::Find(const controller::Key& request,
@@ -74,6 +80,26 @@ base::Status ApprovalGate::Check(const nlohmann::json& approval) {
   const auto& line = decision->approvals->approvals.back();
   if (line.counts || line.reason == "Denies") return {};
   return MakeError(Code::kPermissionDenied, line.reason, line.message);
+}
+
+base::Status ApprovalGate::CheckRemoval(const nlohmann::json& approval) {
+  const auto given = deps_.approvals->Read(approval);
+  if (!given || given->spec.decision != api::Decision::kDeny || !given->vouched) return {};
+  TRY(const auto meta, api::MetadataFromJson(approval));
+  const std::string& name = given->spec.request_name;
+  const std::string& uid = given->spec.request_uid;
+  const auto copy = deps_.cached({meta.ns, name});
+  if (HasUid(copy, uid) && IsOver(*copy)) return {};
+  // An end is for ever; what the copy shows as open, or does not show, is looked at live.
+  auto live = deps_.store->Get(SigningRequests(), meta.ns, name);
+  if (!live && live.error().code != Code::kNotFound) return base::Error(live.error());
+  if (!live) return {};
+  const auto request = std::make_shared<const nlohmann::json>(std::move(*live));
+  if (!HasUid(request, uid) || IsOver(*request)) return {};
+  return MakeError(Code::kFailedPrecondition, "DenialStands",
+                   fmt::format("this no still stands: the SigningRequest {} is not decided yet, and a Deny cannot be "
+                               "taken back before it is; wait until it is Denied, or delete the request",
+                               name));
 }
 
 }  // namespace signet::reconcile

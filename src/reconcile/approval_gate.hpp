@@ -1,7 +1,9 @@
-// reconcile/approval_gate.hpp - tells an approver at once what the decision will say of their approval.
+// reconcile/approval_gate.hpp - tells an approver at once what the decision will say of their approval, and keeps a no
+// until it was heard.
 //
-// For the admission webhook. Only a courtesy: what counts is the decision when the request is signed, which is made
-// by the same function (policy::CompiledPolicy::Decide).
+// For the admission webhook. Check is only a courtesy: what counts is the decision when the request is signed, which is
+// made by the same function (policy::CompiledPolicy::Decide). CheckRemoval is not: a no that is gone counts for
+// nothing.
 //
 // Ownership:     borrows everything in Dependencies.
 // Thread-safety: any thread but the reactor's.
@@ -40,6 +42,10 @@ class ApprovalGate {
   /// @return kPermissionDenied, reason as in status.approvals, saying why not; kNotFound no such request, or another of
   ///         that name; kFailedPrecondition it is decided already
   base::Status Check(const nlohmann::json& approval);
+  /// May this SigningApproval be deleted?
+  /// @return kFailedPrecondition, reason "DenialStands": it is a no that somebody is vouched for, and its request is
+  /// open
+  base::Status CheckRemoval(const nlohmann::json& approval);
 
  private:
   base::Result<std::shared_ptr<const nlohmann::json>> Find(const controller::Key& request, const std::string& uid);

@@ -122,7 +122,8 @@ json ValidatingConfiguration(const WebhookEndpoint& endpoint, std::string_view b
       ValidatingWebhookConfigurations(),
       json::array(
           {Webhook("validate.signet.dev", "/validate", "None",
-                   json::array({Rule({"CREATE", "UPDATE"}, {"signingrequests", "signingapprovals"}),
+                   json::array({Rule({"CREATE", "UPDATE"}, {"signingrequests"}),
+                                Rule({"CREATE", "UPDATE", "DELETE"}, {"signingapprovals"}),
                                 Rule({"UPDATE"}, {"signingrequests/status", "signingpolicies/status"})}),
                    endpoint, bundle_pem),
            Webhook("policies.validate.signet.dev", "/validate", "NoneOnDryRun",

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Two operators on a real kube-apiserver: what a replica that does not lead knows, and what they share."""
 import json
+import signal
 import unittest
 
 from harness import condition, digest_of, records, wait_for
@@ -44,6 +45,32 @@ class Replicas(Api):
         apply(self.request("after", "release", digest_of(b"after")))
         self.assertEqual(self.decided("after", "Signed", 90)["status"]["keyID"], key)
         self.assertEqual(get("sigpol", name)["metadata"]["resourceVersion"], generation, "a new leader has nothing to say about it")
+
+    def test_a_no_stands_until_a_leader_has_heard_it(self):
+        token = self.token()
+        first = self.run_operator(token, name="a")
+        apply(self.policy("held", approvals={"required": 1, "approvers": [{"kind": "User", "name": "alice"}]}))
+        key = self.policy_ready("held")["status"]["key"]["keyID"]
+        second = self.run_operator(token, name="b", wait=False)
+        wait_for("the follower to have the key", lambda: logged(second, "policy followed", policy=f"held-{self.id}", key=key), 60)
+        apply(self.request("app", "held", digest_of(b"app")))
+        uid = wait_for("the request to wait", lambda: self.reasons(["app"])["app"] and get("sigreq", "app", self.ns))["metadata"]["uid"]
+        first.signal(signal.SIGSTOP)  # it leads, and does nothing; the other answers reviews
+        self.addCleanup(first.signal, signal.SIGCONT)
+        for kind in ("mutatingwebhookconfiguration", "validatingwebhookconfiguration"):
+            found = json.dumps(get(kind, "signet.dev")).replace(f":{self.ports['a']}/", f":{self.ports['b']}/")
+            kubectl("replace", "-f", "-", data=found)
+        denial = {"apiVersion": "signet.dev/v1alpha1", "kind": "SigningApproval", "metadata": {"name": "no", "namespace": self.ns},
+                  "spec": {"requestRef": {"name": "app", "uid": uid}, "decision": "Deny"}}
+        wait_for("the no to be said",
+                 lambda: kubectl("create", "-f", "-", "--as", "alice", "--as-group", "signet-test-users", data=json.dumps(denial), check=False).returncode == 0)
+        for what in (["no"], ["--all"]):
+            done = kubectl("delete", "signingapprovals.signet.dev", *what, "-n", self.ns, check=False)
+            self.assertNotEqual(done.returncode, 0, done.stdout)
+            self.assertIn("this no still stands: the SigningRequest app is not decided yet", done.stderr)
+        status = self.decided("app", "Denied", 90)["status"]
+        self.assertEqual(condition(status, "Denied")["reason"], "DeniedByApprover")
+        kubectl("delete", "signingapprovals.signet.dev", "no", "-n", self.ns)
 
     def test_a_days_budget_is_one_for_all_replicas(self):
         token = self.token()

@@ -41,6 +41,10 @@ class AdmissionFixture : public JournalFixture {
       judged_ = approval;
       done(counts_);
     };
+    dependencies.may_be_removed = [this](const json& approval, const auto& done) {
+      judged_ = approval;
+      done(removable_);
+    };
     dependencies.policies = [this] { return policies_; };
     admission_ =
         std::make_unique<frontend::Admission>(frontend::Admission::Options{kOperator}, std::move(dependencies));
@@ -142,7 +146,7 @@ class AdmissionFixture : public JournalFixture {
   std::unique_ptr<audit::Journal> journal_;
   base::Result<api::PolicyRevision> cached_ = api::PolicyRevision{"uid-p", 3};
   base::Result<api::PolicyRevision> live_ = api::PolicyRevision{"uid-p", 3};
-  base::Status counts_;
+  base::Status counts_, removable_;
   json judged_;
   std::vector<std::pair<std::string, bool>> asked_;
   std::vector<std::shared_ptr<const json>> policies_;

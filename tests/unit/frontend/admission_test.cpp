@@ -248,6 +248,28 @@ TEST_F(AdmissionTest, ASignedApprovalStatesItsRevisionItself) {
   EXPECT_THAT(Refusal(Validate(review)), HasSubstr("which revision"));
 }
 
+TEST_F(AdmissionTest, ANoThatStandsIsNotDeleted) {
+  removable_ = base::MakeError(Code::kFailedPrecondition, "DenialStands", "this no still stands");
+  json denial = Approval();
+  denial["spec"]["decision"] = "Deny";
+  json review = Review("DELETE", "SigningApproval", "signingapprovals", nullptr, denial);
+  const json response = Validate(review);
+  EXPECT_EQ(Refusal(response), "this no still stands");
+  EXPECT_EQ(response["status"]["code"], 403);
+  EXPECT_EQ(judged_, denial);
+  review["request"]["name"] = "";
+  EXPECT_EQ(Validate(review)["allowed"], false) << "one of a collection";
+  review["request"]["userInfo"] = {{"username", "system:serviceaccount:kube-system:generic-garbage-collector"}};
+  EXPECT_EQ(Validate(review)["allowed"], false) << "anybody can write an owner that is not there";
+  review["request"]["userInfo"] = {{"username", "system:serviceaccount:kube-system:namespace-controller"}};
+  EXPECT_EQ(Validate(review)["allowed"], true) << "its namespace goes";
+  EXPECT_EQ(Validate(Review("DELETE", "SigningApproval", "signingapprovals", nullptr, Approval()))["allowed"], true);
+  removable_ = base::MakeError(Code::kUnavailable, "Busy", "try again");
+  EXPECT_EQ(Validate(Review("DELETE", "SigningApproval", "signingapprovals", nullptr, denial))["status"]["code"], 503);
+  removable_ = {};
+  EXPECT_EQ(Validate(Review("DELETE", "SigningApproval", "signingapprovals", nullptr, denial))["allowed"], true);
+}
+
 TEST_F(AdmissionTest, AnInvalidApprovalIsToldAtValidation) {
   json object = Approval();
   object["spec"]["decision"] = "Maybe";

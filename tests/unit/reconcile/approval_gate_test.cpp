@@ -96,6 +96,20 @@ class ApprovalGateTest : public ::testing::Test {
     deps.cached = [this](const controller::Key&) { return cache_; };
     return deps;
   }
+  json Denial(const char* user = "alice") {
+    json denial = Approval("no", uid_, user);
+    denial["spec"]["decision"] = "Deny";
+    return denial;
+  }
+  /// The request as the API server has it.
+  void Change(const std::function<void(json&)>& change) {
+    auto live = store_.Get(SigningRequests(), "ci", "app");
+    change(*live);
+    const json meta = (*live)["metadata"];
+    ASSERT_THAT(store_.PatchStatus(SigningRequests(), "ci", "app", uid_, meta["resourceVersion"].get<std::string>(),
+                                   (*live)["status"]),
+                IsOk());
+  }
   void Answer(const std::string& reason, bool counts) {
     policy::Decision decision;
     decision.reason = policy::Reason::kAwaitingApproval;
@@ -112,7 +126,10 @@ class ApprovalGateTest : public ::testing::Test {
   testing::FakeStore store_{clock_, true};
   testing::LoopThread loop_;
   testing::ScriptedService service_;
-  ApprovalIndex index_{{}};
+  ApprovalIndex index_{[](const json& object) -> base::Status {
+    if (object["spec"]["approver"]["username"] != "mallory") return {};
+    return base::MakeError(Code::kUnauthenticated, "NotStamped", "no stamp");
+  }};
   std::shared_ptr<const json> cache_;
   json request_;
   std::string uid_;
@@ -150,6 +167,53 @@ TEST_F(ApprovalGateTest, RefusesWhatIsAboutNoOpenRequest) {
   const auto nothing = gate_.Check(Approval("a", uid_));
   ASSERT_THAT(nothing, IsErr(Code::kPermissionDenied));
   EXPECT_THAT(nothing.error().message, HasSubstr("nothing to approve"));
+}
+
+// ---- taking an approval away -----------------------------------------------------------
+
+const json kDecided = {{{"type", "Ready"}, {"status", "False"}, {"reason", "Denied"}, {"message", ""}},
+                       {{"type", "Denied"}, {"status", "True"}, {"reason", "DeniedByApprover"}, {"message", ""}}};
+
+TEST_F(ApprovalGateTest, ANoStandsUntilTheRequestIsDecided) {
+  cache_ = Shared(request_);
+  const auto refused = gate_.CheckRemoval(Denial());
+  ASSERT_THAT(refused, IsErr(Code::kFailedPrecondition, "DenialStands"));
+  EXPECT_THAT(refused.error().message, HasSubstr("SigningRequest app is not decided yet"));
+  cache_ = nullptr;
+  EXPECT_THAT(gate_.CheckRemoval(Denial()), IsErr(Code::kFailedPrecondition, "DenialStands")) << "the copy is behind";
+  cache_ = Shared(request_);
+  Change([](json& live) { live["status"]["conditions"] = kDecided; });
+  EXPECT_THAT(gate_.CheckRemoval(Denial()), IsOk()) << "not refused from the copy";
+  request_["status"]["conditions"] = kDecided;
+  cache_ = Shared(request_);
+  const auto calls = store_.CountCalls("Get");
+  EXPECT_THAT(gate_.CheckRemoval(Denial()), IsOk());
+  EXPECT_EQ(store_.CountCalls("Get"), calls) << "decided is for ever";
+}
+
+TEST_F(ApprovalGateTest, WhatIsNoStandingNoMayGo) {
+  cache_ = Shared(request_);
+  EXPECT_THAT(gate_.CheckRemoval(Approval("yes", uid_)), IsOk());
+  EXPECT_THAT(gate_.CheckRemoval(Denial("mallory")), IsOk()) << "nobody vouches for it";
+  json other = Denial();
+  other["spec"]["requestRef"]["uid"] = "its predecessor";
+  EXPECT_THAT(gate_.CheckRemoval(other), IsOk());
+  other = Denial();
+  other["spec"]["requestRef"]["name"] = "gone";
+  cache_ = nullptr;
+  EXPECT_THAT(gate_.CheckRemoval(other), IsOk());
+  EXPECT_THAT(gate_.CheckRemoval(json{{"spec", {{"decision", "Deny"}}}}), IsOk())
+      << "no valid approval counts for nothing";
+  request_["metadata"]["deletionTimestamp"] = "2026-11-23T09:00:01Z";
+  cache_ = Shared(request_);
+  EXPECT_THAT(gate_.CheckRemoval(Denial()), IsOk()) << "nothing is signed for a request that is being deleted";
+}
+
+TEST_F(ApprovalGateTest, NothingIsTakenAwayWhenNobodyCanBeAsked) {
+  store_.set_fault([](const testing::FakeStore::Call&) -> std::optional<testing::FakeStore::Fault> {
+    return testing::FakeStore::Fault{base::MakeError(Code::kUnavailable, "no connection")};
+  });
+  EXPECT_THAT(gate_.CheckRemoval(Denial()), IsErr(Code::kUnavailable));
 }
 
 }  // namespace

@@ -71,13 +71,13 @@ TEST_F(WebhookConfigurationsTest, WatchesEveryWriteThatMatters) {
   };
   note("mutate ", reconcile::MutatingConfiguration(kUrl, ""));
   note("validate ", reconcile::ValidatingConfiguration(kUrl, ""));
-  EXPECT_THAT(
-      seen, ::testing::UnorderedElementsAre("mutate CREATE signingrequests", "mutate CREATE signingapprovals",
-                                            "validate CREATE signingrequests", "validate UPDATE signingrequests",
-                                            "validate CREATE signingapprovals", "validate UPDATE signingapprovals",
-                                            "validate UPDATE signingrequests/status",
-                                            "validate UPDATE signingpolicies/status", "validate CREATE signingpolicies",
-                                            "validate UPDATE signingpolicies", "validate DELETE signingpolicies"));
+  EXPECT_THAT(seen, ::testing::UnorderedElementsAre(
+                        "mutate CREATE signingrequests", "mutate CREATE signingapprovals",
+                        "validate CREATE signingrequests", "validate UPDATE signingrequests",
+                        "validate CREATE signingapprovals", "validate UPDATE signingapprovals",
+                        "validate DELETE signingapprovals", "validate UPDATE signingrequests/status",
+                        "validate UPDATE signingpolicies/status", "validate CREATE signingpolicies",
+                        "validate UPDATE signingpolicies", "validate DELETE signingpolicies"));
 }
 
 TEST_F(WebhookConfigurationsTest, PodsAreNoneOfOurBusinessUnlessTold) {
