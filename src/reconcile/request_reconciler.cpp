@@ -180,7 +180,9 @@ std::optional<Outcome> RequestReconciler::SettleOld(const RequestKey& key, Memor
 
 RequestReconciler::Delivery RequestReconciler::Redeliver(const RequestKey& key, const Undelivered& open,
                                                          base::Error& why) {
-  auto live = ReadRequest(key);
+  // One read for all that follows: what is judged here is what the write takes for granted.
+  auto object = deps_.store->Get(SigningRequests(), key.ns, key.name);
+  auto live = object ? ViewRequest(*object) : base::Result<RequestView>(object.error());
   if (!live) {
     if (live.error().code == base::Code::kNotFound) {
       Settle(open.operation, false, "RequestGone");
@@ -199,24 +201,29 @@ RequestReconciler::Delivery RequestReconciler::Redeliver(const RequestKey& key, 
     Settle(open.operation, false, standing.undecided ? "Interrupted" : standing.reason);
     return Delivery::kDiscarded;
   }
-  // Time has passed since the decision: a policy that was edited or stopped meanwhile takes it back.
-  if (auto read = deps_.refresh_policy(open.made->policy_name); !read) {
-    why = read.error();
+  auto taken_back = TakenBack(*object, *live, *open.made);
+  if (!taken_back) {
+    why = taken_back.error();
     return Delivery::kOpen;
   }
-  auto object = deps_.store->Get(SigningRequests(), key.ns, key.name);
-  auto request = object ? api::RequestFromJson(*object) : base::Result<api::SigningRequest>(object.error());
-  if (request) {
-    auto caller = CallerOf(*deps_.store, deps_.stamped, *object, request->spec);
-    auto call = CallOf(live->meta, request->spec);
-    if (deps_.approvals) call.approvals = deps_.approvals(key);
-    auto decision = caller ? Explain(*caller, call) : base::Result<policy::Decision>(caller.error());
-    if (!decision || TakesBack(decision->reason)) {
-      Settle(open.operation, false, "PolicyChanged");
-      return Delivery::kDiscarded;
-    }
+  if (!taken_back->empty()) {
+    Settle(open.operation, false, *taken_back);
+    return Delivery::kDiscarded;
   }
   return Write(std::move(*live), *open.made, why);
+}
+
+base::Result<std::string> RequestReconciler::TakenBack(const nlohmann::json& object, const RequestView& live,
+                                                       const signing::Signed& made) {
+  TRY_VOID(deps_.refresh_policy(made.policy_name));
+  const auto request = api::RequestFromJson(object);
+  if (!request) return std::string("Invalid");
+  const auto caller = CallerOf(*deps_.store, deps_.stamped, object, request->spec);
+  if (!caller) return std::string("PolicyChanged");
+  auto call = CallOf(live.meta, request->spec);
+  if (deps_.approvals) call.approvals = deps_.approvals({live.meta.ns, live.meta.name});
+  TRY(const auto decision, Explain(*caller, call));
+  return std::string(TakesBack(decision.reason) ? "PolicyChanged" : "");
 }
 
 RequestReconciler::Delivery RequestReconciler::Write(RequestView view, const signing::Signed& made, base::Error& why) {

@@ -107,6 +107,10 @@ class RequestReconciler {
   Outcome Run(const RequestKey& key, Memory& memory);
   std::optional<Outcome> SettleOld(const RequestKey& key, Memory& memory);
   Delivery Redeliver(const RequestKey& key, const Undelivered& open, base::Error& why);
+  /// Time has passed since the decision: why a policy that was edited or stopped meanwhile, or the request as it reads
+  /// now, takes the signature back; empty: nothing does. An error leaves it open.
+  base::Result<std::string> TakenBack(const nlohmann::json& object, const RequestView& live,
+                                      const signing::Signed& made);
   Outcome Decide(RequestView& view, const nlohmann::json& object, const api::SigningRequestSpec& spec, Memory& memory);
   std::optional<Outcome> Confirm(const RequestView& view, const api::SigningRequestSpec& spec,
                                  const signing::Caller& caller, const signing::SignCall& call, Memory& memory);

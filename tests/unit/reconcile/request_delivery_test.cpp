@@ -128,6 +128,40 @@ TEST_F(RequestReconcilerTest, TakesALostSignatureBackWhenThePolicyWasStoppedMean
   EXPECT_FALSE(Now()["status"].contains("signature"));
 }
 
+TEST_F(RequestReconcilerTest, PublishesNothingLateWhenTheRequestCannotBeReadAgain) {
+  Start();
+  Apply();
+  FailPatches(1, Code::kUnavailable, false);
+  EXPECT_EQ(Reconcile().kind, Kind::kRetry);
+  service_.explained = policy::Decision{};
+  service_.explained->reason = policy::Reason::kSuspended;
+  service_.always = Refuse(Code::kPermissionDenied, "Suspended");
+  for (int broken = 1; broken <= 2; ++broken) {
+    FailGet(broken);
+    Reconcile();
+    EXPECT_FALSE(Now().value("status", json::object()).contains("signature")) << "GET " << broken;
+  }
+  store_.set_fault({});
+  Reconcile();
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 discarded PolicyChanged"));
+}
+
+TEST_F(RequestReconcilerTest, DiscardsALostSignatureWhenTheSpecReadsNoLonger) {
+  Start();
+  Apply();
+  FailPatches(1, Code::kUnavailable, false);
+  EXPECT_EQ(Reconcile().kind, Kind::kRetry);
+  store_.set_fault({});
+  // As a conversion or an edit of the stored object may do it: no new generation.
+  ASSERT_THAT(store_.MergePatch(SigningRequests(), "ci", "app",
+                                {{"spec", {{"digest", 5}}}, {"metadata", {{"labels", {{"a", "b"}}}}}}),
+              testing::IsOk());
+  Sync();
+  Reconcile();
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 discarded Invalid"));
+  EXPECT_EQ(Reason("Failed"), "Invalid");
+}
+
 TEST_F(RequestReconcilerTest, DiscardsALostSignatureOfADeletedRequest) {
   Start();
   Apply();

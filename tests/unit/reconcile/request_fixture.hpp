@@ -110,6 +110,14 @@ class RequestReconcilerTest : public ::testing::Test {
       return FakeStore::Fault{base::MakeError(code, "no answer"), applied};
     });
   }
+  /// From now on the `number`-th GET, and no other, finds the store down.
+  void FailGet(int number) {
+    auto left = std::make_shared<int>(number);
+    store_.set_fault([left](const FakeStore::Call& call) -> std::optional<FakeStore::Fault> {
+      if (call.verb != "Get" || --*left != 0) return std::nullopt;
+      return FakeStore::Fault{base::MakeError(Code::kUnavailable, "down")};
+    });
+  }
 
   FakeClock clock_;
   FakeStore store_;
