@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "audit/chain.hpp"
+#include "audit/ledger.hpp"
 #include "base/unique_fd.hpp"
 #include "cli/table.hpp"
 
@@ -28,6 +29,8 @@ bool Matches(const AuditFilter& filter, const AuditRow& row) {
   const auto time = base::ParseTime(row.time);
   return time && (!filter.since || *time >= *filter.since) && (!filter.until || *time < *filter.until);
 }
+
+std::string Truth(bool value) { return value ? "true" : "false"; }
 
 /// What a line says of the calling pod.
 void ReadPod(const Line& line, AuditRow& row) {
@@ -53,10 +56,9 @@ class Collector {
       row.result = line.Text("result");
       row.signature_sha256 = line.Text("signatureSha256");
     } else if (type == audit::kTypeRelease) {
-      const auto* released = line.Find("released");
-      const bool yes = released != nullptr && released->kind == Line::Kind::kTrue;
-      row.released = yes ? "true" : "false";
-      if (!yes) row.result = "discarded";
+      const auto released = audit::ReleasedOf(line).value_or(audit::Released::kUnknown);
+      row.released = released == audit::Released::kUnknown ? "unknown" : Truth(released == audit::Released::kYes);
+      if (released == audit::Released::kNo) row.result = "discarded";
     }
     if (const auto reason = line.Text("reason"); !reason.empty()) row.reason = reason;
   }
@@ -176,7 +178,11 @@ nlohmann::json ToJson(const AuditRow& row) {
   put("idempotencyKey", row.idempotency_key);
   put("reason", row.reason);
   put("signatureSha256", row.signature_sha256);
-  if (!row.released.empty()) out["released"] = row.released == "true";
+  if (row.released == "unknown") {
+    out["released"] = nullptr;
+  } else if (!row.released.empty()) {
+    out["released"] = row.released == "true";
+  }
   return out;
 }
 

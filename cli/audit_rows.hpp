@@ -34,7 +34,7 @@ struct AuditRow {
   std::string pod;  ///< NAMESPACE/NAME
   std::string pod_uid, node, idempotency_key;
   std::string result = "open";  ///< the outcome's; discarded when the release says it never was delivered
-  std::string released;         ///< "true" or "false", where a release is on record
+  std::string released;         ///< "true", "false" or "unknown", where a release is on record
   std::string reason;
   std::string signature_sha256;
   std::string stream;

@@ -55,9 +55,11 @@ std::string StreamText(const StreamReport& stream) {
   line("  intents",
        fmt::format("{}: {} signed, {} failed, {} discarded, {} unknown, {} without outcome", stream.intents,
                    stream.signed_, stream.failed, stream.discarded, stream.unknown, stream.open));
-  if (stream.released + stream.unsettled > 0) {
-    line("  requests",
-         fmt::format("{} signatures released to a status, {} not settled", stream.released, stream.unsettled));
+  if (stream.released + stream.delivery_unknown + stream.unsettled > 0) {
+    const auto perhaps =
+        stream.delivery_unknown > 0 ? fmt::format(", {} perhaps released", stream.delivery_unknown) : "";
+    line("  requests", fmt::format("{} signatures released to a status{}, {} not settled", stream.released, perhaps,
+                                   stream.unsettled));
   }
   if (stream.refused > 0) line("  refused", fmt::format("{} requests", stream.refused));
   for (const auto& torn : stream.torn_lines) {
@@ -101,6 +103,7 @@ nlohmann::json StreamJson(const StreamReport& stream) {
                         {"unknown", stream.unknown},
                         {"withoutOutcome", stream.open},
                         {"released", stream.released},
+                        {"deliveryUnknown", stream.delivery_unknown},
                         {"unsettled", stream.unsettled},
                         {"refused", stream.refused},
                         {"tornLines", nlohmann::json::array()},

@@ -116,6 +116,7 @@ class Operator {
   std::unique_ptr<kube::ObjectStore> lease_store_;
   std::unique_ptr<reconcile::Adapter> policy_adapter_;
   std::unique_ptr<reconcile::Adapter> request_adapter_;
+  std::unique_ptr<reconcile::Adapter> settle_adapter_;
   std::unique_ptr<controller::Informer> policies_;
   std::unique_ptr<controller::Informer> requests_;
   std::unique_ptr<controller::Informer> approvals_;
@@ -123,6 +124,7 @@ class Operator {
   std::unique_ptr<controller::Informer> namespaces_;
   std::unique_ptr<controller::Controller> policy_controller_;
   std::unique_ptr<controller::Controller> request_controller_;
+  std::unique_ptr<controller::Controller> settle_controller_;  ///< for replicas that do not lead
   std::unique_ptr<controller::Manager> manager_;
   std::unique_ptr<reconcile::ApprovalGate> approval_gate_;
   std::unique_ptr<Webhooks> webhooks_;  ///< nullptr: none
@@ -213,6 +215,8 @@ void Operator::Wire() {
       [&core](const controller::Key& key) { return core.policy_reconciler->Reconcile(key.name); });
   request_adapter_ = std::make_unique<reconcile::Adapter>(
       [&core](const controller::Key& key) { return core.request_reconciler->Reconcile(key); });
+  settle_adapter_ = std::make_unique<reconcile::Adapter>(
+      [&core](const controller::Key& key) { return core.request_reconciler->SettleByReading(key); });
   controller::Controller::Options options;
   options.name = "policy";
   options.workers = std::clamp(static_cast<int>(config.policy_workers), 1, kMostWorkers);
@@ -223,6 +227,9 @@ void Operator::Wire() {
   options.workers = std::clamp(static_cast<int>(config.request_workers), 1, kMostWorkers);
   request_controller_ = std::make_unique<controller::Controller>(options, *request_adapter_, clock_);
   request_controller_->Watch(*requests_);
+  options.name = "settle";
+  options.workers = 1;
+  settle_controller_ = std::make_unique<controller::Controller>(options, *settle_adapter_, clock_);
 
   manager_ = std::make_unique<controller::Manager>(clock_);
   manager_->Add(*policies_);
@@ -231,6 +238,7 @@ void Operator::Wire() {
   // Every replica signs (the gateway), so every replica has the policies and finds their keys; only the leader makes
   // keys and writes statuses, and looks at every policy when it begins to lead.
   manager_->Add(*policy_controller_, controller::Manager::Runs::kAlways);
+  manager_->Add(*settle_controller_, controller::Manager::Runs::kAlways);
   manager_->Add(*request_controller_);
   manager_->OnLeading([this] {
     for (const auto& key : policies_->Keys()) policy_controller_->Enqueue(key);
@@ -359,11 +367,12 @@ void Operator::OnHsmChange() {
   EnqueueWaiting("");
 }
 
-/// Requests that are gone are in no informer: their old signatures are settled on this tick. Loop thread.
+/// Requests that are gone are in no informer, and a replica that does not lead has a record to settle, too: signatures
+/// whose end is open are looked after on this tick. Loop thread.
 void Operator::TellUnsettled() {
-  const auto open = core_->request_reconciler->Unsettled();
-  for (const auto& key : open) request_controller_->Enqueue(key);
-  if (!open.empty()) core_->reactor->After(kUnsettledTick, [this] { TellUnsettled(); });
+  auto& worker = request_controller_->IsRunning() ? *request_controller_ : *settle_controller_;
+  for (const auto& key : core_->request_reconciler->Unsettled()) worker.Enqueue(key);
+  core_->reactor->After(kUnsettledTick, [this] { TellUnsettled(); });
 }
 
 /// Loop thread.

@@ -75,11 +75,17 @@ struct Outcome {
   std::string idempotency_key = {};  ///< the intent's; empty in outcomes that a later process writes
 };
 
+enum class Released : std::uint8_t {
+  kYes,      ///< the object's status carried it
+  kNo,       ///< discarded: the object was decided otherwise, deleted, or a crash came between
+  kUnknown,  ///< it may have been published: the object went before anybody could look
+};
+
 /// Controller door: the signature reached the object's status (or will never).
 struct Release {
   std::string operation;
-  bool released = true;  ///< false: discarded (the object was decided otherwise, deleted, or a crash came between)
-  std::string reason;
+  Released released = Released::kYes;
+  std::string reason;  ///< CamelCase for everything but kYes
 };
 
 /// Refusals, aggregated per principal, policy and reason (one record with a count per 10 s).

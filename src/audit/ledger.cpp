@@ -106,6 +106,21 @@ OpenOperation ReadOperation(const nlohmann::json& object) {
 
 }  // namespace
 
+std::optional<Released> ReleasedOf(const Line& line) {
+  const auto* released = line.Find("released");
+  if (released == nullptr) return std::nullopt;
+  switch (released->kind) {
+    case Line::Kind::kTrue:
+      return Released::kYes;
+    case Line::Kind::kFalse:
+      return Released::kNo;
+    case Line::Kind::kNull:
+      return Released::kUnknown;
+    default:
+      return std::nullopt;
+  }
+}
+
 base::Status CheckFields(const Line& line) {
   const auto type = line.Plain("type");
   if (!type || type->empty()) return Bad("type is missing");
@@ -128,10 +143,9 @@ base::Status CheckFields(const Line& line) {
   }
   if (*type == kTypeOutcome) return CheckOutcome(line);
   if (*type == kTypeRelease) {
-    const auto* released = line.Find("released");
-    if (released == nullptr || (released->kind != Line::Kind::kTrue && released->kind != Line::Kind::kFalse)) {
-      return Bad("released is missing");
-    }
+    const auto released = ReleasedOf(line);
+    if (!released) return Bad("released is missing");
+    if (*released == Released::kUnknown && line.Text("reason").empty()) return Bad("reason is missing");
   }
   if (*type == kTypeSegment) {
     const auto* checkpoint = line.Find("checkpoint");
@@ -188,9 +202,9 @@ bool Ledger::OnOutcome(std::string_view operation, Result result, std::string_vi
   return true;
 }
 
-bool Ledger::OnRelease(std::string_view operation, bool released) {
+bool Ledger::OnRelease(std::string_view operation, Released released) {
   const auto it = unsettled_.find(operation);
-  if (it == unsettled_.end()) return !released;
+  if (it == unsettled_.end()) return released == Released::kNo;
   unsettled_.erase(it);
   return true;
 }
@@ -222,7 +236,7 @@ base::Status Ledger::ApplyOutcome(const Line& line) {
 
 base::Status Ledger::ApplyRelease(const Line& line) {
   const std::string operation = line.Text("operation");
-  if (!OnRelease(operation, line.Find("released")->kind == Line::Kind::kTrue)) {
+  if (!OnRelease(operation, *ReleasedOf(line))) {
     return Bad("a release without a signed operation that waits for it: operation " + operation);
   }
   return {};

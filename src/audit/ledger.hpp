@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -24,8 +25,8 @@ class Ledger {
   void OnIntent(const Intent& record, std::string_view date);
   /// False when the operation is not open.
   bool OnOutcome(std::string_view operation, Result result, std::string_view signature_sha256);
-  /// False when released and the operation is not a signed one of the controller door that waits for this.
-  bool OnRelease(std::string_view operation, bool released);
+  /// False when (perhaps) released and the operation is not a signed one of the controller door that waits for this.
+  bool OnRelease(std::string_view operation, Released released);
   void OnKey(std::string_view policy, std::string_view key_id);
   /// Any line of a checked chain. kInvalidArgument: its fields are wrong, or it contradicts the lines before it.
   base::Status Apply(const Line& line);
@@ -59,6 +60,9 @@ class Ledger {
   std::map<std::string, std::map<std::string, std::uint64_t, std::less<>>, std::less<>> counts_;
   std::map<std::string, std::vector<std::string>, std::less<>> keys_;
 };
+
+/// What a release says; nothing: its member is missing or none of true, false and null.
+std::optional<Released> ReleasedOf(const Line& line);
 
 /// Checks that a line has the members its type needs; types of events may have any others.
 base::Status CheckFields(const Line& line);

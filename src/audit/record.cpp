@@ -165,7 +165,9 @@ void LineWriter::Outcome(std::string& out, const audit::Outcome& record) {
 void LineWriter::Release(std::string& out, const audit::Release& record) {
   Begin(out, kTypeRelease);
   Field(out, ",\"operation\":", record.operation);
-  out += record.released ? ",\"released\":true" : ",\"released\":false";
+  static constexpr std::array<std::string_view, 3> kReleased = {",\"released\":true", ",\"released\":false",
+                                                                ",\"released\":null"};
+  out += kReleased.at(static_cast<std::size_t>(record.released));
   OptionalField(out, ",\"reason\":", record.reason);
   End(out);
 }

@@ -133,7 +133,8 @@ class StreamVerifier {
   void Count(const Line& line, std::string_view type) {
     if (type == kTypeIntent) ++report_.intents;
     if (type == kTypeRefused) report_.refused += line.Number("count").value_or(0);
-    if (type == kTypeRelease && line.Find("released")->kind == Line::Kind::kTrue) ++report_.released;
+    if (type == kTypeRelease && ReleasedOf(line) == Released::kYes) ++report_.released;
+    if (type == kTypeRelease && ReleasedOf(line) == Released::kUnknown) ++report_.delivery_unknown;
     if (type != kTypeOutcome) return;
     const auto result = line.Plain("result");
     if (result == Name(Result::kSigned)) ++report_.signed_;

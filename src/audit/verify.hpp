@@ -55,8 +55,9 @@ struct StreamReport {
   std::string head;  ///< hex hash of the last good line
   std::string first_time, last_time;
   std::uint64_t intents = 0, signed_ = 0, failed = 0, discarded = 0, unknown = 0, released = 0, refused = 0;
-  std::uint64_t open = 0;       ///< intents without outcome: at work, or the process was killed
-  std::uint64_t unsettled = 0;  ///< signed for the controller door, delivery not recorded yet
+  std::uint64_t open = 0;              ///< intents without outcome: at work, or the process was killed
+  std::uint64_t delivery_unknown = 0;  ///< settled without knowing: the request went before anybody could look
+  std::uint64_t unsettled = 0;         ///< signed for the controller door, delivery not recorded yet
   std::vector<TornLine> torn_lines;
   std::vector<TornLine> lost_files;  ///< a start found the file being written gone: its lines may be missing here
   std::vector<FoundHead> heads;

@@ -34,13 +34,6 @@ bool PassesByItself(std::string_view reason) {
          reason == "QuotaExceeded" || reason == "Pending";
 }
 
-/// A signature that was made and not delivered yet is taken back by these. Windows and quotas were met when it was
-/// made.
-bool TakesBack(policy::Reason reason) {
-  using policy::Reason;
-  return reason != Reason::kAllowed && reason != Reason::kOutsideWindow && reason != Reason::kQuotaExceeded;
-}
-
 /// Whichever of the two is newer; resource versions of one store count up.
 bool IsNewer(const std::string& left, const std::string& right) {
   return left.size() != right.size() ? left.size() > right.size() : left > right;
@@ -54,7 +47,7 @@ RequestReconciler::RequestReconciler(Options options, Dependencies dependencies,
   for (const auto& open : unsettled) {
     if (open.request_uid.empty()) continue;
     auto& memory = memory_[RequestKey{open.request_namespace, open.request_name}];
-    memory.undelivered.push_back({open.operation, open.request_uid, std::nullopt});
+    memory.undelivered.push_back({open.operation, open.request_uid, std::nullopt, true});
   }
 }
 
@@ -92,7 +85,19 @@ void RequestReconciler::Remember(const RequestKey& key, Memory memory) {
   }
 }
 
+RequestReconciler::Turn::Turn(RequestReconciler& owner, const RequestKey& key) : owner_(owner), key_(key) {
+  const std::lock_guard lock(owner_.mutex_);
+  mine_ = owner_.at_work_.insert(key_).second;
+}
+
+RequestReconciler::Turn::~Turn() {
+  const std::lock_guard lock(owner_.mutex_);
+  if (mine_) owner_.at_work_.erase(key_);
+}
+
 Outcome RequestReconciler::Reconcile(const RequestKey& key) {
+  const Turn turn(*this, key);
+  if (!turn.mine()) return Outcome::After(kLookAgain);
   Memory memory = Recall(key);
   const Outcome outcome = Run(key, memory);
   Remember(key, std::move(memory));
@@ -136,149 +141,6 @@ Outcome RequestReconciler::Run(const RequestKey& key, Memory& memory) {
   return Decide(view, *object, request->spec, memory);
 }
 
-// ---- after the signature ---------------------------------------------------------------
-
-void RequestReconciler::Settle(const std::string& operation, bool released, std::string reason) {
-  if (!released) {
-    obs::Warn("signature discarded", {{"operation", operation}, {"reason", reason}});
-    obs::GetCounter("signet_signatures_discarded_total", "Signatures made and never released", {{"reason", reason}})
-        .Add();
-  }
-  deps_.reactor->Post([service = deps_.service, release = audit::Release{operation, released, std::move(reason)}] {
-    service->Settle(release, {});
-  });
-}
-
-base::Result<RequestView> RequestReconciler::ReadRequest(const RequestKey& key) const {
-  TRY(const auto live, deps_.store->Get(SigningRequests(), key.ns, key.name));
-  return ViewRequest(live);
-}
-
-RequestReconciler::Standing RequestReconciler::Judge(const RequestView& live, const std::string& uid,
-                                                     const std::string& operation) {
-  if (live.meta.uid != uid) return {false, false, "RequestReplaced"};
-  if (live.record == operation) return {false, true, {}};
-  if (live.decided) return {false, false, "AlreadyDecided"};
-  if (live.meta.generation > 1) return {false, false, "SpecChanged"};
-  return {true, false, {}};
-}
-
-std::optional<Outcome> RequestReconciler::SettleOld(const RequestKey& key, Memory& memory) {
-  while (!memory.undelivered.empty()) {
-    base::Error why;
-    const auto open = memory.undelivered.back();
-    const auto delivery = Redeliver(key, open, why);
-    if (delivery == Delivery::kOpen) return Outcome::Retry(std::move(why));
-    if (delivery == Delivery::kReleased) {
-      memory.uid = open.uid;
-      memory.finished = true;
-    }
-    memory.undelivered.pop_back();
-  }
-  return std::nullopt;
-}
-
-RequestReconciler::Delivery RequestReconciler::Redeliver(const RequestKey& key, const Undelivered& open,
-                                                         base::Error& why) {
-  // One read for all that follows: what is judged here is what the write takes for granted.
-  auto object = deps_.store->Get(SigningRequests(), key.ns, key.name);
-  auto live = object ? ViewRequest(*object) : base::Result<RequestView>(object.error());
-  if (!live) {
-    if (live.error().code == base::Code::kNotFound) {
-      Settle(open.operation, false, "RequestGone");
-      return Delivery::kDiscarded;
-    }
-    why = live.error();
-    return Delivery::kOpen;
-  }
-  const auto standing = Judge(*live, open.uid, open.operation);
-  if (standing.carries_it) {
-    Settle(open.operation, true, {});
-    return Delivery::kReleased;
-  }
-  if (!standing.undecided || !open.made) {
-    // What an earlier process signed died with it: the request is signed anew.
-    Settle(open.operation, false, standing.undecided ? "Interrupted" : standing.reason);
-    return Delivery::kDiscarded;
-  }
-  auto taken_back = TakenBack(*object, *live, *open.made);
-  if (!taken_back) {
-    why = taken_back.error();
-    return Delivery::kOpen;
-  }
-  if (!taken_back->empty()) {
-    Settle(open.operation, false, *taken_back);
-    return Delivery::kDiscarded;
-  }
-  return Write(std::move(*live), *open.made, why);
-}
-
-base::Result<std::string> RequestReconciler::TakenBack(const nlohmann::json& object, const RequestView& live,
-                                                       const signing::Signed& made) {
-  TRY_VOID(deps_.refresh_policy(made.policy_name));
-  const auto request = api::RequestFromJson(object);
-  if (!request) return std::string("Invalid");
-  const auto caller = CallerOf(*deps_.store, deps_.stamped, object, request->spec);
-  if (!caller) return std::string("PolicyChanged");
-  auto call = CallOf(live.meta, request->spec);
-  if (deps_.approvals) call.approvals = deps_.approvals({live.meta.ns, live.meta.name});
-  TRY(const auto decision, Explain(*caller, call));
-  return std::string(TakesBack(decision.reason) ? "PolicyChanged" : "");
-}
-
-RequestReconciler::Delivery RequestReconciler::Write(RequestView view, const signing::Signed& made, base::Error& why) {
-  const RequestKey key{view.meta.ns, view.meta.name};
-  const std::string uid = view.meta.uid;
-  for (int attempt = 0; attempt <= options_.conflicts; ++attempt) {
-    base::KillPoint(base::kKillBeforePatch);
-    auto written = deps_.store->PatchStatus(SigningRequests(), key.ns, key.name, uid, view.meta.resource_version,
-                                            SignedStatus(view, made, deps_.clock->Now()));
-    if (written) {
-      base::KillPoint(base::kKillAfterPatch);
-      Settle(made.record, true, {});
-      return Delivery::kReleased;
-    }
-    why = written.error();
-    if (why.code != base::Code::kAborted && why.code != base::Code::kNotFound) return Delivery::kOpen;
-    auto live = ReadRequest(key);
-    if (!live && live.error().code == base::Code::kNotFound) {
-      Settle(made.record, false, "RequestGone");
-      return Delivery::kDiscarded;
-    }
-    if (!live) {
-      why = live.error();
-      return Delivery::kOpen;
-    }
-    const auto standing = Judge(*live, uid, made.record);
-    if (!standing.undecided) {
-      Settle(made.record, standing.carries_it, standing.reason);
-      return standing.carries_it ? Delivery::kReleased : Delivery::kDiscarded;
-    }
-    view = std::move(*live);
-  }
-  Settle(made.record, false, "Conflict");
-  return Delivery::kDiscarded;
-}
-
-Outcome RequestReconciler::Deliver(const RequestView& view, signing::Signed made, Memory& memory) {
-  base::Error why;
-  switch (Write(view, made, why)) {
-    case Delivery::kReleased:
-      memory = {};
-      memory.uid = view.meta.uid;
-      memory.finished = true;
-      obs::GetCounter("signet_requests_finished_total", "SigningRequests decided", {{"result", "signed"}}).Add();
-      return Outcome::Done();
-    case Delivery::kDiscarded:
-      memory.resource_version.clear();
-      return Outcome::After(kLookAgain);
-    case Delivery::kOpen:
-      break;
-  }
-  memory.undelivered.push_back({made.record, view.meta.uid, std::move(made)});
-  return Outcome::Retry(std::move(why));
-}
-
 // ---- the decision ----------------------------------------------------------------------
 
 signing::SigningService::Answer RequestReconciler::Sign(const signing::Caller& caller, const signing::SignCall& call) {
@@ -289,7 +151,7 @@ signing::SigningService::Answer RequestReconciler::Sign(const signing::Caller& c
         service->Sign(caller, call, std::move(done));
       },
       [service = deps_.service](const Answer& late) {
-        if (late) service->Settle({late->record, false, "Abandoned"}, {});
+        if (late) service->Settle({late->record, audit::Released::kNo, "Abandoned"}, {});
       });
   if (answer) return std::move(*answer);
   return tl::make_unexpected(signing::Refused{

@@ -2,7 +2,8 @@
 //
 // Happy path: read from the informer's cache, ask SigningService, write the status with the cached
 // resourceVersion as precondition. No other call. Whatever goes wrong after the signature is made
-// ends in exactly one Settle: released (the status carries it) or discarded (it never will).
+// ends in exactly one Settle: released (the status carries it), discarded (it never will), or unknown
+// (it may have, and the request is gone).
 //
 // Terminal denials that follow from a policy are written only after a live GET of that policy.
 //
@@ -10,8 +11,11 @@
 // the request then tries again with a new intent, a few times, and fails after that. An unknown error
 // code is final at once.
 //
+// Only a leader reconciles. What has been signed is settled on every replica, since the record is each one's own and a
+// read is enough for most ends: SettleByReading.
+//
 // Ownership:     borrows everything in Dependencies.
-// Thread-safety: any thread but the reactor's; one thread at a time per object.
+// Thread-safety: any thread but the reactor's; of two calls for one object the second comes back later.
 // Blocking:      store calls and the signature.
 #pragma once
 
@@ -21,6 +25,7 @@
 #include <mutex>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -70,7 +75,9 @@ class RequestReconciler {
   RequestReconciler(Options options, Dependencies dependencies, const std::vector<audit::OpenOperation>& unsettled);
 
   Outcome Reconcile(const RequestKey& key);
-  /// Requests with signatures of earlier processes to settle: enqueue them at start.
+  /// Settles what a read of `key` alone can end, and writes no status: for replicas that do not lead.
+  Outcome SettleByReading(const RequestKey& key);
+  /// Requests with signatures to settle, of this process or earlier ones: look after them, whoever leads.
   [[nodiscard]] std::vector<RequestKey> Unsettled() const;
   /// Requests that wait under `policy` (empty: under any).
   [[nodiscard]] std::vector<RequestKey> WaitingFor(const std::string& policy) const;
@@ -81,6 +88,7 @@ class RequestReconciler {
     std::string operation;
     std::string uid;
     std::optional<signing::Signed> made;  ///< nothing: of an earlier process
+    bool in_doubt = false;                ///< a write of it may have arrived
   };
   struct Memory {
     std::string uid;
@@ -100,13 +108,30 @@ class RequestReconciler {
     bool carries_it = false;
     std::string reason;  ///< why the signature will never be in this status
   };
+  /// One thread at a time per object, whichever controller it comes from.
+  class Turn {
+   public:
+    Turn(RequestReconciler& owner, const RequestKey& key);
+    ~Turn();
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+    [[nodiscard]] bool mine() const { return mine_; }
+
+   private:
+    RequestReconciler& owner_;
+    const RequestKey key_;
+    bool mine_ = false;
+  };
 
   [[nodiscard]] Memory Recall(const RequestKey& key) const;
   void Remember(const RequestKey& key, Memory memory);
 
   Outcome Run(const RequestKey& key, Memory& memory);
   std::optional<Outcome> SettleOld(const RequestKey& key, Memory& memory);
-  Delivery Redeliver(const RequestKey& key, const Undelivered& open, base::Error& why);
+  /// What a live read alone ends; nothing: the request is undecided.
+  std::optional<Delivery> EndByReading(const Undelivered& open, const base::Result<RequestView>& live,
+                                       base::Error& why);
+  Delivery Redeliver(const RequestKey& key, Undelivered& open, base::Error& why);
   /// Time has passed since the decision: why a policy that was edited or stopped meanwhile, or the request as it reads
   /// now, takes the signature back; empty: nothing does. An error leaves it open.
   base::Result<std::string> TakenBack(const nlohmann::json& object, const RequestView& live,
@@ -115,10 +140,10 @@ class RequestReconciler {
   std::optional<Outcome> Confirm(const RequestView& view, const api::SigningRequestSpec& spec,
                                  const signing::Caller& caller, const signing::SignCall& call, Memory& memory);
   Outcome Deliver(const RequestView& view, signing::Signed made, Memory& memory);
-  Delivery Write(RequestView view, const signing::Signed& made, base::Error& why);
+  Delivery Write(RequestView view, Undelivered& open, base::Error& why);
   /// Reads the request live; an error leaves it open.
   base::Result<RequestView> ReadRequest(const RequestKey& key) const;
-  static Standing Judge(const RequestView& live, const std::string& uid, const std::string& operation);
+  static Standing Judge(const RequestView& live, const std::string& operation);
   Outcome Denied(const RequestView& view, const std::string& reason, const std::string& message, Memory& memory);
   Outcome Failed(const RequestView& view, const std::string& reason, const std::string& message, Memory& memory);
   Outcome Wait(const RequestView& view, const api::SigningRequestSpec& spec, const Classified& why,
@@ -129,12 +154,14 @@ class RequestReconciler {
   signing::SigningService::Answer Sign(const signing::Caller& caller, const signing::SignCall& call);
   base::Result<policy::Decision> Explain(const signing::Caller& caller, const signing::SignCall& call);
   base::Status ReadLive(const api::SigningRequestSpec& spec);
-  void Settle(const std::string& operation, bool released, std::string reason);
+  void Settle(const std::string& operation, audit::Released released, std::string reason);
+  void SettleGone(const Undelivered& open, std::string reason);
 
   const Options options_;
   const Dependencies deps_;
   mutable std::mutex mutex_;
   std::map<RequestKey, Memory> memory_;  ///< guarded by mutex_
+  std::set<RequestKey> at_work_;         ///< guarded by mutex_
 };
 
 }  // namespace signet::reconcile

@@ -474,7 +474,7 @@ void Pipeline::OnOutcome(const OperationPtr& operation, const base::Status& stat
     operation->refused = Recheck(*operation);
     if (operation->refused) {
       outcome.result = audit::Result::kDiscarded;
-      owed_.Add(audit::Release{operation->id, false, "PolicyChanged"});
+      owed_.Add(audit::Release{operation->id, audit::Released::kNo, "PolicyChanged"});
     }
   }
   operation->metrics->Of(outcome.result).Add();

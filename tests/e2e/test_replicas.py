@@ -4,7 +4,7 @@ import json
 import signal
 import unittest
 
-from harness import condition, digest_of, records, wait_for
+from harness import audit_verify, condition, digest_of, records, wait_for
 from test_cluster import OWN_CLUSTER, Api, apply, get, kubectl
 
 
@@ -71,6 +71,30 @@ class Replicas(Api):
         status = self.decided("app", "Denied", 90)["status"]
         self.assertEqual(condition(status, "Denied")["reason"], "DeniedByApprover")
         kubectl("delete", "signingapprovals.signet.dev", "no", "-n", self.ns)
+
+    def test_a_follower_settles_what_its_own_record_left_open(self):
+        token = self.token()
+        apply(self.policy("release"))
+        first = self.run_operator(token, name="a", env={"SIGNET_KILL_POINT": "after-patch"})
+        self.policy_ready("release")
+        second = self.run_operator(token, name="b", wait=False)
+        apply(self.request("left", "release", digest_of(b"left")))
+        operation = self.decided("left", "Signed")["status"]["record"]
+        self.assertEqual(first.wait(60), -signal.SIGKILL)
+        wait_for("the other replica to lead", lambda: logged(second, "controller started", controller="request"), 90)
+        kubectl("delete", "sigreq", "left", "-n", self.ns)  # as its TTL would
+        first.log.unlink()
+        first = self.run_operator(token, name="a", wait=False)
+
+        def released():
+            return [line for line in records(first.audit) if line["type"] == "release" and line["operation"] == operation]
+        wait_for("the record of the replica that follows to say how it ended", released, 60)
+        self.assertEqual([(line["released"], line["reason"]) for line in released()], [(None, "DeliveryUnknown")])
+        self.assertIsNone(logged(first, "controller started", controller="request"), "it does not lead")
+        self.assertEqual(first.stop(), 0)
+        done = audit_verify(first.audit)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("1 perhaps released", done.stdout)
 
     def test_a_days_budget_is_one_for_all_replicas(self):
         token = self.token()

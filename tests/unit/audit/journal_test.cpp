@@ -12,6 +12,7 @@ namespace {
 
 using audit::Outcome;
 using audit::Release;
+using audit::Released;
 using audit::Result;
 using base::Code;
 using ::testing::ElementsAre;
@@ -173,7 +174,7 @@ TEST_F(JournalTest, KnowsSignaturesThatWaitForTheirRelease) {
     auto journal = Open();
     waiting = Sign(*journal, "controller");
     const auto settled = Sign(*journal, "controller");
-    ASSERT_THAT(Append(*journal, Release{settled, true, {}}), IsOk());
+    ASSERT_THAT(Append(*journal, Release{settled, Released::kYes, {}}), IsOk());
     Sign(*journal, "socket");
   }
   auto journal = Open();
@@ -183,10 +184,24 @@ TEST_F(JournalTest, KnowsSignaturesThatWaitForTheirRelease) {
   EXPECT_EQ(open.request_uid, "uid-1");
   EXPECT_EQ(open.signature_sha256, std::string(64, 'd'));
   EXPECT_TRUE(open.has_outcome);
-  ASSERT_THAT(Append(*journal, Release{waiting, false, "Interrupted"}), IsOk());
+  ASSERT_THAT(Append(*journal, Release{waiting, Released::kNo, "Interrupted"}), IsOk());
   journal.reset();
   EXPECT_TRUE(Open()->unsettled().empty());
   EXPECT_TRUE(Verify().ok());
+}
+
+TEST_F(JournalTest, SettlesWithoutDenyingARelease) {
+  auto journal = Open();
+  const auto operation = Sign(*journal, "controller");
+  ASSERT_THAT(Append(*journal, Release{operation, Released::kUnknown, "DeliveryUnknown"}), IsOk());
+  EXPECT_THAT(Append(*journal, Release{operation, Released::kUnknown, "DeliveryUnknown"}),
+              IsErr(Code::kFailedPrecondition));
+  EXPECT_TRUE(Records().back()["released"].is_null());
+  const auto report = Verify();
+  EXPECT_TRUE(report.ok()) << Explain(report);
+  EXPECT_EQ(report.streams.at(0).released, 0U);
+  EXPECT_EQ(report.streams.at(0).delivery_unknown, 1U);
+  EXPECT_EQ(report.streams.at(0).unsettled, 0U);
 }
 
 TEST_F(JournalTest, RefusesLinesThatWouldContradictItself) {
@@ -194,8 +209,8 @@ TEST_F(JournalTest, RefusesLinesThatWouldContradictItself) {
   const auto signed_operation = Sign(*journal);
   EXPECT_THAT(Append(*journal, Outcome{signed_operation, Result::kFailed, {}, "Again"}),
               IsErr(Code::kFailedPrecondition));
-  EXPECT_THAT(Append(*journal, Release{ids_.Next(), true, {}}), IsErr(Code::kFailedPrecondition));
-  EXPECT_THAT(Append(*journal, Release{signed_operation, false, "PolicyChanged"}), IsOk());
+  EXPECT_THAT(Append(*journal, Release{ids_.Next(), Released::kYes, {}}), IsErr(Code::kFailedPrecondition));
+  EXPECT_THAT(Append(*journal, Release{signed_operation, Released::kNo, "PolicyChanged"}), IsOk());
   EXPECT_TRUE(Verify().ok()) << Explain(Verify());
 }
 

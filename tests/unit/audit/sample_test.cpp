@@ -9,6 +9,7 @@ namespace {
 
 using audit::Outcome;
 using audit::Release;
+using audit::Released;
 using audit::Result;
 using ::testing::IsSubsetOf;
 using namespace std::chrono_literals;
@@ -31,7 +32,8 @@ TEST_F(JournalSampleTest, HasEveryTypeOfLine) {
     Sign(*journal);
     Sign(*journal, "controller");  // stays unsettled
     const auto settled = Sign(*journal, "controller");
-    Append(*journal, Release{settled, true, {}}).has_value();
+    Append(*journal, Release{settled, Released::kYes, {}}).has_value();
+    Append(*journal, Release{Sign(*journal, "controller"), Released::kUnknown, "DeliveryUnknown"}).has_value();
     for (const auto result : {Result::kFailed, Result::kDiscarded}) {
       auto intent = MakeIntent("gateway");
       intent.message = true;

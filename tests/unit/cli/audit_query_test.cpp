@@ -8,6 +8,7 @@ namespace {
 
 using audit::Outcome;
 using audit::Release;
+using audit::Released;
 using audit::Result;
 using cli::AuditFilter;
 using cli::CollectRows;
@@ -27,12 +28,14 @@ TEST_F(AuditQueryTest, JoinsIntentOutcomeAndRelease) {
   auto journal = Open();
   Sign(*journal);
   const auto released = Sign(*journal, "controller");
-  ASSERT_THAT(Append(*journal, Release{released, true, {}}), IsOk());
+  ASSERT_THAT(Append(*journal, Release{released, Released::kYes, {}}), IsOk());
   const auto dropped = Sign(*journal, "controller");
-  ASSERT_THAT(Append(*journal, Release{dropped, false, "Interrupted"}), IsOk());
+  ASSERT_THAT(Append(*journal, Release{dropped, Released::kNo, "Interrupted"}), IsOk());
   ASSERT_THAT(Append(*journal, MakeIntent()), IsOk());
+  const auto lost = Sign(*journal, "controller");
+  ASSERT_THAT(Append(*journal, Release{lost, Released::kUnknown, "DeliveryUnknown"}), IsOk());
   const auto rows = Rows();
-  ASSERT_EQ(rows.size(), 4U);
+  ASSERT_EQ(rows.size(), 5U);
   EXPECT_EQ(rows[0].result, "signed");
   EXPECT_EQ(rows[0].signature_sha256, std::string(64, 'd'));
   EXPECT_EQ(rows[1].released, "true");
@@ -40,6 +43,9 @@ TEST_F(AuditQueryTest, JoinsIntentOutcomeAndRelease) {
   EXPECT_EQ(rows[2].result, "discarded");
   EXPECT_EQ(rows[2].reason, "Interrupted");
   EXPECT_EQ(rows[3].result, "open");
+  EXPECT_EQ(rows[4].result, "signed");
+  EXPECT_EQ(rows[4].released, "unknown");
+  EXPECT_TRUE(ToJson(rows[4]).at("released").is_null());
 }
 
 TEST_F(AuditQueryTest, Filters) {

@@ -218,7 +218,9 @@ class ScriptedService final : public signing::SigningService {
   }
   void SignBatch(const signing::Caller&, std::vector<signing::SignCall>, BatchDone done) override { done({}); }
   void Settle(const audit::Release& release, std::function<void()> done) override {
-    settled.push_back(release.operation + (release.released ? " released" : " discarded " + release.reason));
+    const std::string word = release.released == audit::Released::kNo ? " discarded " : " unknown ";
+    settled.push_back(release.operation +
+                      (release.released == audit::Released::kYes ? " released" : word + release.reason));
     signed_when_settled.push_back(signatures);
     if (done) done();
   }

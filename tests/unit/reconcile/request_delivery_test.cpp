@@ -162,7 +162,7 @@ TEST_F(RequestReconcilerTest, DiscardsALostSignatureWhenTheSpecReadsNoLonger) {
   EXPECT_EQ(Reason("Failed"), "Invalid");
 }
 
-TEST_F(RequestReconcilerTest, DiscardsALostSignatureOfADeletedRequest) {
+TEST_F(RequestReconcilerTest, DoesNotDenyALostSignatureOfADeletedRequest) {
   Start();
   Apply();
   FailPatches(1, Code::kUnavailable, false);
@@ -170,7 +170,7 @@ TEST_F(RequestReconcilerTest, DiscardsALostSignatureOfADeletedRequest) {
   ASSERT_THAT(store_.Delete(SigningRequests(), "ci", "app", ""), testing::IsOk());
   cache_ = nullptr;
   EXPECT_EQ(Reconcile().kind, Kind::kDone);
-  EXPECT_THAT(service_.settled, ElementsAre("OP1 discarded RequestGone"));
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 unknown DeliveryUnknown"));
 }
 
 // ---- what earlier processes left -------------------------------------------------------
@@ -215,12 +215,85 @@ TEST_F(RequestReconcilerTest, DoesNotSignBeforeTheOldOperationIsSettled) {
   EXPECT_THAT(service_.settled, ElementsAre("OLD discarded Interrupted", "OP1 released"));
 }
 
-TEST_F(RequestReconcilerTest, DiscardsWhatBelongsToARequestThatIsGone) {
+TEST_F(RequestReconcilerTest, LeavesOpenWhatBecameOfASignatureForARequestThatIsGone) {
   Start({{"OLD", "controller", "release", "ci", "app", "uid-gone", "aa", true}});
   EXPECT_EQ(Reconcile().kind, Kind::kDone);
-  EXPECT_THAT(service_.settled, ElementsAre("OLD discarded RequestGone"));
+  EXPECT_THAT(service_.settled, ElementsAre("OLD unknown DeliveryUnknown"));
   EXPECT_EQ(Reconcile().kind, Kind::kDone);
   EXPECT_EQ(service_.settled.size(), 1U);
+}
+
+// ---- replicas that do not lead ---------------------------------------------------------
+
+TEST_F(RequestReconcilerTest, SettlesAPublishedSignatureWithoutTheLease) {
+  Start();
+  Apply();
+  FailPatches(1, Code::kDeadlineExceeded, true);
+  EXPECT_EQ(Reconcile().kind, Kind::kRetry);
+  EXPECT_THAT(reconciler_->Unsettled(), ElementsAre(kKey));
+  Sync();
+  EXPECT_EQ(Settle().kind, Kind::kDone);
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 released"));
+  EXPECT_THAT(reconciler_->Unsettled(), IsEmpty());
+  ASSERT_THAT(store_.Delete(SigningRequests(), "ci", "app", ""), testing::IsOk());
+  cache_ = nullptr;
+  EXPECT_EQ(Reconcile().kind, Kind::kDone);
+  EXPECT_EQ(service_.settled.size(), 1U) << "leading again adds nothing";
+}
+
+TEST_F(RequestReconcilerTest, WithoutTheLeaseSettlesWhatIsGoneOrDecidedOtherwise) {
+  Start({{"OLD", "controller", "release", "ci", "app", "uid-gone", "aa", true}});
+  EXPECT_EQ(Settle().kind, Kind::kDone);
+  EXPECT_THAT(service_.settled, ElementsAre("OLD unknown DeliveryUnknown"));
+
+  service_.settled.clear();
+  Apply();
+  Start({{"A", "controller", "release", "ci", "app", "uid-before", "aa", true},
+         {"B", "controller", "release", "ci", "app", Now()["metadata"]["uid"].get<std::string>(), "aa", true}});
+  ASSERT_THAT(
+      store_.PatchStatus(SigningRequests(), "ci", "app", Now()["metadata"]["uid"].get<std::string>(),
+                         Now()["metadata"]["resourceVersion"].get<std::string>(),
+                         {{"record", "OTHER"}, {"conditions", json::array({{{"type", "Ready"}, {"status", "True"}}})}}),
+      testing::IsOk());
+  Sync();
+  EXPECT_EQ(Settle().kind, Kind::kDone);
+  EXPECT_THAT(service_.settled,
+              ::testing::UnorderedElementsAre("A unknown DeliveryUnknown", "B discarded AlreadyDecided"));
+}
+
+TEST_F(RequestReconcilerTest, WithoutTheLeaseLeavesUndecidedRequestsAlone) {
+  Apply();
+  Start({{"OLD", "controller", "release", "ci", "app", Now()["metadata"]["uid"].get<std::string>(), "aa", true}});
+  EXPECT_EQ(Settle().kind, Kind::kDone);
+  EXPECT_EQ(store_.CountCalls("Get"), 0U) << "the copy says enough";
+  cache_ = nullptr;  // behind
+  EXPECT_EQ(Settle().kind, Kind::kDone);
+  FailGet(1);
+  EXPECT_EQ(Settle().kind, Kind::kRetry);
+  EXPECT_THAT(service_.settled, IsEmpty());
+  EXPECT_EQ(Writes(), 0U);
+  EXPECT_THAT(service_.calls, IsEmpty());
+  EXPECT_THAT(reconciler_->Unsettled(), ElementsAre(kKey)) << "looked after for as long as it takes";
+}
+
+TEST_F(RequestReconcilerTest, OneThreadAtATimeSettlesOneRequest) {
+  Start();
+  Apply();
+  FailPatches(1, Code::kDeadlineExceeded, true);
+  EXPECT_EQ(Reconcile().kind, Kind::kRetry);
+  Outcome inside_settle;
+  Outcome inside_reconcile;
+  store_.set_fault([&](const FakeStore::Call& call) -> std::optional<FakeStore::Fault> {
+    if (call.verb != "Get") return std::nullopt;
+    inside_settle = reconciler_->SettleByReading(kKey);
+    inside_reconcile = reconciler_->Reconcile(kKey);
+    return std::nullopt;
+  });
+  EXPECT_EQ(Reconcile().kind, Kind::kDone);
+  EXPECT_EQ(inside_settle.kind, Kind::kDone);
+  EXPECT_EQ(inside_reconcile.kind, Kind::kAfter);
+  EXPECT_EQ(store_.CountCalls("Get"), 1U);
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 released"));
 }
 
 // ---- ttl -------------------------------------------------------------------------------

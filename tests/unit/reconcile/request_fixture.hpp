@@ -78,6 +78,11 @@ class RequestReconcilerTest : public ::testing::Test {
     loop_.Flush();
     return outcome;
   }
+  Outcome Settle() {
+    auto outcome = reconciler_->SettleByReading(kKey);
+    loop_.Flush();
+    return outcome;
+  }
   /// The object as the store has it, without a counted call.
   json Now() { return store_.Revisions(SigningRequests(), "ci", "app").back(); }
   std::string Reason(std::string_view type) {

@@ -174,7 +174,7 @@ TEST_F(SigningServiceTest, SettlesSoonOrLater) {
   EXPECT_EQ(Records()[1]["requestName"], "req");
   files_.write_error = ENOSPC;
   bool settled = false;
-  service_->Settle({answer->record, true, {}}, [&] { settled = true; });
+  service_->Settle({answer->record, audit::Released::kYes, {}}, [&] { settled = true; });
   reactor_.Advance(10s);
   EXPECT_FALSE(settled);
   files_.write_error = 0;
@@ -182,7 +182,7 @@ TEST_F(SigningServiceTest, SettlesSoonOrLater) {
   EXPECT_TRUE(settled);
   EXPECT_EQ(Last()["type"], "release");
   EXPECT_EQ(Last()["released"], true);
-  service_->Settle({answer->record, true, {}}, {});  // twice: the record refuses, nothing breaks
+  service_->Settle({answer->record, audit::Released::kYes, {}}, {});  // twice: the record refuses, nothing breaks
   reactor_.Advance(10s);
   EXPECT_TRUE(Verify().ok()) << Explain(Verify());
 }

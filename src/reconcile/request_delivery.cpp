@@ -1,0 +1,202 @@
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "api/json.hpp"
+#include "base/kill_point.hpp"
+#include "obs/log.hpp"
+#include "obs/metrics.hpp"
+#include "reconcile/request_call.hpp"
+#include "reconcile/request_reconciler.hpp"
+#include "reconcile/resources.hpp"
+
+// What RequestReconciler does once a signature is made: into the status, and the end of it into the record.
+namespace signet::reconcile {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr base::Duration kLookAgain = 100ms;  // the cache is behind; its next event usually comes first
+
+/// A signature that was made and not delivered yet is taken back by these. Windows and quotas were met when it was
+/// made.
+bool TakesBack(policy::Reason reason) {
+  using policy::Reason;
+  return reason != Reason::kAllowed && reason != Reason::kOutsideWindow && reason != Reason::kQuotaExceeded;
+}
+
+}  // namespace
+
+void RequestReconciler::Settle(const std::string& operation, audit::Released released, std::string reason) {
+  if (released == audit::Released::kNo) {
+    obs::Warn("signature discarded", {{"operation", operation}, {"reason", reason}});
+    obs::GetCounter("signet_signatures_discarded_total", "Signatures made and never released", {{"reason", reason}})
+        .Add();
+  }
+  if (released == audit::Released::kUnknown) {
+    obs::Warn("signature perhaps published: its request is gone", {{"operation", operation}});
+    obs::GetCounter("signet_signatures_delivery_unknown_total", "Signatures whose request went before it could be read")
+        .Add();
+  }
+  deps_.reactor->Post([service = deps_.service, release = audit::Release{operation, released, std::move(reason)}] {
+    service->Settle(release, {});
+  });
+}
+
+void RequestReconciler::SettleGone(const Undelivered& open, std::string reason) {
+  if (open.in_doubt) return Settle(open.operation, audit::Released::kUnknown, "DeliveryUnknown");
+  Settle(open.operation, audit::Released::kNo, std::move(reason));
+}
+
+base::Result<RequestView> RequestReconciler::ReadRequest(const RequestKey& key) const {
+  TRY(const auto live, deps_.store->Get(SigningRequests(), key.ns, key.name));
+  return ViewRequest(live);
+}
+
+RequestReconciler::Standing RequestReconciler::Judge(const RequestView& live, const std::string& operation) {
+  if (live.record == operation) return {false, true, {}};
+  if (live.decided) return {false, false, "AlreadyDecided"};
+  if (live.meta.generation > 1) return {false, false, "SpecChanged"};
+  return {true, false, {}};
+}
+
+std::optional<RequestReconciler::Delivery> RequestReconciler::EndByReading(const Undelivered& open,
+                                                                           const base::Result<RequestView>& live,
+                                                                           base::Error& why) {
+  if (!live && live.error().code != base::Code::kNotFound) {
+    why = live.error();
+    return Delivery::kOpen;
+  }
+  if (!live || live->meta.uid != open.uid) {
+    SettleGone(open, live ? "RequestReplaced" : "RequestGone");
+    return Delivery::kDiscarded;
+  }
+  const auto standing = Judge(*live, open.operation);
+  if (standing.undecided) return std::nullopt;
+  Settle(open.operation, standing.carries_it ? audit::Released::kYes : audit::Released::kNo, standing.reason);
+  return standing.carries_it ? Delivery::kReleased : Delivery::kDiscarded;
+}
+
+Outcome RequestReconciler::SettleByReading(const RequestKey& key) {
+  const Turn turn(*this, key);
+  if (!turn.mine()) return Outcome::Done();
+  Memory memory = Recall(key);
+  if (memory.undelivered.empty()) return Outcome::Done();
+  if (const auto cached = deps_.cached(key)) {
+    // While the copy shows it undecided, a read would end nothing.
+    const auto view = ViewRequest(*cached);
+    const bool undecided = view && std::all_of(memory.undelivered.begin(), memory.undelivered.end(), [&](auto& open) {
+                             return view->meta.uid == open.uid && Judge(*view, open.operation).undecided;
+                           });
+    if (undecided) return Outcome::Done();
+  }
+  base::Error why;
+  const auto live = ReadRequest(key);
+  std::erase_if(memory.undelivered, [&](const Undelivered& open) {
+    const auto end = EndByReading(open, live, why);
+    if (end == Delivery::kReleased) {
+      memory.uid = open.uid;
+      memory.finished = true;
+    }
+    return end && *end != Delivery::kOpen;
+  });
+  const bool unread = !memory.undelivered.empty() && !live;
+  Remember(key, std::move(memory));
+  return unread ? Outcome::Retry(std::move(why)) : Outcome::Done();
+}
+
+std::optional<Outcome> RequestReconciler::SettleOld(const RequestKey& key, Memory& memory) {
+  while (!memory.undelivered.empty()) {
+    base::Error why;
+    auto& open = memory.undelivered.back();
+    const auto delivery = Redeliver(key, open, why);
+    if (delivery == Delivery::kOpen) return Outcome::Retry(std::move(why));
+    if (delivery == Delivery::kReleased) {
+      memory.uid = open.uid;
+      memory.finished = true;
+    }
+    memory.undelivered.pop_back();
+  }
+  return std::nullopt;
+}
+
+RequestReconciler::Delivery RequestReconciler::Redeliver(const RequestKey& key, Undelivered& open, base::Error& why) {
+  // One read for all that follows: what is judged here is what the write takes for granted.
+  auto object = deps_.store->Get(SigningRequests(), key.ns, key.name);
+  auto live = object ? ViewRequest(*object) : base::Result<RequestView>(object.error());
+  if (const auto end = EndByReading(open, live, why)) return *end;
+  if (!open.made) {
+    // What an earlier process signed died with it: the request is signed anew.
+    Settle(open.operation, audit::Released::kNo, "Interrupted");
+    return Delivery::kDiscarded;
+  }
+  auto taken_back = TakenBack(*object, *live, *open.made);
+  if (!taken_back) {
+    why = taken_back.error();
+    return Delivery::kOpen;
+  }
+  if (!taken_back->empty()) {
+    Settle(open.operation, audit::Released::kNo, *taken_back);
+    return Delivery::kDiscarded;
+  }
+  return Write(std::move(*live), open, why);
+}
+
+base::Result<std::string> RequestReconciler::TakenBack(const nlohmann::json& object, const RequestView& live,
+                                                       const signing::Signed& made) {
+  TRY_VOID(deps_.refresh_policy(made.policy_name));
+  const auto request = api::RequestFromJson(object);
+  if (!request) return std::string("Invalid");
+  const auto caller = CallerOf(*deps_.store, deps_.stamped, object, request->spec);
+  if (!caller) return std::string("PolicyChanged");
+  auto call = CallOf(live.meta, request->spec);
+  if (deps_.approvals) call.approvals = deps_.approvals({live.meta.ns, live.meta.name});
+  TRY(const auto decision, Explain(*caller, call));
+  return std::string(TakesBack(decision.reason) ? "PolicyChanged" : "");
+}
+
+RequestReconciler::Delivery RequestReconciler::Write(RequestView view, Undelivered& open, base::Error& why) {
+  const RequestKey key{view.meta.ns, view.meta.name};
+  for (int attempt = 0; attempt <= options_.conflicts; ++attempt) {
+    base::KillPoint(base::kKillBeforePatch);
+    auto written = deps_.store->PatchStatus(SigningRequests(), key.ns, key.name, open.uid, view.meta.resource_version,
+                                            SignedStatus(view, *open.made, deps_.clock->Now()));
+    if (written) {
+      base::KillPoint(base::kKillAfterPatch);
+      Settle(open.operation, audit::Released::kYes, {});
+      return Delivery::kReleased;
+    }
+    why = written.error();
+    if (why.code != base::Code::kAborted && why.code != base::Code::kNotFound) {
+      open.in_doubt = true;
+      return Delivery::kOpen;
+    }
+    auto live = ReadRequest(key);
+    if (const auto end = EndByReading(open, live, why)) return *end;
+    view = std::move(*live);
+  }
+  Settle(open.operation, audit::Released::kNo, "Conflict");
+  return Delivery::kDiscarded;
+}
+
+Outcome RequestReconciler::Deliver(const RequestView& view, signing::Signed made, Memory& memory) {
+  base::Error why;
+  Undelivered open{made.record, view.meta.uid, std::move(made), false};
+  switch (Write(view, open, why)) {
+    case Delivery::kReleased:
+      memory = {};
+      memory.uid = view.meta.uid;
+      memory.finished = true;
+      obs::GetCounter("signet_requests_finished_total", "SigningRequests decided", {{"result", "signed"}}).Add();
+      return Outcome::Done();
+    case Delivery::kDiscarded:
+      memory.resource_version.clear();
+      return Outcome::After(kLookAgain);
+    case Delivery::kOpen:
+      break;
+  }
+  memory.undelivered.push_back(std::move(open));
+  return Outcome::Retry(std::move(why));
+}
+
+}  // namespace signet::reconcile
