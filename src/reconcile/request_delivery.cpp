@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -23,6 +25,11 @@ constexpr base::Duration kLookAgain = 100ms;  // the cache is behind; its next e
 bool TakesBack(policy::Reason reason) {
   using policy::Reason;
   return reason != Reason::kAllowed && reason != Reason::kOutsideWindow && reason != Reason::kQuotaExceeded;
+}
+
+/// The write was refused: the object has passed the version it named, or is gone.
+bool IsPassedBy(const base::Error& error) {
+  return error.code == base::Code::kAborted || error.code == base::Code::kNotFound;
 }
 
 }  // namespace
@@ -109,7 +116,7 @@ std::optional<Outcome> RequestReconciler::SettleOld(const RequestKey& key, Memor
   while (!memory.undelivered.empty()) {
     base::Error why;
     auto& open = memory.undelivered.back();
-    const auto delivery = Redeliver(key, open, why);
+    const auto delivery = Redeliver(key, open, memory, why);
     if (delivery == Delivery::kOpen) return Outcome::Retry(std::move(why));
     if (delivery == Delivery::kReleased) {
       memory.uid = open.uid;
@@ -120,26 +127,56 @@ std::optional<Outcome> RequestReconciler::SettleOld(const RequestKey& key, Memor
   return std::nullopt;
 }
 
-RequestReconciler::Delivery RequestReconciler::Redeliver(const RequestKey& key, Undelivered& open, base::Error& why) {
-  // One read for all that follows: what is judged here is what the write takes for granted.
-  auto object = deps_.store->Get(SigningRequests(), key.ns, key.name);
-  auto live = object ? ViewRequest(*object) : base::Result<RequestView>(object.error());
-  if (const auto end = EndByReading(open, live, why)) return *end;
-  if (!open.made) {
-    // What an earlier process signed died with it: the request is signed anew.
-    Settle(open.operation, audit::Released::kNo, "Interrupted");
-    return Delivery::kDiscarded;
+RequestReconciler::Delivery RequestReconciler::Redeliver(const RequestKey& key, Undelivered& open, Memory& memory,
+                                                         base::Error& why) {
+  for (int rewrites = 0;; ++rewrites) {
+    // One read for all that follows: what is judged here is what the write takes for granted.
+    const auto object = deps_.store->Get(SigningRequests(), key.ns, key.name);
+    const auto live = object ? ViewRequest(*object) : base::Result<RequestView>(object.error());
+    if (const auto end = EndByReading(open, live, why)) return *end;
+    std::string discard = "Interrupted";  // what an earlier process signed died with it: the request is signed anew
+    if (open.made && rewrites >= options_.conflicts) {
+      discard = "Conflict";
+    } else if (open.made) {
+      auto taken_back = TakenBack(*object, *live, *open.made);
+      if (!taken_back) {
+        why = taken_back.error();
+        return Delivery::kOpen;
+      }
+      discard = std::move(*taken_back);
+    }
+    if (discard.empty()) {
+      if (const auto end = Write(*live, open, why)) return *end;
+      continue;
+    }
+    if (const auto fenced = FenceOff(*live, open, discard, memory)) {
+      Settle(open.operation, audit::Released::kNo, discard);
+      return Delivery::kDiscarded;
+    } else {
+      why = fenced.error();
+    }
+    if (!IsPassedBy(why) || rewrites >= options_.conflicts) return Delivery::kOpen;
   }
-  auto taken_back = TakenBack(*object, *live, *open.made);
-  if (!taken_back) {
-    why = taken_back.error();
-    return Delivery::kOpen;
-  }
-  if (!taken_back->empty()) {
-    Settle(open.operation, audit::Released::kNo, *taken_back);
-    return Delivery::kDiscarded;
-  }
-  return Write(std::move(*live), open, why);
+}
+
+base::Status RequestReconciler::FenceOff(const RequestView& live, const Undelivered& open, const std::string& reason,
+                                         Memory& memory) {
+  const std::string& version = live.meta.resource_version;
+  // A write is refused once the version it names has passed: what is on its way can arrive at this version alone.
+  if (!open.in_doubt || (!open.sent_version.empty() && open.sent_version != version)) return {};
+  // The version makes the text new each time: a patch that changes nothing would leave the version as it is.
+  const auto message = fmt::format(
+      "the signature of operation {} did not get here in time and is discarded (at resourceVersion {}): the request is "
+      "decided anew",
+      open.operation, version);
+  TRY(const auto written, deps_.store->PatchStatus(SigningRequests(), live.meta.ns, live.meta.name, open.uid, version,
+                                                   WaitingStatus(live, reason, message, deps_.clock->Now())));
+  memory.uid = open.uid;
+  memory.waiting_reason = reason;
+  memory.approvals = live.approvals;
+  TRY(const auto meta, api::MetadataFromJson(written));
+  memory.resource_version = meta.resource_version;
+  return {};
 }
 
 base::Result<std::string> RequestReconciler::TakenBack(const nlohmann::json& object, const RequestView& live,
@@ -155,34 +192,30 @@ base::Result<std::string> RequestReconciler::TakenBack(const nlohmann::json& obj
   return std::string(TakesBack(decision.reason) ? "PolicyChanged" : "");
 }
 
-RequestReconciler::Delivery RequestReconciler::Write(RequestView view, Undelivered& open, base::Error& why) {
-  const RequestKey key{view.meta.ns, view.meta.name};
-  for (int attempt = 0; attempt <= options_.conflicts; ++attempt) {
-    base::KillPoint(base::kKillBeforePatch);
-    auto written = deps_.store->PatchStatus(SigningRequests(), key.ns, key.name, open.uid, view.meta.resource_version,
-                                            SignedStatus(view, *open.made, deps_.clock->Now()));
-    if (written) {
-      base::KillPoint(base::kKillAfterPatch);
-      Settle(open.operation, audit::Released::kYes, {});
-      return Delivery::kReleased;
-    }
-    why = written.error();
-    if (why.code != base::Code::kAborted && why.code != base::Code::kNotFound) {
-      open.in_doubt = true;
-      return Delivery::kOpen;
-    }
-    auto live = ReadRequest(key);
-    if (const auto end = EndByReading(open, live, why)) return *end;
-    view = std::move(*live);
+std::optional<RequestReconciler::Delivery> RequestReconciler::Write(const RequestView& view, Undelivered& open,
+                                                                    base::Error& why) {
+  base::KillPoint(base::kKillBeforePatch);
+  auto written =
+      deps_.store->PatchStatus(SigningRequests(), view.meta.ns, view.meta.name, open.uid, view.meta.resource_version,
+                               SignedStatus(view, *open.made, deps_.clock->Now()));
+  if (written) {
+    base::KillPoint(base::kKillAfterPatch);
+    Settle(open.operation, audit::Released::kYes, {});
+    return Delivery::kReleased;
   }
-  Settle(open.operation, audit::Released::kNo, "Conflict");
-  return Delivery::kDiscarded;
+  why = written.error();
+  if (IsPassedBy(why)) return std::nullopt;
+  open.in_doubt = true;
+  open.sent_version = view.meta.resource_version;
+  return Delivery::kOpen;
 }
 
 Outcome RequestReconciler::Deliver(const RequestView& view, signing::Signed made, Memory& memory) {
   base::Error why;
-  Undelivered open{made.record, view.meta.uid, std::move(made), false};
-  switch (Write(view, open, why)) {
+  Undelivered open{made.record, view.meta.uid, std::move(made), false, {}};
+  auto delivery = Write(view, open, why);
+  if (!delivery) delivery = Redeliver({view.meta.ns, view.meta.name}, open, memory, why);
+  switch (*delivery) {
     case Delivery::kReleased:
       memory = {};
       memory.uid = view.meta.uid;
@@ -190,7 +223,6 @@ Outcome RequestReconciler::Deliver(const RequestView& view, signing::Signed made
       obs::GetCounter("signet_requests_finished_total", "SigningRequests decided", {{"result", "signed"}}).Add();
       return Outcome::Done();
     case Delivery::kDiscarded:
-      memory.resource_version.clear();
       return Outcome::After(kLookAgain);
     case Delivery::kOpen:
       break;

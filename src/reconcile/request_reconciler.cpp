@@ -47,7 +47,7 @@ RequestReconciler::RequestReconciler(Options options, Dependencies dependencies,
   for (const auto& open : unsettled) {
     if (open.request_uid.empty()) continue;
     auto& memory = memory_[RequestKey{open.request_namespace, open.request_name}];
-    memory.undelivered.push_back({open.operation, open.request_uid, std::nullopt, true});
+    memory.undelivered.push_back({open.operation, open.request_uid, std::nullopt, true, {}});
   }
 }
 

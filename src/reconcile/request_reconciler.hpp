@@ -88,7 +88,8 @@ class RequestReconciler {
     std::string operation;
     std::string uid;
     std::optional<signing::Signed> made;  ///< nothing: of an earlier process
-    bool in_doubt = false;                ///< a write of it may have arrived
+    bool in_doubt = false;                ///< a write of it may have arrived, or may still do so
+    std::string sent_version;             ///< the resourceVersion of that write; empty: not known
   };
   struct Memory {
     std::string uid;
@@ -131,7 +132,10 @@ class RequestReconciler {
   /// What a live read alone ends; nothing: the request is undecided.
   std::optional<Delivery> EndByReading(const Undelivered& open, const base::Result<RequestView>& live,
                                        base::Error& why);
-  Delivery Redeliver(const RequestKey& key, Undelivered& open, base::Error& why);
+  Delivery Redeliver(const RequestKey& key, Undelivered& open, Memory& memory, base::Error& why);
+  /// Afterwards no write of this signature that is still on its way can arrive. Costs a status write if there may be
+  /// one.
+  base::Status FenceOff(const RequestView& live, const Undelivered& open, const std::string& reason, Memory& memory);
   /// Time has passed since the decision: why a policy that was edited or stopped meanwhile, or the request as it reads
   /// now, takes the signature back; empty: nothing does. An error leaves it open.
   base::Result<std::string> TakenBack(const nlohmann::json& object, const RequestView& live,
@@ -140,7 +144,8 @@ class RequestReconciler {
   std::optional<Outcome> Confirm(const RequestView& view, const api::SigningRequestSpec& spec,
                                  const signing::Caller& caller, const signing::SignCall& call, Memory& memory);
   Outcome Deliver(const RequestView& view, signing::Signed made, Memory& memory);
-  Delivery Write(RequestView view, Undelivered& open, base::Error& why);
+  /// Nothing: the request is another one by now; read and judge again.
+  std::optional<Delivery> Write(const RequestView& view, Undelivered& open, base::Error& why);
   /// Reads the request live; an error leaves it open.
   base::Result<RequestView> ReadRequest(const RequestKey& key) const;
   static Standing Judge(const RequestView& live, const std::string& operation);

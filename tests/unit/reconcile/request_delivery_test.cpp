@@ -296,6 +296,69 @@ TEST_F(RequestReconcilerTest, OneThreadAtATimeSettlesOneRequest) {
   EXPECT_THAT(service_.settled, ElementsAre("OP1 released"));
 }
 
+// ---- a write that is late --------------------------------------------------------------
+
+TEST_F(RequestReconcilerTest, FindsALateWriteThatComesBeforeTheDiscard) {
+  Start();
+  Apply();
+  HoldFirstPatch();
+  EXPECT_EQ(Reconcile().kind, Kind::kRetry);
+  service_.explained = policy::Decision{};
+  service_.explained->reason = policy::Reason::kSuspended;
+  service_.always = Refuse(Code::kPermissionDenied, "Suspended");
+  BeforeFirstPatch([this] { EXPECT_THAT(LandHeldPatch(), testing::IsOk()); });
+  Reconcile();
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 released"));
+  EXPECT_EQ(Now()["status"]["record"], "OP1");
+}
+
+TEST_F(RequestReconcilerTest, DiscardsOnlyWhatCanNoLongerArrive) {
+  Start();
+  Apply();
+  HoldFirstPatch();
+  EXPECT_EQ(Reconcile().kind, Kind::kRetry);
+  service_.explained = policy::Decision{};
+  service_.explained->reason = policy::Reason::kSuspended;
+  service_.always = Refuse(Code::kPermissionDenied, "Suspended");
+  FailPatches(1, Code::kUnavailable, false);  // the write that fences it off
+  EXPECT_EQ(Reconcile().kind, Kind::kRetry);
+  EXPECT_THAT(service_.settled, IsEmpty());
+  FailPatches(1, Code::kUnavailable, true);  // once more, and it took effect
+  EXPECT_EQ(Reconcile().kind, Kind::kRetry);
+  EXPECT_THAT(service_.settled, IsEmpty());
+  EXPECT_THAT(LandHeldPatch(), testing::IsErr(Code::kAborted));
+  Sync();
+  Reconcile();
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 discarded PolicyChanged"));
+  EXPECT_EQ(Reason("Denied"), "Suspended");
+}
+
+TEST_F(RequestReconcilerTest, FindsALateWriteOfAnEarlierProcess) {
+  Start();
+  Apply();
+  HoldFirstPatch();
+  EXPECT_EQ(Reconcile().kind, Kind::kRetry);  // and dies
+  Start({{"OP1", "controller", "release", "ci", "app", Now()["metadata"]["uid"].get<std::string>(), "aa", true}});
+  BeforeFirstPatch([this] { EXPECT_THAT(LandHeldPatch(), testing::IsOk()); });
+  Reconcile();
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 released"));
+  EXPECT_EQ(service_.signatures, 1);
+}
+
+TEST_F(RequestReconcilerTest, FencesOffALateWriteOfAnEarlierProcessEachTime) {
+  Apply();
+  for (int restart = 0; restart < 2; ++restart) {
+    Start({{"OLD", "controller", "release", "ci", "app", Now()["metadata"]["uid"].get<std::string>(), "aa", true}});
+    service_.always = Refuse(Code::kUnavailable, "Busy");
+    service_.settled.clear();
+    const json before = Now();
+    EXPECT_EQ(Reconcile().kind, Kind::kAfter);
+    EXPECT_THAT(service_.settled, ElementsAre("OLD discarded Interrupted"));
+    EXPECT_NE(Now()["metadata"]["resourceVersion"], before["metadata"]["resourceVersion"]) << restart;
+    EXPECT_EQ(Reason("Ready"), "Interrupted");
+  }
+}
+
 // ---- ttl -------------------------------------------------------------------------------
 
 TEST_F(RequestReconcilerTest, DeletesAfterTheTtl) {

@@ -115,6 +115,19 @@ class RequestReconcilerTest : public ::testing::Test {
       return FakeStore::Fault{base::MakeError(code, "no answer"), applied};
     });
   }
+  /// The first status write stays on its way: no answer, no effect before LandHeldPatch.
+  void HoldFirstPatch() {
+    held_ = nullptr;
+    store_.set_fault([this](const FakeStore::Call& call) -> std::optional<FakeStore::Fault> {
+      if (call.verb != "PatchStatus" || !held_.is_null()) return std::nullopt;
+      held_ = {{"meta", Now()["metadata"]}, {"status", call.body}};
+      return FakeStore::Fault{base::MakeError(Code::kDeadlineExceeded, "no answer")};
+    });
+  }
+  base::Result<json> LandHeldPatch() {
+    return store_.PatchStatus(SigningRequests(), "ci", "app", held_["meta"]["uid"].get<std::string>(),
+                              held_["meta"]["resourceVersion"].get<std::string>(), held_["status"]);
+  }
   /// From now on the `number`-th GET, and no other, finds the store down.
   void FailGet(int number) {
     auto left = std::make_shared<int>(number);
@@ -130,6 +143,7 @@ class RequestReconcilerTest : public ::testing::Test {
   testing::ScriptedService service_;
   testing::EventList events_;
   std::shared_ptr<const json> cache_;
+  json held_;
   std::function<base::Status(const json&)> stamped_;
   std::vector<policy::Approval> approvals_;
   base::Status refresh_;
