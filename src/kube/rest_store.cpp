@@ -137,6 +137,10 @@ base::Result<HttpResponse> RestStore::Core::ExchangeInSlot(std::string_view verb
       repeated = true;
       continue;
     }
+    if ((repeated || throttled > 0) && request.method == "PATCH" && (answer->status == 409 || answer->status == 404)) {
+      // Refused because the first one was carried out, or for another's change: nobody can tell from here.
+      return base::MakeError(Code::kUnavailable, "Unknown", "asked twice: read what became of the first patch");
+    }
     const bool refused_before_work = answer->status == 429;
     const bool come_back = answer->status == 503 && answer->retry_after > std::chrono::seconds::zero() && repeatable;
     if ((!refused_before_work && !come_back) || ++throttled > kMaxThrottled) return answer;

@@ -4,7 +4,8 @@
 // Thread-safety: any thread; at most Options::max_in_flight requests run, more wait for their turn.
 // Blocking:      as kube/object_store.hpp says. Retried here: once after a broken connection, when
 //                the request may be repeated (GET, reviews; PUT, PATCH and DELETE carry a precondition), and
-//                429 and 503 with Retry-After within the deadline. Never retried: a timeout; a POST
+//                429 and 503 with Retry-After within the deadline. A repeated PATCH that is refused (409, 404) is
+//                kUnavailable: the first one may have been carried out. Never retried: a timeout; a POST
 //                whose connection broke (it may have created the object: kAlreadyExists then).
 // Errors:        as kube/object_store.hpp says; native is {"http", status}, reason is that of the
 //                server's metav1.Status ("Conflict", "Expired").

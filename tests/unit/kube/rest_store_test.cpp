@@ -158,11 +158,16 @@ TEST_F(RestStoreTest, NeverRepeatsAfterATimeout) {
   EXPECT_EQ(log_->requests.size(), 1U);
 }
 
-TEST_F(RestStoreTest, ReportsAPatchThatLandedBeforeItsConnectionBrokeAsAConflict) {
-  // The first PATCH was carried out; its repetition meets the version that it made itself.
-  Answers({Broken(), Json(409, Status(409, "Conflict"))});
-  EXPECT_THAT(Store().PatchStatus(kWidgets, "ns", "a", "u", "7", {{"k", 1}}), IsErr(Code::kAborted, "Conflict"));
-  EXPECT_EQ(log_->requests.size(), 2U);
+TEST_F(RestStoreTest, DoesNotCallAPatchRefusedThatMayHaveLandedBeforeItsConnectionBroke) {
+  // If the first PATCH was carried out, its repetition meets the version that it made itself, or the object is gone.
+  for (const int status : {409, 404}) {
+    log_->requests.clear();
+    Answers({Broken(), Json(status, Status(status, "Conflict"))});
+    EXPECT_THAT(Store().PatchStatus(kWidgets, "ns", "a", "u", "7", {{"k", 1}}), IsErr(Code::kUnavailable));
+    EXPECT_EQ(log_->requests.size(), 2U);
+  }
+  Answers({Json(409, Status(409, "Conflict"))});
+  EXPECT_THAT(store_->PatchStatus(kWidgets, "ns", "a", "u", "7", {{"k", 1}}), IsErr(Code::kAborted, "Conflict"));
 }
 
 TEST_F(RestStoreTest, RefusesAPatchAnswerAboutAnotherObject) {
