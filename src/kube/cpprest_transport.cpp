@@ -297,7 +297,7 @@ class CpprestTransport final : public Transport {
 
     std::unique_lock lock(call->mutex);
     if (call->too_large) {
-      return base::MakeError(Code::kInternal, "AnswerTooLarge", "the answer is larger than allowed");
+      return base::MakeError(Code::kInternal, std::string(kAnswerTooLarge), "the answer is larger than allowed");
     }
     // Whatever the cancelled exchange says of itself by now.
     if (!in_time && (!call->done || call->error)) {

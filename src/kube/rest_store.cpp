@@ -182,6 +182,32 @@ base::Result<json> RestStore::ServerVersion() { return core_->Exchange("get", {"
 
 namespace {
 
+/// Objects a page: fewer after a page that was too large, since whoever may create objects chooses their size; more
+/// again, in steps, when they fit.
+class PageLimit {
+ public:
+  explicit PageLimit(std::size_t most) : most_(most), now_(most) {}
+  [[nodiscard]] std::size_t now() const { return now_; }
+  /// False: a page of one object is too large.
+  bool Halve() {
+    fitting_ = 0;
+    if (now_ <= 1) return false;
+    now_ /= 2;
+    return true;
+  }
+  void OnPage() {
+    if (now_ >= most_ || ++fitting_ < kFittingPages) return;
+    fitting_ = 0;
+    now_ = std::min(most_, now_ * 2);
+  }
+
+ private:
+  static constexpr int kFittingPages = 8;
+  const std::size_t most_;
+  std::size_t now_;
+  int fitting_ = 0;
+};
+
 base::Status AppendPage(json page, const Resource& resource, List& list, std::string& continue_token) {
   const auto bad = [] { return base::MakeError(Code::kInternal, "BadAnswer", "a list that is not one"); };
   auto meta = page.find("metadata");
@@ -223,23 +249,25 @@ base::Result<List> RestStore::ListNamespace(const Resource& resource, std::strin
 }
 
 base::Result<List> RestStore::ListPath(const Resource& resource, const std::string& path) {
+  PageLimit limit(core_->options().page);
   for (int restarts = 0;; ++restarts) {
     List list;
     std::string token;
-    bool expired = false;
-    do {
-      std::string target = fmt::format("{}?limit={}", path, core_->options().page);
+    for (bool expired = false; !expired;) {
+      std::string target = fmt::format("{}?limit={}", path, limit.now());
       if (!token.empty()) target += "&continue=" + Escape(token);
       auto page = core_->Exchange("list", {"GET", std::move(target), "", ""}, true);
       if (!page) {
+        if (page.error().reason == kAnswerTooLarge && limit.Halve()) continue;
         // Between two pages the version of the first one was compacted away.
         expired = page.error().native.number == 410 && restarts < kMaxListRestarts;
         if (!expired) return base::Error(page.error());
-        break;
+        continue;
       }
+      limit.OnPage();
       TRY_VOID(AppendPage(*std::move(page), resource, list, token));
-    } while (!token.empty());
-    if (!expired) return list;
+      if (token.empty()) return list;
+    }
   }
 }
 

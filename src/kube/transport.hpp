@@ -6,7 +6,8 @@
 // Thread-safety: every method from any thread.
 // Blocking:      Send blocks until the answer or a deadline; OpenStream does not.
 // Errors:        only for exchanges without an answer: kUnavailable (no connection, or it broke: whether
-//                the request was carried out is unknown), kDeadlineExceeded. An HTTP error is an answer.
+//                the request was carried out is unknown), kDeadlineExceeded, kInternal with the reason
+//                kAnswerTooLarge. An HTTP error is an answer.
 #pragma once
 
 #include <chrono>
@@ -19,6 +20,8 @@
 #include "kube/cluster_config.hpp"
 
 namespace signet::kube {
+
+inline constexpr std::string_view kAnswerTooLarge = "AnswerTooLarge";
 
 struct HttpRequest {
   std::string method;        ///< "GET"

@@ -222,6 +222,23 @@ TEST_F(RestStoreTest, ListsTwoThousandObjectsInPages) {
   EXPECT_EQ(failed, 0);
 }
 
+TEST_F(RestStoreTest, ListsLargeObjectsInSmallerPages) {
+  std::set<std::string> made;
+  for (int i = 0; i < 10; ++i) {
+    json widget = Widget(UniqueName("large"));
+    widget["metadata"]["annotations"] = {{"filler", std::string(100'000, 'x')}};
+    const auto created = store_->Create(kWidgets, "default", widget);
+    ASSERT_THAT(created, IsOk());
+    made.insert(Meta(*created, "name"));
+  }
+  kube::RestOptions options;
+  options.max_body = 300'000;
+  const auto list = OpenStore(options)->ListAll(kWidgets);
+  ASSERT_THAT(list, IsOk());
+  for (const auto& item : list->items) made.erase(Meta(item, "name"));
+  EXPECT_TRUE(made.empty());
+}
+
 TEST_F(RestStoreTest, RefusesAServerOfAnotherCa) {
   auto config = AdminConfig();
   config.ca_file.clear();

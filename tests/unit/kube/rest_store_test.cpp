@@ -225,6 +225,45 @@ TEST_F(RestStoreTest, ListsFromTheStartWhenAPageHasExpired) {
   EXPECT_THAT(store_->ListAll(kWidgets), IsErr(Code::kAborted));  // and not for ever
 }
 
+/// Answers lists of `names` by limit and continue token; a page of more than `most` is too large to be read.
+void ServeSmallPages(FakeTransport::Log& log, std::vector<std::string> names, std::size_t most) {
+  log.answer = [names = std::move(names), most](const HttpRequest& request) -> FakeTransport::Answer {
+    const auto limit = std::stoul(request.target.substr(request.target.find("limit=") + 6));
+    const auto token = request.target.find("continue=");
+    const auto from = token == std::string::npos ? 0 : std::stoul(request.target.substr(token + 9));
+    const auto end = std::min<std::size_t>(names.size(), from + limit);
+    if (end - from > most) return base::MakeError(Code::kInternal, "AnswerTooLarge", "larger than allowed");
+    const std::vector<std::string> page(names.begin() + static_cast<std::ptrdiff_t>(from),
+                                        names.begin() + static_cast<std::ptrdiff_t>(end));
+    return Json(200, Page(page, "9", end < names.size() ? std::to_string(end) : ""));
+  };
+}
+
+TEST_F(RestStoreTest, AsksForFewerObjectsWhenAPageIsTooLarge) {
+  RestOptions options;
+  options.page = 8;
+  std::vector<std::string> names;
+  for (int i = 0; i < 13; ++i) names.push_back("o" + std::to_string(i));
+  for (const std::size_t most : {3, 1}) {
+    log_->requests.clear();
+    ServeSmallPages(*log_, names, most);
+    const auto list = Store(options).ListAll(kWidgets);
+    ASSERT_THAT(list, IsOk()) << most;
+    std::vector<std::string> found;
+    for (const auto& item : list->items) found.push_back(item["metadata"]["name"]);
+    EXPECT_EQ(found, names) << "each once, in order";
+    EXPECT_LE(log_->requests.size(), 2 * (names.size() + 3)) << "what was too large once is not asked for each time";
+  }
+}
+
+TEST_F(RestStoreTest, GivesUpOnOneObjectThatIsTooLarge) {
+  RestOptions options;
+  options.page = 8;
+  ServeSmallPages(*log_, {"a", "b"}, 0);
+  EXPECT_THAT(Store(options).ListAll(kWidgets), IsErr(Code::kInternal, "AnswerTooLarge"));
+  EXPECT_EQ(log_->requests.size(), 4U);  // 8, 4, 2, 1
+}
+
 TEST_F(RestStoreTest, RefusesAListThatIsNone) {
   Answers({Json(200, {{"items", 7}})});
   EXPECT_THAT(Store().ListAll(kWidgets), IsErr(Code::kInternal, "BadAnswer"));
