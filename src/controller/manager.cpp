@@ -59,40 +59,36 @@ bool Manager::IsLeader() const {
 }
 
 void Manager::Run() {
-  bool running = false;  // those that always run
-  bool leading = false;  // the others
+  std::vector<Controller*> waiting = always_;  // of those that always run
+  bool leading = false;                        // the others run
   std::unique_lock lock(mutex_);
   const auto unlocked = [&lock](const auto& step) {
     lock.unlock();
     step();
     lock.lock();
   };
-  const auto stop = [](const std::vector<Controller*>& controllers) {
-    for (Controller* controller : controllers) controller->Stop();
-  };
-  const auto start = [](const std::vector<Controller*>& controllers) {
-    for (Controller* controller : controllers) controller->Start();
+  const auto knows_its_objects = [](const Controller* controller) {
+    const auto& informers = controller->informers();
+    return std::all_of(informers.begin(), informers.end(), [](const Informer* i) { return i->HasSynced(); });
   };
   for (;;) {
-    const bool should_run = !stopping_ && (running || HasSynced());
-    const bool should_lead = should_run && wanted_;
+    const auto next = std::find_if(waiting.begin(), waiting.end(), knows_its_objects);
+    const bool should_lead = !stopping_ && wanted_ && (leading || HasSynced());
     if (leading && !should_lead) {
-      unlocked([&] { stop(leading_); });
+      unlocked([&] { std::for_each(leading_.begin(), leading_.end(), [](Controller* c) { c->Stop(); }); });
       leading = false;
-    } else if (running && !should_run) {
-      unlocked([&] { stop(always_); });
-      running = false;
-    } else if (!running && should_run) {
-      unlocked([&] { start(always_); });
-      running = true;
+    } else if (stopping_) {
+      unlocked([&] { std::for_each(always_.begin(), always_.end(), [](Controller* c) { c->Stop(); }); });
+      return;
+    } else if (next != waiting.end()) {
+      unlocked([&] { (*next)->Start(); });
+      waiting.erase(next);
     } else if (!leading && should_lead) {
       unlocked([&] {
-        start(leading_);
+        std::for_each(leading_.begin(), leading_.end(), [](Controller* c) { c->Start(); });
         if (on_leading_) on_leading_();
       });
       leading = true;
-    } else if (stopping_) {
-      return;
     } else {
       changed_.wait(lock);
     }

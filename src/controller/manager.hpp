@@ -1,8 +1,9 @@
 // controller/manager.hpp - starts and stops informers, election and controllers in the right order.
 //
 // Informers run from Start() to Stop() in every replica (their copies serve readers too). Controllers
-// run only after the informers have synced: while this replica leads (or always without an elector), or
-// in every replica. Losing the lease stops the former; winning it again starts them again. The latter
+// run while this replica leads (or always without an elector), once all informers have synced; or in every
+// replica, each as soon as the informers that it watches have: another kind that cannot be listed does not
+// hold them up. Losing the lease stops the former; winning it again starts them again. The latter
 // ask IsLeader() before they change anything, and OnLeading says when they may.
 //
 // Ownership:     borrows everything added; it must outlive the manager. Owns one thread.

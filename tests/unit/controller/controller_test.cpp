@@ -215,5 +215,41 @@ TEST_F(ControllerTest, ManagerRunsSomeControllersInEveryReplica) {
   EXPECT_FALSE(controller_.IsRunning());
 }
 
+TEST_F(ControllerTest, ManagerStartsWhatRunsAlwaysWhenItsOwnInformersHaveSynced) {
+  Make("a");
+  const kube::Resource gadgets{"test.signet.dev", "v1", "gadgets", "Gadget", true};
+  Watched<bool> listable;
+  store_.set_fault([&](const FakeStore::Call& call) -> std::optional<FakeStore::Fault> {
+    if (call.verb != "ListAll" || call.resource != gadgets || listable.Get()) return std::nullopt;
+    return FakeStore::Fault{base::MakeError(Code::kUnavailable, "down")};
+  });
+  Informer others{store_, gadgets, {milliseconds(1), milliseconds(5)}, base::SystemClock()};
+  Scripted while_leading;
+  Scripted without_objects;
+  Controller leading{{"leading", 1, milliseconds(1), milliseconds(10)}, while_leading, base::SystemClock()};
+  Controller idle{{"idle", 1, milliseconds(1), milliseconds(10)}, without_objects, base::SystemClock()};
+  leading.Watch(others);
+  Manager manager(base::SystemClock());
+  manager.Add(informer_);
+  manager.Add(others);
+  manager.Add(controller_, Manager::Runs::kAlways);
+  manager.Add(idle, Manager::Runs::kAlways);
+  manager.Add(leading);
+  Watched<int> led;
+  manager.OnLeading([&] { led.Update([](int& count) { ++count; }); });
+  manager.Start();
+  EXPECT_TRUE(reconciler_.WaitForCalls("a", 1)) << "the others' list is none of its business";
+  EXPECT_FALSE(manager.HasSynced());
+  EXPECT_FALSE(leading.IsRunning());
+  EXPECT_EQ(led.Get(), 0);
+  listable.Update([](bool& l) { l = true; });
+  EXPECT_TRUE(led.WaitUntil([](int count) { return count == 1; }, milliseconds(10000)));
+  EXPECT_TRUE(leading.IsRunning());
+  EXPECT_TRUE(idle.IsRunning());
+  manager.Stop();
+  EXPECT_FALSE(idle.IsRunning());
+  EXPECT_FALSE(leading.IsRunning());
+}
+
 }  // namespace
 }  // namespace signet::controller
