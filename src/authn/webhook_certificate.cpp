@@ -108,8 +108,15 @@ base::Result<bool> WebhookCertificate::PutRight(Content& content) const {
     }
     return true;
   }
+  if (content.next) {
+    // Expired before its turn came, or damaged: a new one would be trusted by nobody, this one is in the bundle or
+    // soon.
+    obs::Warn("the webhook's certificate expired or was damaged: the next one takes its place before its time",
+              {{"sha256", content.next->info.sha256}});
+    content.current = std::exchange(content.next, std::nullopt);
+    return true;
+  }
   TRY(content.current, Make());
-  content.next.reset();
   obs::Info("made a certificate for the webhook", {{"sha256", content.current->info.sha256}});
   return true;
 }

@@ -7,8 +7,9 @@
 //   2. caBundle of both configurations becomes current + next (reconcile/webhook_configurations.hpp);
 //   3. `pause` later, time for every API server to see that, next becomes current. The old certificate stays in the
 //      bundle until it expires or the next rotation comes, for replicas that have not looked at the Secret yet.
-// A Secret that is gone or damaged is written anew: around the pair that this process still serves, so that the new
-// one comes by the same three steps, or from nothing where there is none.
+// A Secret that is gone, damaged or expired is written anew: around the pair that this process still serves, so that
+// the new one comes by the same three steps; else around its next pair, which most API servers trust; else from
+// nothing.
 //
 // Ownership:     borrows store and clock.
 // Thread-safety: one thread (the keeper's); TlsContext may go anywhere.

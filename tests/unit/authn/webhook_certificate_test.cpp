@@ -114,6 +114,33 @@ TEST_F(WebhookCertificateTest, RotatesWithoutServingWhatIsNotTrustedYet) {
   EXPECT_EQ(Look(certificate_).bundle, next) << "an expired one leaves the bundle";
 }
 
+TEST_F(WebhookCertificateTest, OneThatExpiresDuringTheRotationGivesWayToTheNext) {
+  Look(certificate_);
+  clock_.Advance(kLifetime * 2 / 3 + 1s);
+  const auto begun = Look(certificate_);
+  certificate_.OnBundleInstalled(begun.bundle);
+  const std::string next = Member("next.crt");
+  clock_.Advance(kLifetime / 3);  // nobody looked in time
+  const auto late = Look(certificate_);
+  EXPECT_EQ(late.sha256, crypto::ReadCertificate(next)->sha256) << "one that the configurations have";
+  EXPECT_EQ(late.bundle, next);
+  EXPECT_EQ(Member("tls.crt"), next);
+  EXPECT_FALSE(late.rotating);
+  WebhookCertificate other(store_, clock_, Options());
+  EXPECT_EQ(Look(other, false).sha256, late.sha256);
+}
+
+TEST_F(WebhookCertificateTest, ADamagedOneGivesWayToTheNextWhereNoneIsServed) {
+  Look(certificate_);
+  clock_.Advance(kLifetime * 2 / 3 + 1s);
+  Look(certificate_);
+  const std::string next = Member("next.crt");
+  SetMember("tls.crt", "AAAA");
+  WebhookCertificate started_later(store_, clock_, Options());
+  EXPECT_EQ(Look(started_later, false).bundle, next);
+  EXPECT_EQ(Member("tls.crt"), next);
+}
+
 TEST_F(WebhookCertificateTest, ANewLeaderGoesOnWithTheRotation) {
   Look(certificate_);
   clock_.Advance(kLifetime * 2 / 3 + 1s);
