@@ -20,6 +20,8 @@ using encoding::SignatureAlgorithm;
 using testing::IsErr;
 using testing::IsOk;
 
+/// So long does an operation wait while no worker is ready: one that is refused sooner has not waited.
+constexpr auto kReplacementPatience = 2s;
 const base::Bytes kDigest = crypto::Hash(encoding::HashAlgorithm::kSha256, base::AsBytes("to be signed"));
 
 class WorkerHsmTest : public ::testing::Test {
@@ -82,6 +84,12 @@ class WorkerHsmTest : public ::testing::Test {
     }
     EXPECT_TRUE(loop_.Until([&] { return other && answered == count; }));
     return count - in_time;
+  }
+  /// For tests of what waits for a replacement: time for one on a busy machine.
+  WorkerHsmOptions Unhurried() {
+    auto options = Options();
+    options.sign_timeout = options.generate_timeout = 5s;
+    return options;
   }
   base::Status Verify(const KeyInfo& key, const base::Bytes& signature) {
     return key.public_key.Verify(SignatureAlgorithm::kEcdsaWithSha256, kDigest, signature);
@@ -427,24 +435,39 @@ TEST_F(WorkerHsmTest, ReplacesACrashedWorkerAndLosesOnlyWhatItHadBegun) {
 }
 
 TEST_F(WorkerHsmTest, SurvivesAWorkerKilledWhileIdle) {
-  StartReady(Options(1));
+  StartReady(Unhurried());
   const auto key = Find();
   ASSERT_THAT(Sign(key->ref), IsOk());
-  ::kill(hsm_->WorkerPidsForTest().front(), SIGKILL);
-  ASSERT_TRUE(loop_.Until([&] { return hsm_->State().workers_ready == 0; }));
-  EXPECT_THAT(Sign(key->ref), IsOk());  // waits for the replacement
+  bool served = false;
+  for (int tries = 0; tries < 5 && !served; ++tries) {
+    ASSERT_TRUE(Ready(1));
+    ::kill(hsm_->WorkerPidsForTest().front(), SIGKILL);
+    ASSERT_TRUE(loop_.Until([&] { return hsm_->State().workers_ready == 0; }));
+    const auto began = std::chrono::steady_clock::now();
+    served = Sign(key->ref).has_value();  // waits for the replacement, and gives up where that takes long
+    ASSERT_TRUE(served || std::chrono::steady_clock::now() - began > kReplacementPatience);
+  }
+  EXPECT_TRUE(served);
 }
 
 TEST_F(WorkerHsmTest, GivesWhatADeadWorkerHadNotTakenToAnother) {
-  StartReady(Options(1));
+  StartReady(Unhurried());
   const auto key = Find();
   ASSERT_THAT(Sign(key->ref), IsOk());
-  const pid_t pid = hsm_->WorkerPidsForTest().front();
-  ::kill(pid, SIGKILL);
-  siginfo_t ended{};
-  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(pid), &ended, WEXITED | WNOWAIT), 0);
-  // The front has not noticed yet and writes to a worker that is no more.
-  for (const auto& result : SignMany(key->ref, 12)) EXPECT_THAT(result, IsOk());
+  std::size_t served = 0;
+  for (int tries = 0; tries < 5 && served < 12; ++tries) {
+    ASSERT_TRUE(Ready(1));
+    const pid_t pid = hsm_->WorkerPidsForTest().front();
+    ::kill(pid, SIGKILL);
+    siginfo_t ended{};
+    ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(pid), &ended, WEXITED | WNOWAIT), 0);
+    // The front has not noticed yet and writes to a worker that is no more.
+    const auto began = std::chrono::steady_clock::now();
+    served = 0;
+    for (const auto& result : SignMany(key->ref, 12)) served += result ? 1 : 0;
+    ASSERT_TRUE(served == 12 || std::chrono::steady_clock::now() - began > kReplacementPatience);
+  }
+  EXPECT_EQ(served, 12U);
 }
 
 TEST_F(WorkerHsmTest, KillsAndReplacesWorkersThatWriteNonsense) {

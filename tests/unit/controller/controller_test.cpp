@@ -158,8 +158,7 @@ TEST_F(ControllerTest, ManagerRunsControllersOnlyWhileItLeads) {
   manager.Add(informer_);
   manager.Add(controller_);
   EXPECT_THAT(manager.SetLease(leases, {"ns", "lease", ""}), IsErr(Code::kInvalidArgument, "ConfigInvalid"));
-  ASSERT_THAT(manager.SetLease(leases, {"ns", "lease", "me", milliseconds(400), milliseconds(200), milliseconds(20)}),
-              IsOk());
+  ASSERT_THAT(manager.SetLease(leases, {"ns", "lease", "me", seconds(3), seconds(2), milliseconds(20)}), IsOk());
   manager.Start();
   EXPECT_TRUE(reconciler_.WaitForCalls("a", 1));
   EXPECT_TRUE(manager.IsLeader());
@@ -194,8 +193,7 @@ TEST_F(ControllerTest, ManagerRunsSomeControllersInEveryReplica) {
   manager.Add(controller_, Manager::Runs::kAlways);
   Watched<int> led;
   manager.OnLeading([&] { led.Update([](int& count) { ++count; }); });
-  ASSERT_THAT(manager.SetLease(leases, {"ns", "lease", "me", milliseconds(400), milliseconds(200), milliseconds(20)}),
-              IsOk());
+  ASSERT_THAT(manager.SetLease(leases, {"ns", "lease", "me", seconds(3), seconds(2), milliseconds(20)}), IsOk());
   manager.Start();
   EXPECT_TRUE(reconciler_.WaitForCalls("a", 1));
   EXPECT_FALSE(manager.IsLeader());

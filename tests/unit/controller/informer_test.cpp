@@ -82,6 +82,7 @@ TEST_F(InformerTest, ListsAgainWhenTheVersionIsTooOld) {
   Make("b");
   informer_.Start();
   ASSERT_TRUE(WaitForSeen({"+a", "+b"}));
+  ASSERT_TRUE(WaitForWatch(1));  // or it would be too old at once, and the informer list a third time
   // While no watch runs: one object goes, one comes, and the events are forgotten.
   store_.HoldEvents(true);
   Remove("a");

@@ -115,7 +115,7 @@ TEST(LeaseOptionsTest, AreValidated) {
 class LeaderElectorTest : public ::testing::Test {
  protected:
   static LeaseOptions Quick(const char* identity) {
-    return {"ns", "lease", identity, milliseconds(300), milliseconds(200), milliseconds(20)};
+    return {"ns", "lease", identity, seconds(3), seconds(2), milliseconds(20)};
   }
   LeaderElector::Callbacks Note(const std::string& who) {
     return {[this, who] { log_.Update([&](auto& log) { log.push_back(who + " leads"); }); },

@@ -59,11 +59,16 @@ constexpr std::string_view kGet = "GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 class ServerTest : public testing::LoopFixture {
  protected:
-  static Limits Short() {
+  static Limits Small() {
     Limits limits;
     limits.header_bytes = 1024;
     limits.body_bytes = 2048;
-    limits.header_time = limits.idle_time = limits.write_time = std::chrono::milliseconds(50);
+    return limits;
+  }
+  /// For clients that never send the rest. Idle time stays long: it begins at accept, and this thread may be slow too.
+  static Limits ShortHeaderTime() {
+    auto limits = Small();
+    limits.header_time = std::chrono::milliseconds(50);
     return limits;
   }
   void StartEcho(Limits limits = {}) {
@@ -184,7 +189,7 @@ TEST_F(ServerTest, AnswersHeadWithoutABody) {
 }
 
 TEST_F(ServerTest, RefusesMalformedRequestsAndCloses) {
-  StartEcho(Short());
+  StartEcho(Small());
   const std::string post = "POST / HTTP/1.1\r\nHost: h\r\n";
   for (const std::string& bad : {
            std::string("GET\r\n\r\n"),
@@ -213,7 +218,7 @@ TEST_F(ServerTest, RefusesMalformedRequestsAndCloses) {
 }
 
 TEST_F(ServerTest, RefusesOversizedHeaders) {
-  StartEcho(Short());
+  StartEcho(Small());
   EXPECT_THAT(Exchange("GET /" + std::string(100'000, 'a') + " HTTP/1.1\r\nHost: h\r\n\r\n"),
               StartsWith("HTTP/1.1 431 "));
   EXPECT_THAT(Exchange("GET / HTTP/1.1\r\nHost: h\r\nA: " + std::string(100'000, 'a') + "\r\n\r\n"),
@@ -224,25 +229,22 @@ TEST_F(ServerTest, RefusesOversizedHeaders) {
 }
 
 TEST_F(ServerTest, RefusesManySmallFieldsThatArriveOneByOne) {
-  auto limits = Short();
-  limits.header_time = std::chrono::seconds(30);
-  StartEcho(limits);
+  StartEcho(Small());
   auto client = Client::Unix(path());
   client.Send("GET / HTTP/1.1\r\nHost: h\r\n");
-  int sent = 0;
-  while (sent < 10'000 && client.Send("A: b\r\n")) ++sent;
+  for (int sent = 0; sent < 10'000 && client.Send("A: b\r\n");) ++sent;
   EXPECT_THAT(client.Rest(), StartsWith("HTTP/1.1 431 "));
 }
 
 TEST_F(ServerTest, RefusesAnAnnouncedBodyBeforeItComes) {
-  StartEcho(Short());
+  StartEcho(Small());
   auto client = Client::Unix(path());
   client.Send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2049\r\n\r\n");
   EXPECT_THAT(client.Response(), StartsWith("HTTP/1.1 413 "));
 }
 
 TEST_F(ServerTest, TellsWhyEvenWhenTheClientIsStillSending) {
-  StartEcho(Short());
+  StartEcho(Small());
   auto client = Client::Unix(path());
   client.Send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4000000\r\n\r\n");
   EXPECT_TRUE(client.Send(std::string(4'000'000, 'x'))) << "the rest is read and thrown away";
@@ -250,7 +252,7 @@ TEST_F(ServerTest, TellsWhyEvenWhenTheClientIsStillSending) {
 }
 
 TEST_F(ServerTest, CapsChunkedBodies) {
-  StartEcho(Short());
+  StartEcho(Small());
   std::string body = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
   for (int i = 0; i < 300; ++i) body += "8\r\n12345678\r\n";
   EXPECT_THAT(Exchange(body + "0\r\n\r\n"), StartsWith("HTTP/1.1 413 "));
@@ -277,7 +279,7 @@ TEST_F(ServerTest, BoundsAllBodiesTogether) {
 }
 
 TEST_F(ServerTest, EndsASlowRequest) {
-  StartEcho(Short());
+  StartEcho(ShortHeaderTime());
   auto client = Client::Unix(path());
   client.Send("POST / HT");
   EXPECT_THAT(client.Rest(), StartsWith("HTTP/1.1 408 "));
@@ -285,36 +287,42 @@ TEST_F(ServerTest, EndsASlowRequest) {
 }
 
 TEST_F(ServerTest, EndsASlowBody) {
-  StartEcho(Short());
+  StartEcho(ShortHeaderTime());
   auto client = Client::Unix(path());
   client.Send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc");
   EXPECT_THAT(client.Rest(), StartsWith("HTTP/1.1 408 "));
 }
 
 TEST_F(ServerTest, ADripOfOctetsDoesNotBuyTime) {
-  auto limits = Short();
-  limits.idle_time = std::chrono::seconds(30);
+  auto limits = ShortHeaderTime();
+  limits.header_bytes = 256 * 1024 * 1024;  // time alone is to end it
   StartEcho(limits);
   auto client = Client::Unix(path());
   client.Send("GET / HTTP/1.1\r\nHost: h\r\nA: ");
-  int sent = 0;
-  while (sent < 100'000 && client.Send("a")) {
-    ++sent;
-    std::this_thread::yield();
-    char c = 0;
-    if (::recv(client.fd(), &c, 1, MSG_PEEK | MSG_DONTWAIT) > 0) break;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  char c = 0;
+  while (::recv(client.fd(), &c, 1, MSG_PEEK | MSG_DONTWAIT) <= 0 && std::chrono::steady_clock::now() < end) {
+    if (!client.Send("a")) break;
   }
-  EXPECT_THAT(client.Rest(), ::testing::AnyOf(StartsWith("HTTP/1.1 408 "), StartsWith("HTTP/1.1 431 ")));
+  EXPECT_LT(std::chrono::steady_clock::now(), end);
+  EXPECT_THAT(client.Rest(), StartsWith("HTTP/1.1 408 "));
 }
 
 TEST_F(ServerTest, EndsIdleConnections) {
-  StartEcho(Short());
+  auto limits = Small();
+  limits.idle_time = std::chrono::milliseconds(200);
+  StartEcho(limits);
   auto silent = Client::Unix(path());
   EXPECT_EQ(silent.Rest(), "");
   EXPECT_TRUE(silent.ended());
   auto used = Client::Unix(path());
-  used.Send(kGet);
-  EXPECT_THAT(used.Response(), StartsWith("HTTP/1.1 200 "));
+  std::string answer;
+  for (int tries = 0; tries < 20 && answer.empty(); ++tries) {  // empty: this thread was slower than the idle time
+    if (tries > 0) used = Client::Unix(path());
+    used.Send(kGet);
+    answer = used.Response();
+  }
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 200 "));
   EXPECT_EQ(used.Rest(), "");
   EXPECT_TRUE(used.ended());
 }

@@ -115,9 +115,9 @@ class TlsServerTest : public testing::LoopFixture {
     options.limits = limits;
     Start(std::move(options), Echo);
   }
-  static Limits Short() {
+  static Limits HeaderTime(std::chrono::milliseconds time) {
     Limits limits;
-    limits.header_time = limits.idle_time = limits.write_time = std::chrono::milliseconds(50);
+    limits.header_time = time;
     return limits;
   }
   Secure Connect() { return {server_->port(), certificate_.certificate_pem}; }
@@ -248,7 +248,7 @@ TEST_F(TlsServerTest, AnswersAHalfClosedClient) {
 }
 
 TEST_F(TlsServerTest, ClosesWhoNeverFinishesTheHandshake) {
-  StartEcho(Short());
+  StartEcho(HeaderTime(std::chrono::milliseconds(50)));
   auto silent = Client::Tcp(server_->port());
   EXPECT_EQ(silent.Rest(), "");
   EXPECT_TRUE(silent.ended());
@@ -269,7 +269,9 @@ TEST_F(TlsServerTest, ClosesWhoNeverFinishesTheHandshake) {
 }
 
 TEST_F(TlsServerTest, ClosesIdleConnectionsWithCloseNotify) {
-  StartEcho(Short());
+  Limits limits;
+  limits.idle_time = std::chrono::milliseconds(50);  // it begins after the handshake
+  StartEcho(limits);
   auto client = Connect();
   ASSERT_TRUE(client.Handshake());
   EXPECT_EQ(client.Rest(), "");
@@ -277,7 +279,7 @@ TEST_F(TlsServerTest, ClosesIdleConnectionsWithCloseNotify) {
 }
 
 TEST_F(TlsServerTest, TellsASlowRequestThatItWasSlow) {
-  StartEcho(Short());
+  StartEcho(HeaderTime(std::chrono::seconds(2)));  // the handshake has to be done in that time too
   auto client = Connect();
   ASSERT_TRUE(client.Handshake());
   client.Send("POST / HTTP/1.1\r\n");

@@ -186,7 +186,7 @@ TEST_F(UpstreamTest, ClosesWhatIsIdle) {
 
 TEST_F(UpstreamTest, NoticesThatTheServerClosedAnIdleConnection) {
   Limits limits;
-  limits.idle_time = milliseconds(20);
+  limits.idle_time = milliseconds(500);  // from the handshake on: the request has to come before
   Create(OptionsFor({Serve([](const Request&, const Responder& respond) { respond({}); }, "127.0.0.1:0", limits)}));
   EXPECT_THAT(Send({}).response, IsOk());
   const auto end = base::SystemClock().Steady() + std::chrono::seconds(10);
@@ -206,10 +206,15 @@ TEST_F(UpstreamTest, SaysThatNobodyListens) {
 
 TEST_F(UpstreamTest, SaysThatAnAnswerIsLate) {
   std::deque<Responder> held;
-  Create(OptionsFor({Serve([&](const Request&, Responder respond) { held.push_back(std::move(respond)); })}));
+  Create(OptionsFor({Serve([&](const Request& request, Responder respond) {
+    if (request.method == "GET") return respond({});
+    held.push_back(std::move(respond));
+  })}));
+  ASSERT_THAT(Send({}).response, IsOk());  // the time of the next is for its answer, not for a handshake
   Upstream::Attempt attempt;
-  attempt.timeout = milliseconds(50);
+  attempt.timeout = milliseconds(500);
   const auto outcome = Send(Post("x"), attempt);
+  EXPECT_TRUE(outcome.reused);
   EXPECT_THAT(outcome.response, IsErr(Code::kDeadlineExceeded, "AttemptTimeout"));
   EXPECT_TRUE(outcome.sent);
   EXPECT_EQ(Connections(), 0U) << "its answer would be taken for another's";
