@@ -139,6 +139,7 @@ Dir::State::lists "$apt/lists";
 Dir::State::status "$apt/status";
 Dir::Cache "$apt/cache";
 Acquire::Languages "none";
+Acquire::Retries "3";
 APT::Sandbox::User "root";
 TEXT
   } >"$apt/apt.conf"

@@ -78,7 +78,7 @@ make_base() {
   "$repo/tests/cluster/binaries.sh" --sources | sed -e 's/^deb-src/deb/' -e 's/^Types: .*/Types: deb/' >"$work/debian.sources"
   step "making the base image from Debian's packages"
   # Without what Debian's slim image has not either: documents and translations.
-  quietly timeout 300 mmdebstrap --variant=minbase --mode=root "${proxy[@]}" --dpkgopt=path-exclude='/usr/share/doc/*' \
+  quietly timeout 300 mmdebstrap --variant=minbase --mode=root "${proxy[@]}" --aptopt='Acquire::Retries "3"' --dpkgopt=path-exclude='/usr/share/doc/*' \
     --dpkgopt=path-exclude='/usr/share/man/*' --dpkgopt=path-exclude='/usr/share/info/*' --dpkgopt=path-exclude='/usr/share/locale/*' \
     bookworm "$work/base.tar" "$work/debian.sources"
   container=$(builder from scratch)
@@ -95,7 +95,7 @@ make_pause() {
   quietly builder bud --isolation chroot --tag "$1" "$work/pause"
 }
 
-workload='RUN apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends curl openssl && apt-get clean && rm -rf /var/lib/apt/lists/*'
+workload='RUN apt-get -o Acquire::Retries=3 update -qq && DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 install -y -qq --no-install-recommends curl openssl && apt-get clean && rm -rf /var/lib/apt/lists/*'
 make_workload() {
   mkdir "$work/workload"
   printf 'FROM %s\n%s\nUSER 1000:1000\n' "$base" "$workload" >"$work/workload/Dockerfile"

@@ -19,7 +19,8 @@ LOOK, STRANGER, OUTSIDER = "look", "stranger", "outsider"
 
 hsm = node.Hsm()
 
-# Four shells sign in turn, not fast before they are told to hurry: what happens to the gateway meanwhile has to happen to them.
+# Four shells sign in turn. What happens to the gateway has to happen to them, however long it takes: until they are told to
+# hurry they are not fast (ten minutes for what comes before the last 200), and the last 200 wait for that word.
 PIPELINE = r"""
 until curl -fsS -m 15 --unix-socket "$SIGNET_SOCKET" http://localhost/readyz >/dev/null 2>&1; do
   tries=$((tries + 1)); ((tries < 300)) || exit 9; sleep 0.1
@@ -27,12 +28,13 @@ done
 sign() {
   local i digest answer failed=0
   for ((i = $1; i < COUNT; i += 4)); do
+    while ((i >= COUNT - 200)) && [[ ! -e /tmp/hurry ]]; do sleep 0.1; done
     digest=$(printf 'artifact %d' "$i" | sha256sum | cut -d' ' -f1)
     answer=$(curl -sS -m 30 --unix-socket "$SIGNET_SOCKET" -H 'Content-Type: application/json' -w ' %{http_code}' \
       --data-binary "{\"policy\":\"POLICY\",\"digest\":\"sha256:$digest\"}" http://localhost/v1/sign 2>&1)
     printf 'ANSWER %d %s\n' "$i" "$answer"
     [[ $answer == *' 200' ]] || failed=1
-    [[ -e /tmp/hurry ]] || sleep 1.2
+    [[ -e /tmp/hurry ]] || sleep $((i < COUNT / 2 ? 2 : 5))
   done
   return $failed
 }
@@ -107,11 +109,11 @@ class Pipeline(Case):
 
         # And once more with every shell at full speed: calls in flight, some of them signed and not yet answered.
         process = node.main_process(second["uid"], "signet-operator")
-        self.assertLess(len(self.answers(pod)), DIGESTS - 100, "the Job is nearly over before the gateway's troubles are: little is shown")
+        self.assertLessEqual(len(self.answers(pod)), DIGESTS - 200, "the Job is nearly over before the gateway's troubles are: little is shown")
         node.inside(name, CI, "touch /tmp/hurry")
         os.kill(process, signal.SIGKILL)
         self.assertIsNone(node.get("job", "pipeline", CI)["status"].get("completionTime"), "the Job was over before the last kill")
-        wait_for("the Job to end", lambda: {"succeeded", "failed"} & node.get("job", "pipeline", CI)["status"].keys(), 300, interval=0.5)
+        wait_for("the Job to end", lambda: {"succeeded", "failed"} & node.get("job", "pipeline", CI)["status"].keys(), 600, interval=0.5)
         answers = self.answers(pod)
         self.assertEqual([(i, *a) for i, a in sorted(answers.items()) if a[1] != "200"], [])
         self.assertEqual(node.get("job", "pipeline", CI)["status"].get("succeeded"), 1)

@@ -94,7 +94,7 @@ step "starting $("$BIN/kubelet" --version) in $dir"
 # shellcheck disable=SC2016  # expanded by the inner shell
 setsid --fork bash -c 'echo "$$" >"$0" && exec "$@"' "$dir/run/init.sh.pid" \
   unshare --net --mount --pid --fork --kill-child "$here/init.sh" "--dir=$dir/" </dev/null >>"$dir/logs/init.log" 2>&1 9>&-
-within 20 test -e "$dir/run/containerd-up" || give_up "containerd does not start"
+within 60 test -e "$dir/run/containerd-up" || give_up "containerd does not start"
 import_images &
 importing=$!
 in_network env -u KUBECONFIG "$repo/tests/cluster/up.sh" --dir "$dir/cluster" --advertise "$node_address" 9>&- >/dev/null ||
@@ -102,6 +102,6 @@ in_network env -u KUBECONFIG "$repo/tests/cluster/up.sh" --dir "$dir/cluster" --
 touch "$dir/run/control-plane-up"
 wait "$importing" || give_up "the images cannot be imported"
 touch "$dir/run/images-imported"
-within 60 node_ready || give_up "the node does not get ready in 60 s"
+within 180 node_ready || give_up "the node does not get ready in 180 s"
 trap - EXIT
 step "ready ($((SECONDS - began)) s): $here/inside.sh --dir $dir kubectl get pods -A"
