@@ -42,8 +42,8 @@ install_packages() {
   ((${#missing[@]})) || return 0
   command -v apt-get >/dev/null || die 3 "install these packages (Debian names) by hand: ${missing[*]}"
   echo "    installing: ${missing[*]}"
-  as_root apt-get update -qq
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  as_root apt-get -o Acquire::Retries=3 update -qq
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
 # configure PRESET: once; CMake itself runs again when something changed.
@@ -57,14 +57,22 @@ cluster_dir() {
   echo "${SIGNET_CLUSTER_DIR:-${XDG_STATE_HOME:-$HOME/.local/state}/signet/cluster}"
 }
 
-# run_ctest PRESET [OPTIONS]: everything that is registered; no test at all is a failure.
+# run_ctest PRESET [OPTIONS]: everything that is registered; no test at all is a failure. The names of those that failed
+# come last, so that a log of which only the end is kept has them.
 run_ctest() {
-  local preset=$1 jobs
+  local preset=$1 jobs status=0 began=$EPOCHREALTIME
+  local failed=build/$preset/Testing/Temporary/LastTestsFailed.log
   jobs=$(nproc)
   [[ -z ${KUBECONFIG:-} ]] || jobs=1 # one cluster for all
   shift
   echo "==> Tests ($preset)"
-  ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "$jobs" "$@"
+  ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "$jobs" "$@" || status=$?
+  # Not those of an earlier run, which --rerun-failed reads.
+  if ((status)) && [[ -n $(find "$failed" -newermt "@$began" 2>/dev/null) ]]; then
+    echo "==> Failed ($preset):"
+    sed 's/^[0-9]*:/    /' "$failed"
+  fi
+  return "$status"
 }
 
 # sanitizer_suites PRESET: the unit and softhsm suites, built and run with that preset's sanitizers.
