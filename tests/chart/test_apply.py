@@ -65,7 +65,7 @@ class Server(Chart):
     def test_pods_and_claims_come_from_it(self):
         self.install({"devHsm": {"enabled": True, "persistence": {"accessModes": ["ReadWriteMany"]}}, "replicaCount": 2})
         pods = wait_for("the pods of the StatefulSet", lambda: (lambda p: p if len(p) == 2 else None)(
-            get("pods", namespace=self.name)["items"]))
+            (get("pods", namespace=self.name) or {"items": []})["items"]), 90)
         # Parallel: both at once, though none can be scheduled here.
         self.assertEqual({p["metadata"]["name"] for p in pods}, {f"{self.name}-operator-0", f"{self.name}-operator-1"})
         claims = {c["metadata"]["name"] for c in get("pvc", namespace=self.name)["items"]}
@@ -102,7 +102,8 @@ class Server(Chart):
                                ("patch", "signingrequests.signet.dev::status"), ("get", "secrets/signet-seal"), ("get", "secrets/signet-gateway-ca"),
                                ("update", "leases.coordination.k8s.io/signet-operator"), ("update", "configmaps"), ("patch", f"namespaces/{self.name}"),
                                ("update", "mutatingwebhookconfigurations.admissionregistration.k8s.io/signet.dev")):
-            self.assertTrue(may(verb, resource), f"{verb} {resource}")
+            # The roles reach the API server's authorizer a moment after they are written.
+            wait_for(f"the right to {verb} {resource}", lambda v=verb, r=resource: may(v, r))
         for verb, resource in (("list", "secrets"), ("get", "secrets/other"), ("update", "secrets/signet-gateway-ca"), ("list", "pods"),
                                ("create", "pods"), ("create", "signingpolicies.signet.dev"), ("update", "signingpolicies.signet.dev"),
                                ("update", "signingrequests.signet.dev"), ("create", "signingapprovals.signet.dev"), ("patch", "namespaces/default"),

@@ -58,6 +58,7 @@ class FakeGateway:
         self.others_ended = False
         self.pod_containers = []
         self.lock = threading.Lock()
+        self.stopped = False
         self.unhang = threading.Event()
         self.sockets = set()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -74,13 +75,13 @@ class FakeGateway:
                 return plain, address
 
             def finish_request(self, request, client_address):
-                with fake.lock:
-                    fake.sockets.add(request)
+                if not fake.hold(request):
+                    return
                 try:
                     wrapped = context.wrap_socket(request, server_side=True)
-                    with fake.lock:
-                        fake.sockets.discard(request)
-                        fake.sockets.add(wrapped)
+                    if not fake.hold(wrapped, instead_of=request):
+                        wrapped.close()
+                        return
                     self.RequestHandlerClass(wrapped, client_address, self)
                     wrapped.close()
                 except OSError:
@@ -118,12 +119,21 @@ class FakeGateway:
         self.server.server_close()
         self.unhang.set()
         with self.lock:
+            self.stopped = True
             for held in self.sockets:
                 try:
                     held.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     pass
             self.sockets.clear()
+
+    def hold(self, connection, instead_of=None):
+        """False: stop() has come first, and would not find it."""
+        with self.lock:
+            self.sockets.discard(instead_of)
+            if not self.stopped:
+                self.sockets.add(connection)
+            return not self.stopped
 
     def answer(self, handler, status, body, retry_after=None, media=None):
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -161,6 +171,9 @@ class FakeGateway:
         body = handler.rfile.read(int(handler.headers["Content-Length"]))
         key = handler.headers.get("Idempotency-Key")
         with self.lock:
+            if self.stopped:
+                handler.close_connection = True
+                return None
             self.seen.append(Seen(handler.command, handler.path, dict(handler.headers), body))
             fault = self.script.popleft() if self.script else self.always
         if isinstance(fault, tuple):
@@ -170,6 +183,9 @@ class FakeGateway:
         if not self.known(handler):
             return None
         with self.lock:
+            if self.stopped:
+                handler.close_connection = True
+                return None
             signature = self.signed.setdefault(key, base64.b64encode(hashlib.sha256(secrets.token_bytes(16) + body).digest()).decode())
         if fault == "sign-then-reset":
             return self.misbehave(handler, "reset")

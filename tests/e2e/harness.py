@@ -116,9 +116,17 @@ def kill_in_the_middle(process, lines, more):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below the range that outgoing connections take theirs from: still free when a program is started on it, and again after a kill."""
+    while True:
+        port = 20000 + secrets.randbelow(12000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def away_from_midnight(seconds=180):
+    """A day's quota begins anew at midnight UTC: a test that spends one does so within one day."""
+    wait_for("midnight UTC to pass", lambda: time.time() % 86400 < 86400 - seconds, seconds + DEADLINE, interval=0.5)
 
 
 class Token:

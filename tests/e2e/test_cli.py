@@ -9,7 +9,7 @@ import signal
 import subprocess
 import unittest
 
-from harness import BIN, ROOT, SUBJECT, Case, openssl_verifies, policy, write_yaml
+from harness import BIN, ROOT, SUBJECT, Case, away_from_midnight, openssl_verifies, policy, write_yaml
 
 SIGNET = BIN / "signet"
 COMMANDS = [["sign"], ["verify"], ["requests"], ["show"], ["approve"], ["deny"], ["keys"], ["wait"], ["policy", "explain"], ["policy", "test"],
@@ -138,8 +138,8 @@ class Socket(Cli):
         self.expect(0, "wait", "--policy", "release", env=self.env)
         self.expect(5, "wait", "--policy", "nobody", env=self.env)
         self.expect(2, "wait", "--timeout", "soon", env=self.env)
-        done = self.expect(6, "wait", "--policy", "gone", "--timeout", "300ms", env=self.env)
-        self.assertIn("not ready after 300ms: Suspended", done.stderr)
+        done = self.expect(6, "wait", "--policy", "gone", "--timeout", "2s", env=self.env)
+        self.assertIn("not ready after 2s: Suspended", done.stderr)
         away = self.folder / "later.sock"
         done = self.expect(6, "wait", "--socket", away, "--timeout", "300ms")
         self.assertIn(f"not ready after 300ms: no socket {away}", done.stderr)
@@ -163,8 +163,9 @@ class Socket(Cli):
         self.expect(2, "sign", "--policy", "release", "--digest", "sha256:XYZ", env=self.env)
         self.expect(3, "sign", "--policy", "release", self.folder / "absent", env=self.env)
         self.expect(3, "sign", "--policy", "release", self.small, "--socket", self.folder / "absent")
+        away_from_midnight()
         self.expect(0, "sign", "--policy", "scarce", self.small, env=self.env)
-        done = self.expect(6, "sign", "--policy", "scarce", self.small, "--timeout", "300ms", env=self.env)
+        done = self.expect(6, "sign", "--policy", "scarce", self.small, "--timeout", "2s", env=self.env)
         self.assertIn("QuotaExceeded", done.stderr)
         self.expect(1, "sign", "--policy", "scarce", self.small, "--no-wait", env=self.env)
 

@@ -56,7 +56,7 @@ class Injection(Api):
         super().setUp()
         self.unlabel()
         self.addCleanup(self.unlabel)
-        wait_for("the service account", lambda: get("serviceaccount", "default", self.ns))
+        wait_for("the service account", lambda: get("serviceaccount", "default", self.ns), 90)
 
     def unlabel(self):
         for namespace in ("kube-system", "signet-system"):
@@ -67,9 +67,9 @@ class Injection(Api):
         form = () if json.loads(kubectl("get", "--raw", "/version").stdout)["minor"] else ("--sidecar-form", "container")
         gateway = ("--gateway", f"127.0.0.1:{free_port()}", "--gateway-url", GATEWAY, "--gateway-drain-delay", "0")
         operator = self.run_operator(self.token(), extra=("--sidecar-image", IMAGE, *gateway, *form))
-        wait_for("the webhooks", lambda: len((get("mutatingwebhookconfiguration", "signet.dev") or {}).get("webhooks", [])) == 3, 30)
+        wait_for("the webhooks", lambda: len((get("mutatingwebhookconfiguration", "signet.dev") or {}).get("webhooks", [])) == 3, 90)
         # API servers learn of configurations by a watch, and the operator of the gateway's CA: a dry run shows both.
-        wait_for("pods to be injected", self.is_injected, 30, interval=0.1)
+        wait_for("pods to be injected", self.is_injected, 90, interval=0.1)
         return operator
 
     def is_injected(self):
@@ -201,7 +201,7 @@ class Injection(Api):
         kubectl("apply", "-f", "-", data=json.dumps({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration", "metadata": {"name": "zz-meddler"},
                                                      "webhooks": [webhook]}))
         probe = self.pod("probe", labels={"meddle": self.id})
-        wait_for("the other webhook", lambda: len(self.made(probe, "--dry-run=server")["spec"]["containers"]) == 2, 30)
+        wait_for("the other webhook", lambda: len(self.made(probe, "--dry-run=server")["spec"]["containers"]) == 2, 90)
 
     def test_a_container_that_another_webhook_adds_gets_the_socket(self):
         operator = self.begin()

@@ -4,7 +4,7 @@ import json
 import signal
 import unittest
 
-from harness import audit_verify, condition, digest_of, records, wait_for
+from harness import audit_verify, away_from_midnight, condition, digest_of, records, wait_for
 from test_cluster import OWN_CLUSTER, Api, apply, get, kubectl
 
 
@@ -97,6 +97,7 @@ class Replicas(Api):
         self.assertIn("1 perhaps released", done.stdout)
 
     def test_a_days_budget_is_one_for_all_replicas(self):
+        away_from_midnight()
         token = self.token()
         first = self.run_operator(token, name="a")
         apply(self.policy("scarce", quota={"perDay": 4}))

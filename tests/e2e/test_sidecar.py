@@ -8,11 +8,13 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 import unittest
 import urllib.error
 import urllib.request
 
-from harness import ALGORITHMS, BIN, ROOT, SUBJECT, Case, Client, Sidecar, audit_verify, digest_of, free_port, openssl_verifies, policy, records, wait_for, write_yaml
+from harness import (ALGORITHMS, BIN, ROOT, SUBJECT, Case, Client, Sidecar, audit_verify, away_from_midnight, digest_of, free_port, openssl_verifies, policy,
+                     records, wait_for, write_yaml)
 
 MESSAGE = b"what the pipeline built"
 
@@ -86,6 +88,7 @@ class SocketSigning(Case):
 
 class Refusals(Case):
     def test_each_is_a_typed_problem_and_makes_no_signature(self):
+        away_from_midnight()
         token = self.token()
         everyone = [{"kind": "ServiceAccount", "namespace": "ci", "name": "builder"}]
         folder = self.policies(
@@ -149,10 +152,19 @@ class Refusals(Case):
         self.generate_keys(token, folder)
         client = self.sidecar(token, folder).ready().client()
         self.assertEqual(client.sign("release", digest_of(MESSAGE)).status, 200)
-        self.policies(policy("release", suspend=True))
-        wait_for("the suspension", lambda: client.sign("release", digest_of(MESSAGE)).status == 403, 5)
-        self.policies(policy("release"))
-        wait_for("the release", lambda: client.sign("release", digest_of(MESSAGE)).status == 200, 5)
+
+        def takes(suspended):
+            """Seconds until what the folder says holds."""
+            self.policies(policy("release", suspend=suspended))
+            began = time.monotonic()
+            wait_for(f"suspend: {suspended} to hold", lambda: client.sign("release", digest_of(MESSAGE)).status == (403 if suspended else 200))
+            return time.monotonic() - began
+
+        def round_trip():
+            return max(takes(True), takes(False))
+        first = round_trip()
+        if first >= 5:  # the promise is ours to break, not a busy machine's: once more
+            self.assertLess(round_trip(), 5, f"and the time before: {first:.1f} s")
 
     def test_a_broken_policy_file_leaves_the_old_set_in_force(self):
         token = self.token()
