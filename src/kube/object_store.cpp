@@ -16,4 +16,12 @@ base::Result<nlohmann::json> ObjectStore::MergePatch(const Resource& /*resource*
 
 base::Result<nlohmann::json> ObjectStore::ServerVersion() { return NotHere(); }
 
+base::Result<nlohmann::json> ObjectStore::PatchStatusWithin(std::chrono::milliseconds /*limit*/,
+                                                            const Resource& resource, std::string_view ns,
+                                                            std::string_view name, std::string_view uid,
+                                                            std::string_view resource_version,
+                                                            const nlohmann::json& status) {
+  return PatchStatus(resource, ns, name, uid, resource_version, status);
+}
+
 }  // namespace signet::kube

@@ -11,6 +11,7 @@
 //                kUnavailable (no connection, 429, 5xx), kDeadlineExceeded.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -74,6 +75,11 @@ class ObjectStore {
   virtual base::Result<nlohmann::json> PatchStatus(const Resource& resource, std::string_view ns, std::string_view name,
                                                    std::string_view uid, std::string_view resource_version,
                                                    const nlohmann::json& status) = 0;
+  /// PatchStatus that takes no longer than `limit` in all, its wait for a turn and for a busy server included.
+  virtual base::Result<nlohmann::json> PatchStatusWithin(std::chrono::milliseconds limit, const Resource& resource,
+                                                         std::string_view ns, std::string_view name,
+                                                         std::string_view uid, std::string_view resource_version,
+                                                         const nlohmann::json& status);
   /// Creates what is answered and not kept (TokenReview, SubjectAccessReview): the answer. Cluster-scoped kinds; asking
   /// twice does no harm. kUnimplemented in a store that has nobody to ask.
   virtual base::Result<nlohmann::json> Review(const Resource& resource, const nlohmann::json& question) {

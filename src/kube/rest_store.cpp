@@ -47,9 +47,13 @@ class RestStore::Core {
 
   /// `repeatable`: carrying it out twice does no harm.
   base::Result<json> Exchange(std::string_view verb, const HttpRequest& request, bool repeatable) {
-    const auto began = base::SystemClock().Steady();
-    TRY_VOID(TakeSlot());
-    auto answer = ExchangeInSlot(verb, request, repeatable, began);
+    return Exchange(verb, request, repeatable, options_.deadlines.total);
+  }
+  /// `limit`: of all attempts and waits together.
+  base::Result<json> Exchange(std::string_view verb, const HttpRequest& request, bool repeatable, milliseconds limit) {
+    const Span span{base::SystemClock().Steady(), std::min(limit, options_.deadlines.total)};
+    TRY_VOID(TakeSlot(span.limit));
+    auto answer = ExchangeInSlot(verb, request, repeatable, span);
     ReturnSlot();
     if (!answer) {
       answer.error().message = What(request) + ": " + answer.error().message;
@@ -74,14 +78,18 @@ class RestStore::Core {
   }
 
  private:
+  struct Span {
+    base::SteadyPoint began;
+    milliseconds limit;
+  };
   base::Result<HttpResponse> ExchangeInSlot(std::string_view verb, const HttpRequest& request, bool repeatable,
-                                            base::SteadyPoint began);
+                                            const Span& span);
   base::Result<HttpResponse> SendOnce(std::string_view verb, const HttpRequest& request, milliseconds left);
 
-  base::Status TakeSlot() {
+  base::Status TakeSlot(milliseconds limit) {
     std::unique_lock lock(mutex_);
-    const bool free = changed_.wait_for(lock, options_.deadlines.total,
-                                        [this] { return stopping_ || in_flight_ < options_.max_in_flight; });
+    const bool free =
+        changed_.wait_for(lock, limit, [this] { return stopping_ || in_flight_ < options_.max_in_flight; });
     if (!free || stopping_) {
       return base::MakeError(Code::kUnavailable, "TooManyRequests", "too many requests to the API server are waiting");
     }
@@ -96,8 +104,8 @@ class RestStore::Core {
     changed_.notify_one();
   }
   /// False: not to wait so long, or shutting down.
-  bool Pause(std::chrono::seconds pause, base::SteadyPoint began) {
-    if (Since(began) + pause >= options_.deadlines.total) return false;
+  bool Pause(std::chrono::seconds pause, const Span& span) {
+    if (Since(span.began) + pause >= span.limit) return false;
     std::unique_lock lock(mutex_);
     return !changed_.wait_for(lock, pause, [this] { return stopping_; });
   }
@@ -123,10 +131,10 @@ base::Result<HttpResponse> RestStore::Core::SendOnce(std::string_view verb, cons
 }
 
 base::Result<HttpResponse> RestStore::Core::ExchangeInSlot(std::string_view verb, const HttpRequest& request,
-                                                           bool repeatable, base::SteadyPoint began) {
+                                                           bool repeatable, const Span& span) {
   bool repeated = false;
   for (int throttled = 0;;) {
-    const milliseconds left = options_.deadlines.total - Since(began);
+    const milliseconds left = span.limit - Since(span.began);
     if (left <= milliseconds::zero()) {
       return base::MakeError(Code::kDeadlineExceeded, "Timeout", "no answer in time");
     }
@@ -144,7 +152,7 @@ base::Result<HttpResponse> RestStore::Core::ExchangeInSlot(std::string_view verb
     const bool refused_before_work = answer->status == 429;
     const bool come_back = answer->status == 503 && answer->retry_after > std::chrono::seconds::zero() && repeatable;
     if ((!refused_before_work && !come_back) || ++throttled > kMaxThrottled) return answer;
-    if (!Pause(std::max(answer->retry_after, std::chrono::seconds(1)), began)) return answer;
+    if (!Pause(std::max(answer->retry_after, std::chrono::seconds(1)), span)) return answer;
   }
 }
 
@@ -306,6 +314,12 @@ base::Result<json> RestStore::Update(const Resource& resource, std::string_view 
 
 base::Result<json> RestStore::PatchStatus(const Resource& resource, std::string_view ns, std::string_view name,
                                           std::string_view uid, std::string_view resource_version, const json& status) {
+  return PatchStatusWithin(core_->options().deadlines.total, resource, ns, name, uid, resource_version, status);
+}
+
+base::Result<json> RestStore::PatchStatusWithin(milliseconds limit, const Resource& resource, std::string_view ns,
+                                                std::string_view name, std::string_view uid,
+                                                std::string_view resource_version, const json& status) {
   // A merge patch without resourceVersion overwrites whatever is there, and a wrong uid is ignored by the server: the
   // version is the one precondition that holds. It implies the uid, since no two objects share a version.
   if (uid.empty() || resource_version.empty()) {
@@ -317,7 +331,7 @@ base::Result<json> RestStore::PatchStatus(const Resource& resource, std::string_
       core_->Exchange("patch",
                       {"PATCH", fmt::format("{}/status?fieldManager={}", path, Escape(core_->options().field_manager)),
                        "application/merge-patch+json", Dump(body)},
-                      true));
+                      true, limit));
   const auto meta = written.find("metadata");
   if (meta == written.end() || !meta->is_object() || meta->value("uid", json()) != uid) {
     return base::MakeError(Code::kInternal, "BadAnswer", "the server wrote the status of another object");

@@ -58,6 +58,10 @@ class RestStore final : public ObjectStore {
   base::Result<nlohmann::json> PatchStatus(const Resource& resource, std::string_view ns, std::string_view name,
                                            std::string_view uid, std::string_view resource_version,
                                            const nlohmann::json& status) override;
+  base::Result<nlohmann::json> PatchStatusWithin(std::chrono::milliseconds limit, const Resource& resource,
+                                                 std::string_view ns, std::string_view name, std::string_view uid,
+                                                 std::string_view resource_version,
+                                                 const nlohmann::json& status) override;
   base::Result<nlohmann::json> Review(const Resource& resource, const nlohmann::json& question) override;
   base::Result<nlohmann::json> MergePatch(const Resource& resource, std::string_view ns, std::string_view name,
                                           const nlohmann::json& patch) override;

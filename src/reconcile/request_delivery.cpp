@@ -149,12 +149,12 @@ RequestReconciler::Delivery RequestReconciler::Redeliver(const RequestKey& key, 
       if (const auto end = Write(*live, open, why)) return *end;
       continue;
     }
-    if (const auto fenced = FenceOff(*live, open, discard, memory)) {
+    const auto fenced = FenceOff(*live, open, discard, memory);
+    if (fenced) {
       Settle(open.operation, audit::Released::kNo, discard);
       return Delivery::kDiscarded;
-    } else {
-      why = fenced.error();
     }
+    why = fenced.error();
     if (!IsPassedBy(why) || rewrites >= options_.conflicts) return Delivery::kOpen;
   }
 }
@@ -196,8 +196,8 @@ std::optional<RequestReconciler::Delivery> RequestReconciler::Write(const Reques
                                                                     base::Error& why) {
   base::KillPoint(base::kKillBeforePatch);
   auto written =
-      deps_.store->PatchStatus(SigningRequests(), view.meta.ns, view.meta.name, open.uid, view.meta.resource_version,
-                               SignedStatus(view, *open.made, deps_.clock->Now()));
+      deps_.store->PatchStatusWithin(options_.delivery, SigningRequests(), view.meta.ns, view.meta.name, open.uid,
+                                     view.meta.resource_version, SignedStatus(view, *open.made, deps_.clock->Now()));
   if (written) {
     base::KillPoint(base::kKillAfterPatch);
     Settle(open.operation, audit::Released::kYes, {});

@@ -52,6 +52,9 @@ class RequestReconciler {
     base::Duration waiting_grace = std::chrono::seconds(1);
     int unknown_outcomes = 5;  ///< more than this many for one request: Failed
     int conflicts = 5;         ///< rewrites of one signature after a 409
+    /// A write of a signature takes no longer than this: what was decided longer ago is judged again before it goes
+    /// out.
+    std::chrono::milliseconds delivery{3'000};
   };
   struct Dependencies {
     base::Reactor* reactor = nullptr;

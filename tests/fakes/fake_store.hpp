@@ -11,6 +11,7 @@
 // Thread-safety: any thread.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -40,7 +41,8 @@ class FakeStore final : public kube::ObjectStore {
     kube::Resource resource;
     std::string ns;
     std::string name;
-    Json body;  ///< object or status, null otherwise
+    Json body;                           ///< object or status, null otherwise
+    std::chrono::milliseconds limit{0};  ///< of PatchStatusWithin
   };
   struct Fault {
     base::Error error;
@@ -224,8 +226,13 @@ class FakeStore final : public kube::ObjectStore {
 
   base::Result<Json> PatchStatus(const kube::Resource& resource, std::string_view ns, std::string_view name,
                                  std::string_view uid, std::string_view resource_version, const Json& status) override {
+    return PatchStatusWithin({}, resource, ns, name, uid, resource_version, status);
+  }
+  base::Result<Json> PatchStatusWithin(std::chrono::milliseconds limit, const kube::Resource& resource,
+                                       std::string_view ns, std::string_view name, std::string_view uid,
+                                       std::string_view resource_version, const Json& status) override {
     return Guard<Json>(
-        {"PatchStatus", resource, std::string(ns), std::string(name), status}, [&]() -> base::Result<Json> {
+        {"PatchStatus", resource, std::string(ns), std::string(name), status, limit}, [&]() -> base::Result<Json> {
           if (resource_version.empty() || uid.empty()) {
             return base::MakeError(base::Code::kInvalidArgument, "BadRequest",
                                    "a status patch needs its preconditions");

@@ -20,15 +20,17 @@ class FakeTransport final : public kube::Transport {
   struct Log {
     std::mutex mutex;
     std::vector<kube::HttpRequest> requests;  ///< guarded by mutex
+    std::vector<kube::Deadlines> deadlines;   ///< of requests that are no streams; guarded by mutex
     std::vector<kube::StreamSink> streams;    ///< guarded by mutex
     std::vector<bool> cancelled;              ///< by stream; guarded by mutex
     std::function<Answer(const kube::HttpRequest&)> answer;
   };
   explicit FakeTransport(std::shared_ptr<Log> log) : log_(std::move(log)) {}
 
-  Answer Send(const kube::HttpRequest& request, const kube::Deadlines& /*deadlines*/) override {
+  Answer Send(const kube::HttpRequest& request, const kube::Deadlines& deadlines) override {
     {
       const std::lock_guard lock(log_->mutex);
+      log_->deadlines.push_back(deadlines);
       log_->requests.push_back(request);
     }
     return log_->answer(request);

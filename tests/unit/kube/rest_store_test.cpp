@@ -170,6 +170,21 @@ TEST_F(RestStoreTest, DoesNotCallAPatchRefusedThatMayHaveLandedBeforeItsConnecti
   EXPECT_THAT(store_->PatchStatus(kWidgets, "ns", "a", "u", "7", {{"k", 1}}), IsErr(Code::kAborted, "Conflict"));
 }
 
+TEST_F(RestStoreTest, HoldsAPatchToTheTimeItIsGiven) {
+  const json written = {{"metadata", {{"uid", "u"}}}};
+  Answers({Json(200, written)});
+  EXPECT_THAT(Store().PatchStatusWithin(seconds(3), kWidgets, "ns", "a", "u", "7", {{"k", 1}}), IsOk());
+  EXPECT_LE(log_->deadlines.back().total, seconds(3));
+  EXPECT_LE(log_->deadlines.back().first_byte, seconds(3));
+  EXPECT_THAT(store_->PatchStatus(kWidgets, "ns", "a", "u", "7", {{"k", 1}}), IsOk());
+  EXPECT_GT(log_->deadlines.back().total, seconds(25));
+  log_->requests.clear();
+  Answers({Json(429, Status(429, "TooManyRequests"), seconds(4)), Json(200, written)});
+  EXPECT_THAT(store_->PatchStatusWithin(seconds(3), kWidgets, "ns", "a", "u", "7", {{"k", 1}}),
+              IsErr(Code::kUnavailable));
+  EXPECT_EQ(log_->requests.size(), 1U) << "it does not wait that long";
+}
+
 TEST_F(RestStoreTest, RefusesAPatchAnswerAboutAnotherObject) {
   Answers({Json(200, {{"metadata", {{"uid", "other"}}}})});
   EXPECT_THAT(Store().PatchStatus(kWidgets, "ns", "a", "u", "7", {{"k", 1}}), IsErr(Code::kInternal));

@@ -17,6 +17,37 @@ TEST_F(RequestReconcilerTest, WritesTheSameSignatureAfterAConflict) {
   EXPECT_THAT(service_.settled, ElementsAre("OP1 released"));
 }
 
+TEST_F(RequestReconcilerTest, JudgesAgainBeforeItWritesAfterAConflict) {
+  Start();
+  Apply();
+  service_.script.push_back({base::MakeError(Code::kInternal, "Sign", ""), std::nullopt, {}});
+  service_.always = Refuse(Code::kPermissionDenied, "Suspended");
+  BeforeFirstPatch([this] {
+    Label("once");
+    service_.explained = policy::Decision{};
+    service_.explained->reason = policy::Reason::kSuspended;
+  });
+  Reconcile();
+  EXPECT_THAT(service_.settled, ElementsAre("OP1 discarded PolicyChanged"));
+  EXPECT_EQ(Writes(), 1U) << "what was refused cannot arrive: nothing to fence off";
+  Sync();
+  Reconcile();
+  EXPECT_EQ(Reason("Denied"), "Suspended");
+  EXPECT_FALSE(Now()["status"].contains("signature"));
+}
+
+TEST_F(RequestReconcilerTest, GivesTheWriteOfASignatureLittleTime) {
+  Start();
+  Apply();
+  std::vector<std::chrono::milliseconds> limits;
+  store_.set_fault([&](const FakeStore::Call& call) -> std::optional<FakeStore::Fault> {
+    if (call.verb == "PatchStatus") limits.push_back(call.limit);
+    return std::nullopt;
+  });
+  Reconcile();
+  EXPECT_THAT(limits, ElementsAre(3s));
+}
+
 TEST_F(RequestReconcilerTest, DiscardsWhenTheRequestWasDeleted) {
   Start();
   Apply();
