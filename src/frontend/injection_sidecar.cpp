@@ -15,7 +15,6 @@ constexpr int kUser = 65532;
 constexpr int kProjectedMode = 0644;   // the mount is the sidecar's alone; the kubelet narrows it under an fsGroup
 constexpr int kStartupFailures = 300;  // seconds until a sidecar that has not reached the gateway is started anew
 constexpr const char* kSocketBudget = "1Mi";
-constexpr const char* kServiceAccountFolder = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 json Args(const InjectionOptions& options, const InjectionChoices& choices, const SidecarPlan& plan) {
   json args = {"--socket",      kSocketPath,
@@ -63,14 +62,12 @@ json SecurityContext() {
           {"seccompProfile", {{"type", "RuntimeDefault"}}}};
 }
 
-/// Registry and repository: "registry.example.com:5000/a/signet:1@sha256:..." is "registry.example.com:5000/a/signet".
-/// Tag and digest are left out: a replica of another version may be the one that is asked again, and other webhooks pin
-/// tags to digests.
+/// The last segment of an image's name: "registry.example.com/a/signet:1@sha256:..." is "signet".
 std::string_view Repository(std::string_view image) {
   image = image.substr(0, image.find('@'));
   const auto slash = image.rfind('/');
-  const auto colon = image.find(':', slash == std::string_view::npos ? 0 : slash);
-  return image.substr(0, colon);
+  if (slash != std::string_view::npos) image.remove_prefix(slash + 1);
+  return image.substr(0, image.find(':'));
 }
 
 const json& Member(const json& object, const char* name) {
@@ -103,25 +100,12 @@ bool Holds(const json& found, const json& wanted) {
   return true;
 }
 
-/// What the API server's ServiceAccount plugin puts into every container: it runs again after a webhook's change.
-bool IsServiceAccountMount(const json& mount) {
-  return mount.is_object() && mount.size() == 3 && Member(mount, "name").is_string() &&
-         Member(mount, "mountPath") == kServiceAccountFolder && Member(mount, "readOnly") == true;
-}
-
-/// Ours, each of them, and no others.
-bool HasOurMounts(const json& found, const json& wanted) {
+bool HasMounts(const json& found, const json& wanted) {
   if (!found.is_array()) return false;
-  const auto is_ours = [&](const json& mount) {
-    return std::find(wanted.begin(), wanted.end(), mount) != wanted.end();
-  };
-  const auto ours = std::count_if(found.begin(), found.end(), is_ours);
-  const auto theirs = std::count_if(found.begin(), found.end(), IsServiceAccountMount);
-  return static_cast<std::size_t>(ours) == wanted.size() && static_cast<std::size_t>(ours + theirs) == found.size();
+  return std::all_of(wanted.begin(), wanted.end(), [&](const json& mount) {
+    return std::any_of(found.begin(), found.end(), [&](const json& one) { return Holds(one, mount); });
+  });
 }
-
-/// null, absent, [] and {} say the same.
-bool IsThere(const json& value) { return !value.is_null() && !value.empty(); }
 
 }  // namespace
 
@@ -176,15 +160,7 @@ std::string ForeignMember(const json& found, const json& wanted) {
   const json& context = Member(found, "securityContext");
   if (!Holds(context, wanted["securityContext"])) return "securityContext";
   if (!Member(Member(context, "capabilities"), "add").is_null()) return "securityContext.capabilities.add";
-  if (!HasOurMounts(Member(found, "volumeMounts"), wanted["volumeMounts"])) return "volumeMounts";
-  for (const char* member : {"env", "envFrom", "lifecycle", "livenessProbe", "volumeDevices"}) {
-    if (IsThere(Member(found, member))) return member;
-  }
-  // How often may differ between versions; what is run in the sidecar may not.
-  for (const char* probe : {"readinessProbe", "startupProbe"}) {
-    const json& run = Member(Member(found, probe), "exec");
-    if (IsThere(run) && run != Probe(1, 1)["exec"]) return probe;
-  }
+  if (!HasMounts(Member(found, "volumeMounts"), wanted["volumeMounts"])) return "volumeMounts";
   return "";
 }
 

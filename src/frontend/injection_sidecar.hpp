@@ -25,9 +25,8 @@ nlohmann::json SidecarContainer(const InjectionOptions& options, const Injection
 nlohmann::json SocketVolume();
 nlohmann::json IdentityVolume(const std::string& audience);
 
-/// The member by which `found` is not `wanted`; "": it is ours. Other tag or digest, resources, labels of SELinux,
-/// times of probes, the mount of the service account's token: ours. Other registry or repository, any variable, hook,
-/// device or further mount: not. A guard against mistakes, not a boundary (injection.hpp).
+/// What tells `found` from `wanted` in a way that another webhook's change cannot explain; "": it is ours. Other tag,
+/// registry, environment, resources, more mounts: ours. A guard against mistakes, not a boundary (injection.hpp).
 std::string ForeignMember(const nlohmann::json& found, const nlohmann::json& wanted);
 
 }  // namespace signet::frontend
