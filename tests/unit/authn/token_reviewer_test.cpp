@@ -6,6 +6,7 @@
 #include <future>
 #include <nlohmann/json.hpp>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "authn/pod_facts.hpp"
@@ -265,6 +266,13 @@ TEST_F(TokenReviewerTest, MakesRoomByTheAcceptanceThatEndsFirst) {
 /// Tokens that nobody has seen before fill the queue, and the API server is slow.
 class FloodTest : public TokenReviewerTest {
  protected:
+  ~FloodTest() override {
+    Open();
+    errands_.Stop();  // what is asked in the background uses the members below
+  }
+  void Open() {
+    if (!std::exchange(is_open_, true)) open_.set_value();
+  }
   void Flood() {
     store_.set_review([this](const json& question) -> base::Result<json> {
       gate_.wait();
@@ -284,6 +292,7 @@ class FloodTest : public TokenReviewerTest {
   }
   std::string known_ = MakeToken(clock_, 600s, "known");
   std::promise<void> open_;
+  bool is_open_ = false;
   std::shared_future<void> gate_ = open_.get_future().share();
   std::vector<std::string> asked_;  ///< guarded by mutex_
   int turned_away_ = 0;
@@ -297,7 +306,7 @@ TEST_F(FloodTest, LeavesRoomForRenewals) {
   Flood();
   clock_.Advance(5s);
   EXPECT_TRUE(flooded_.Review(known_, [](const auto&) { FAIL(); }).has_value());
-  open_.set_value();
+  Open();
   EXPECT_TRUE(reactor_.RunUntil([&] { return turned_away_ == 16; }));
   EXPECT_THAT(asked_, ElementsAre("forged", "known")) << "the others have waited for too long";
   clock_.Advance(6s);
@@ -312,7 +321,7 @@ TEST_F(FloodTest, LeavesRoomForWhoWasAcceptedBefore) {
   clock_.Advance(60s);  // it was idle, and its acceptance is over
   Flood();
   EXPECT_FALSE(flooded_.Review(known_, [&](const auto& answer) { got = answer; }));
-  open_.set_value();
+  Open();
   ASSERT_TRUE(reactor_.RunUntil([&] { return got.has_value() && turned_away_ == 16; }));
   EXPECT_THAT(*got, IsOk());
   ASSERT_EQ(asked_.size(), 10U);
