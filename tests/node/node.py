@@ -362,12 +362,12 @@ def der_to_raw(der):
 
 
 class Gateway:
-    """The gateway's Service, over TLS checked against the published CA."""
+    """The gateway's Service, or the replica at `address`, over TLS checked against the published CA."""
 
-    def __init__(self):
+    def __init__(self, address=None):
         self.name = f"signet-gateway.{SYSTEM}.svc"
         found = get("service", "signet-gateway", SYSTEM)
-        self.address = (found["spec"]["clusterIP"], found["spec"]["ports"][0]["port"])
+        self.address = address or (found["spec"]["clusterIP"], found["spec"]["ports"][0]["port"])
         self.tls = ssl.create_default_context(cadata=get("configmap", "signet-gateway-ca", SYSTEM)["data"]["ca.crt"])
 
     def call(self, method, target, bearer=None, body=None):
@@ -386,6 +386,15 @@ class Gateway:
 
     def sign(self, bearer, policy_name, message=b"x"):
         return self.call("POST", "/v1/sign", bearer, {"policy": policy_name, "digest": "sha256:" + hashlib.sha256(message).hexdigest()})
+
+
+def gateways():
+    """Both replicas of the gateway, each by itself: each has its own cache of tokens, and the Service picks one at random."""
+    def both():
+        subsets = get("endpoints", "signet-gateway", SYSTEM).get("subsets") or []
+        found = [(one["ip"], subset["ports"][0]["port"]) for subset in subsets for one in subset.get("addresses") or []]
+        return found if len(found) == 2 else None
+    return [Gateway(address) for address in wait_for("both replicas to be in the Service", both, 60)]
 
 
 def seconds_until(what, probe, limit):
