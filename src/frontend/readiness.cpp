@@ -11,8 +11,8 @@ namespace signet::frontend {
 namespace {
 
 Check CheckHsm(const token::Hsm& hsm) {
-  const auto state = hsm.State();
-  return {"hsm", state.ready, state.ready ? "" : state.reason, state.ready ? "" : state.message};
+  auto state = hsm.State();
+  return {"hsm", state.ready, std::move(state.reason), std::move(state.message)};
 }
 
 Check CheckJournal(const audit::Journal& journal) {
@@ -34,9 +34,10 @@ Check CheckPolicies(const ReadinessSources& sources) {
 
 Check CheckKeys(const ReadinessSources& sources) {
   const auto all = sources.policies->All();
-  const auto pending = [](const auto& policy) {
+  const bool tokens_there = sources.hsm->State().reason.empty();
+  const auto pending = [tokens_there](const auto& policy) {
     const std::string_view reason = policy->not_ready_reason;
-    return !policy->key && (reason.empty() || reason == "KeyNotReady" || reason == "HSMUnavailable");
+    return !policy->key && (reason.empty() || reason == "KeyNotReady" || (tokens_there && reason == "HSMUnavailable"));
   };
   if (std::any_of(all.begin(), all.end(), pending)) {
     return {"keys", false, "KeyNotReady", "keys are being looked for in the HSM"};

@@ -31,8 +31,9 @@ struct ReadinessSources {
   const base::Clock* clock = nullptr;
   std::chrono::seconds policy_max_age{120};
 };
-/// HSM ready; record writable; policies loaded and fresh; every key looked for and at least one found. A policy
-/// whose key is missing for good does not hold up the others: GET /v1/keys tells.
+/// A token ready; record writable; policies loaded and fresh; every key looked for and at least one found. A policy
+/// whose key is missing for good does not hold up the others: GET /v1/keys tells. Nor does a token that is away: the
+/// check "hsm" has its reason as a warning.
 Readiness StandardReadiness(ReadinessSources sources);
 
 /// 200 {"status":"ready","checks":[...]}, or a 503 problem NotReady with the checks.

@@ -110,11 +110,7 @@ KeyAnswer KeyKeeper::Accept(const api::SigningPolicy& policy, const std::optiona
 KeyAnswer KeyKeeper::Refuse(const base::Error& error) {
   if (error.code == base::Code::kUnavailable || error.code == base::Code::kDeadlineExceeded ||
       error.code == base::Code::kResourceExhausted) {
-    auto state = AskLoop<token::HsmState>(
-        reactor_, [this](const std::function<void(token::HsmState)>& answer) { answer(hsm_.State()); });
-    std::string message = error.message;
-    if (state && !state->ready) message = state->reason + ": " + state->message;
-    return No("HSMUnavailable", std::move(message));
+    return No("HSMUnavailable", error.message);
   }
   obs::Warn("key not usable", {{"reason", error.reason}, {"error", base::Describe(error)}});
   return No(error.reason.empty() ? "KeyNotUsable" : error.reason, error.message);

@@ -46,7 +46,7 @@ struct GenerateSpec {
 };
 
 struct HsmState {
-  bool ready = false;   ///< at least one worker of the token (State: of every token) is logged in
+  bool ready = false;   ///< at least one worker is logged in
   std::string reason;   ///< CamelCase when not ready: Starting, PinRefused, PinLocked, TokenNotFound, ModuleFailed, ...
   std::string message;  ///< what to do
   std::uint32_t workers = 0;
@@ -84,11 +84,12 @@ class Hsm {
   virtual void Sign(KeyRef key, encoding::SignatureAlgorithm algorithm, base::ByteView input,
                     Callback<base::Bytes> done) = 0;
 
-  /// Of all tokens: a process is ready when each of them is.
+  /// Of all tokens: ready when one of them is and none is still starting. Where others are away all the same, reason
+  /// and message are of the first of those.
   [[nodiscard]] virtual HsmState State() const = 0;
   /// Of the token that holds `key`, whatever becomes of the others. A ref that names no key: not ready, KeyNotFound.
   [[nodiscard]] virtual HsmState StateOf(KeyRef key) const = 0;
-  /// Called on the loop after every change of State().ready or State().reason.
+  /// Called on the loop after a token became ready or stopped to be, or its reason changed.
   virtual void OnStateChange(std::function<void()> handler) = 0;
 };
 

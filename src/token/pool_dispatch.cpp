@@ -1,4 +1,6 @@
 // The dispatch half of WorkerPool: operations, their order, and what becomes of them.
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/check.hpp"
@@ -38,7 +40,8 @@ std::uint64_t IdOf(std::uint32_t index, std::uint32_t generation) {
 
 base::Error WorkerPool::Unavailable() const {
   return base::MakeError(base::Code::kUnavailable, "HSMUnavailable",
-                         state_.ready ? "the HSM is busy; ask again later" : "the HSM is not ready: " + state_.message);
+                         state_.ready ? "the HSM is busy; ask again later"
+                                      : fmt::format("the HSM is not ready ({}): {}", state_.reason, state_.message));
 }
 
 std::uint32_t WorkerPool::NewOp(FrameType type, Milliseconds limit) {

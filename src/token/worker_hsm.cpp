@@ -123,20 +123,23 @@ class WorkerHsmImpl final : public WorkerHsm {
 
   [[nodiscard]] HsmState State() const override {
     HsmState all;
-    all.ready = true;
+    bool starting = false;
     for (const auto& pool : pools_) {
       const HsmState& one = pool->state();
       all.workers += one.workers;
       all.workers_ready += one.workers_ready;
+      all.ready |= one.ready;
       // What a process ends for is what it has to tell.
-      const bool tells = all.ready || (one.fatal_configuration && !all.fatal_configuration);
+      const bool tells = all.reason.empty() || (one.fatal_configuration && !all.fatal_configuration);
       all.fatal_configuration |= one.fatal_configuration;
-      if (tells && !one.ready) {
-        all.ready = false;
+      if (one.ready) continue;
+      starting |= one.reason == "Starting";
+      if (tells) {
         all.reason = one.reason;
         all.message = one.message;
       }
     }
+    all.ready &= !starting;
     return all;
   }
 

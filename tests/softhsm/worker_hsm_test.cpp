@@ -221,6 +221,30 @@ TEST_F(SoftHsmTest, ServesKeysOfTwoTokens) {
   }
 }
 
+TEST_F(SoftHsmTest, SignsWithOneTokenWhileAnotherIsAway) {
+  auto options = Options();
+  options.tokens = {{*encoding::ParsePkcs11Uri("pkcs11:token=away"), softhsm_.pin_file()},
+                    {*encoding::ParsePkcs11Uri("pkcs11:token=signet-test"), softhsm_.pin_file()}};
+  auto created = WorkerHsm::Create(std::move(options), loop_.reactor());
+  ASSERT_THAT(created, IsOk());
+  hsm_ = *std::move(created);
+  EXPECT_FALSE(hsm_->State().ready) << "both are starting";
+  ASSERT_TRUE(loop_.Until([&] { return hsm_->State().ready; }));
+  EXPECT_EQ(hsm_->State().reason, "TokenNotFound") << hsm_->State().message;
+
+  const auto key = Generate("pkcs11:token=signet-test;object=key", KeyAlgorithm::kEcdsa, 256);
+  ASSERT_THAT(key, IsOk());
+  EXPECT_THAT(Sign(key->ref, SignatureAlgorithm::kEcdsaWithSha256, base::Bytes(32, 3)), IsOk());
+  const auto absent = Find("pkcs11:token=away;object=key");
+  ASSERT_THAT(absent, IsErr(Code::kUnavailable, "HSMUnavailable"));
+  EXPECT_THAT(absent.error().message, ::testing::HasSubstr("(TokenNotFound)"));
+
+  softhsm_.AddToken("away");
+  ASSERT_TRUE(Ready(2));
+  EXPECT_EQ(hsm_->State().reason, "");
+  EXPECT_THAT(Find("pkcs11:token=away;object=key"), IsErr(Code::kNotFound));
+}
+
 // Two services that start on one token folder at once: SoftHSM may show no token for a moment.
 TEST_F(SoftHsmTest, StartsTogetherWithOthersOnOneTokenFolder) {
   for (int round = 0; round < 15; ++round) {

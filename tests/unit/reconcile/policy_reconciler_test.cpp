@@ -241,7 +241,7 @@ TEST_F(PolicyReconcilerTest, TellsBothPoliciesThatTheyShareAKey) {
 }
 
 TEST_F(PolicyReconcilerTest, WaitsForTheHsmAndRecovers) {
-  hsm_.reachable = base::MakeError(Code::kUnavailable, "HSMUnavailable", "no worker");
+  hsm_.reachable = base::MakeError(Code::kUnavailable, "HSMUnavailable", "put the token back");
   Apply(Policy());
   EXPECT_EQ(Reconcile().kind, Kind::kAfter);
   EXPECT_EQ(Reason(), "HSMUnavailable");
