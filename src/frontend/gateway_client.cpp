@@ -90,6 +90,7 @@ class GatewayClient::Impl : public std::enable_shared_from_this<Impl> {
     std::optional<http::Response> transient;        ///< the last 5xx
     base::Error error;
     milliseconds pause = kFirstPause;
+    bool cut_short = false;  ///< the present attempt, by the deadline
     bool sent = false, token_shown_again = false, lost_once = false, timed_out_there = false;
   };
   using ExchangePtr = std::shared_ptr<Exchange>;
@@ -122,6 +123,7 @@ class GatewayClient::Impl : public std::enable_shared_from_this<Impl> {
     attempt.request = e.request;
     attempt.credentials = std::move(*authorization);
     attempt.timeout = std::max(std::min(left, options_.attempt_timeout), kLeast);
+    attempt.cut_short = e.cut_short = attempt.timeout < options_.attempt_timeout;
     attempt.tried = e.tried;
     attempt.affinity = e.call.affinity;
     attempt.proven_since = e.proven_since;
@@ -134,16 +136,19 @@ class GatewayClient::Impl : public std::enable_shared_from_this<Impl> {
     Exchange& e = *exchange;
     metrics_.Attempted(ResultOf(outcome), clock_.Steady() - e.started);
     if (outcome.response) return OnAnswer(exchange, outcome);
-    Note(outcome.response.error(), outcome.endpoint);
-    e.error = std::move(outcome.response).error();
+    const bool late = outcome.response.error().code == Code::kDeadlineExceeded;
+    // What the attempts before it met says more than that the last one had no time left.
+    if (!late || !e.cut_short || e.error.message.empty()) {
+      Note(outcome.response.error(), outcome.endpoint);
+      e.error = std::move(outcome.response).error();
+    }
     e.tried.push_back(outcome.endpoint);
     if (outcome.sent) {
       e.sent = true;
       e.proven_since = e.started;  // what was idle before may be as dead as this one was
     }
     // The time of a hung attempt was pause enough. A connection may end between two requests without anything wrong.
-    const bool at_once = e.error.code == Code::kDeadlineExceeded ||
-                         (e.error.reason == "ConnectionLost" && !std::exchange(e.lost_once, true));
+    const bool at_once = late || (e.error.reason == "ConnectionLost" && !std::exchange(e.lost_once, true));
     if (at_once || upstream_.HasOther(e.tried)) return FailOver(exchange);
     Pause(exchange, {});
   }

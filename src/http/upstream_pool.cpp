@@ -200,7 +200,7 @@ void UpstreamPool::FailFirst(base::Error error) {
 void UpstreamPool::Expire(const CallPtr& call) {
   const auto late = MakeError(Code::kDeadlineExceeded, "AttemptTimeout", "no answer in time");
   call->timer = 0;
-  Penalise();
+  if (!call->attempt.cut_short) Penalise();
   UpstreamConnection* const connection = call->connection;
   if (connection == nullptr) {
     const auto waiting = std::find(waiting_.begin(), waiting_.end(), call);

@@ -331,7 +331,7 @@ class Identity(GatewayCase):
                 sidecar = self.forwarder(gateway, extra=["--max-wait", "2s"], name=f"s-{name}").serving()
                 self.assert_problem(sidecar.client().sign("release", DIGEST), 503, "GatewayUnavailable")
                 self.assertEqual(gateway.seen, [])
-                self.assertEqual(sidecar.get("/readyz").json()["checks"][0]["reason"], "CertificateRefused")
+                wait_for("the reason", lambda sidecar=sidecar: sidecar.get("/readyz").json()["checks"][0]["reason"] == "CertificateRefused", 10)
         named = self.forwarder(gateway, extra=["--gateway-server-name", "other.example"], name="named").ready()
         self.assertEqual(named.client().sign("release", DIGEST).status, 200)
 
@@ -398,8 +398,7 @@ class Life(GatewayCase):
         self.assertEqual(set(gateway.pod_containers), {"signet-sidecar"})
         gateway.stop()
         again = self.fake(port=gateway.port, tokens=["other"])  # neither an outage nor a refusal ends it
-        asked = again.connections
-        wait_for("a question that is refused", lambda: again.connections > asked)
+        wait_for("a question that is refused", lambda: again.refused > 0)
         self.assertTrue(sidecar.running())
         again.tokens = {"good"}
         again.others_ended = True

@@ -94,15 +94,18 @@ TEST_F(GatewayClientTest, BoundsAttemptsByWhatTimeIsLeft) {
     ASSERT_EQ(upstream_.open.size(), 1U) << i;
   }
   EXPECT_EQ(upstream_.open.front().attempt.timeout, seconds(2));
+  EXPECT_FALSE(upstream_.open.front().attempt.cut_short);
   Advance(milliseconds(1500));
   upstream_.Lose();
   ASSERT_EQ(upstream_.open.size(), 1U);
   EXPECT_EQ(upstream_.open.front().attempt.timeout, milliseconds(500));
+  EXPECT_TRUE(upstream_.open.front().attempt.cut_short);
   Advance(milliseconds(500));
   upstream_.TimeOut();
   ASSERT_EQ(outcomes_.size(), 1U);
   EXPECT_TRUE(outcomes_[0].sent);
-  EXPECT_EQ(outcomes_[0].error.reason, "AttemptTimeout");
+  EXPECT_EQ(outcomes_[0].error.reason, "ConnectionLost") << "that the last attempt had no time left explains nothing";
+  EXPECT_EQ(client_.state().problem.reason, "ConnectionLost");
 }
 
 TEST_F(GatewayClientTest, DoesNotWaitLongerThanThereIsTime) {

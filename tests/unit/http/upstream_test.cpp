@@ -117,6 +117,12 @@ class UpstreamTest : public testing::LoopFixture {
     OnLoop([&] { count = upstream_->connections(); });
     return count;
   }
+  /// Is there an endpoint that has not failed lately?
+  bool Offers() {
+    bool offers = false;
+    OnLoop([&] { offers = upstream_->HasOther({}); });
+    return offers;
+  }
   static UpstreamRequest Post(std::string body) {
     return {"POST", "/v1/sign?x=y", "Idempotency-Key: k\r\n", std::move(body)};
   }
@@ -213,6 +219,11 @@ TEST_F(UpstreamTest, SaysThatAnAnswerIsLate) {
   ASSERT_THAT(Send({}).response, IsOk());  // the time of the next is for its answer, not for a handshake
   Upstream::Attempt attempt;
   attempt.timeout = milliseconds(500);
+  attempt.cut_short = true;
+  EXPECT_THAT(Send(Post("x"), attempt).response, IsErr(Code::kDeadlineExceeded, "AttemptTimeout"));
+  EXPECT_TRUE(Offers()) << "the caller had no more time: not the endpoint's fault";
+  ASSERT_THAT(Send({}).response, IsOk());
+  attempt.cut_short = false;
   const auto outcome = Send(Post("x"), attempt);
   EXPECT_TRUE(outcome.reused);
   EXPECT_THAT(outcome.response, IsErr(Code::kDeadlineExceeded, "AttemptTimeout"));
@@ -277,7 +288,7 @@ TEST_F(UpstreamTest, PassesFailingEndpointsOver) {
   OnLoop([this] { replicas_.clear(); });
   Create(OptionsFor({gone, Echo("one")}));
   int failed = 0;
-  for (int i = 0; i < 20; ++i) failed += Send({}).response.has_value() ? 0 : 1;
+  for (int i = 0; i < 5; ++i) failed += Send({}).response.has_value() ? 0 : 1;
   EXPECT_LE(failed, 1);
 }
 
