@@ -94,7 +94,8 @@ TEST_F(ControllerTest, OneOfTwoLeadsAndTheOtherTakesOver) {
   controller::LeaderElector second(*other_store, options("second"), callbacks, base::SystemClock());
   second.Start();
   const kube::Resource leases{"coordination.k8s.io", "v1", "leases", "Lease", true};
-  const auto renewed = [&] { return (*store_->Get(leases, "default", lease))["spec"]["renewTime"]; };
+  const auto spec = [&] { return store_->Get(leases, "default", lease).value_or(json())["spec"]; };
+  const auto renewed = [&] { return spec()["renewTime"]; };
   const json before = renewed();
   ASSERT_TRUE(Eventually([&] { return renewed() != before; }));
   EXPECT_FALSE(second.IsLeader());
@@ -103,8 +104,8 @@ TEST_F(ControllerTest, OneOfTwoLeadsAndTheOtherTakesOver) {
   first.Stop();  // releases: the other need not wait for the lease to expire
   ASSERT_TRUE(Eventually([&] { return second.IsLeader(); }, 30s));
   EXPECT_LT(std::chrono::steady_clock::now() - stopped, 10s) << "sooner than the lease of 15 s ends";
-  EXPECT_EQ((*store_->Get(leases, "default", lease))["spec"]["holderIdentity"], "second");
-  EXPECT_EQ((*store_->Get(leases, "default", lease))["spec"]["leaseTransitions"], 1);
+  EXPECT_EQ(spec()["holderIdentity"], "second");
+  EXPECT_EQ(spec()["leaseTransitions"], 1);
   second.Stop();
   EXPECT_EQ(most, 1);
   EXPECT_EQ(leaders, 0);

@@ -12,6 +12,8 @@ import struct
 import subprocess
 import threading
 
+from harness import free_port
+
 Seen = collections.namedtuple("Seen", "method path headers body")
 
 
@@ -55,6 +57,7 @@ class FakeGateway:
         self.seen = []  # signing requests, also those that met a fault
         self.signed = {}  # idempotency key: signature
         self.connections = 0
+        self.refused = 0  # requests whose token it does not know
         self.others_ended = False
         self.pod_containers = []
         self.lock = threading.Lock()
@@ -107,6 +110,7 @@ class FakeGateway:
             def do_POST(self):
                 fake.post(self)
 
+        port = port or free_port()  # below the ports that the kernel gives out: it may be wanted again
         self.server = Server(("127.0.0.1", port), Handler)
         self.port = self.server.server_address[1]
         self.url = f"https://127.0.0.1:{self.port}"
@@ -149,6 +153,7 @@ class FakeGateway:
         token = handler.headers.get("Authorization", "").removeprefix("Bearer ")
         if token in self.tokens:
             return True
+        self.refused += 1
         self.answer(handler, *problem(401, "Unauthenticated"))
         return False
 

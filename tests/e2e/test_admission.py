@@ -223,6 +223,8 @@ class Webhooks(Admission):
             self.assertEqual((status, answer["code"]), (404, "NotFound"), wrong)
 
     def test_reviews_never_fail_while_certificates_rotate(self):
+        # Not for the next test's operator, which looks less often.
+        self.addCleanup(kubectl, "delete", "secret", "signet-webhook-tls", "-n", "signet-system", "--ignore-not-found")
         # Each comes 6 s before its predecessor's end: 3 for API servers to hear of it, 3 for an operator that is slow to look.
         config = write_yaml(self.folder / "operator.yaml", {"webhook": {"checkInterval": "200ms"}})
         operator = self.begin(extra=("--config", config, "--webhook-certificate-lifetime", "18", "--webhook-rotation-pause", "3"))
@@ -286,7 +288,12 @@ class Webhooks(Admission):
 
 class Policies(Admission):
     def changes(self, operator):
-        return [line for line in records(operator.audit) if line["type"] == "policyChange" and line["policy"] == f"release-{self.id}"]
+        """Once each: an API server that judged by an old copy of the object asks again."""
+        lines = [line for line in records(operator.audit) if line["type"] == "policyChange" and line["policy"] == f"release-{self.id}"]
+
+        def said(line):
+            return [line.get(name) for name in ("verb", "user", "oldHash", "newHash")]
+        return [line for before, line in zip([{}, *lines], lines) if said(line) != said(before)]
 
     def test_edits_are_warned_of_and_recorded(self):
         operator = self.begin()

@@ -55,6 +55,8 @@ def apply(*objects, seconds=120):
 def get(resource, name=None, namespace=None):
     args = ["get", resource, *([name] if name else []), *(["-n", namespace] if namespace else []), "-o", "json"]
     done = kubectl(*args, check=False)
+    if done.returncode != 0 and "NotFound" not in done.stderr:  # the API server was too busy, say
+        done = kubectl(*args, check=False)
     return json.loads(done.stdout) if done.returncode == 0 else None
 
 

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """SIGKILL at named points and at random instants: nothing lost, nothing released twice, every signature on record."""
 import hashlib
+import http.client
 import os
 import random
 import signal
@@ -71,7 +72,7 @@ class SidecarCrash(Case):
                         if answer.status == 200:
                             with lock:
                                 released.append((answer.json()["record"], self.b64(answer.json()["signature"])))
-                except (OSError, ValueError):
+                except (OSError, ValueError, http.client.HTTPException):
                     ended.wait(0.005)  # the process was just killed: try again
                 finally:
                     client.close()

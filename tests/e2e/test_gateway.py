@@ -323,7 +323,7 @@ class Lasting(GatewayCase):
         self.assert_pairs(operator.audit)
 
     def test_the_certificate_is_renewed_under_open_connections(self):
-        config = write_yaml(self.folder / "operator.yaml", {"gateway": {"certificateLifetime": "6s", "checkInterval": "100ms"}})
+        config = write_yaml(self.folder / "operator.yaml", {"gateway": {"certificateLifetime": "18s", "checkInterval": "100ms"}})
         self.serving(extra=("--config", config))
         gate = self.connect(token=self.bearer(self.pod()))
         before = gate.certificate()

@@ -1,5 +1,6 @@
 """The sidecar in gateway mode before the real operator's gateway on a real kube-apiserver: curl on the socket, openssl, the records."""
 import contextlib
+import http.client
 import json
 import signal
 import subprocess
@@ -31,7 +32,7 @@ class Load:
             message = f"{number} {count}".encode()
             try:
                 answer = client.sign(self.policy, digest_of(message))
-            except OSError as error:
+            except (OSError, http.client.HTTPException) as error:
                 with self.lock:
                     self.broken.append(error)
                 return

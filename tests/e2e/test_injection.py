@@ -126,7 +126,7 @@ class Injection(Api):
                 self.label_namespace(namespace=namespace)
                 pod = self.pod(f"vital-{self.id}", labels={LABEL: "true"}, namespace=namespace, serviceAccountName="default")
                 wait_for("the service account", lambda namespace=namespace: get("serviceaccount", "default", namespace))
-                self.assertIsNone(sidecar_of(self.made(pod, "--dry-run=server")))
+                wait_for("the label to count", lambda pod=pod: sidecar_of(self.made(pod, "--dry-run=server")) is None)
         operator.signal(signal.SIGSTOP)  # nobody answers: whoever is asked about fails
         try:
             for namespace in ("kube-system", "signet-system"):
@@ -208,6 +208,7 @@ class Injection(Api):
         self.meddle()
         # With a token of the account: the server's own plugin adds its mount to our sidecar before it asks again.
         pod = self.pod("reinvoked", labels={LABEL: "true", "meddle": self.id}, automountServiceAccountToken=True)
+        wait_for("the account's token to be there", lambda: self.create(pod, "--dry-run=server").returncode == 0, 60)
         made = self.made(pod)
         self.assertEqual([one["name"] for one in made["spec"]["containers"]], ["proxy", "app", "signet-sidecar"])
         for container in made["spec"]["containers"][:2]:
@@ -239,7 +240,11 @@ class Injection(Api):
         self.assertEqual(operator.stop(), 0)
         self.run_operator(self.token("other"), wait=True, name="operator")
         wait_for("the webhooks to go", lambda: len(get("mutatingwebhookconfiguration", "signet.dev")["webhooks"]) == 1, 60)
-        wait_for("pods to be nobody's business", lambda: sidecar_of(self.made(self.pod("off", labels={LABEL: "true"}), "--dry-run=server")) is None)
+
+        def ignored():  # the API server's own list of webhooks is a moment older
+            done = self.create(self.pod("off", labels={LABEL: "true"}), "--dry-run=server")
+            return done.returncode == 0 and sidecar_of(json.loads(done.stdout)) is None
+        wait_for("pods to be nobody's business", ignored)
 
 
 class Probe(Api):

@@ -48,10 +48,11 @@ class Replicas(Api):
 
     def test_a_no_stands_until_a_leader_has_heard_it(self):
         token = self.token()
-        first = self.run_operator(token, name="a")
+        lease = ("--lease-duration", "45")  # all that the reviewer is asked is over before it leads
+        first = self.run_operator(token, name="a", extra=lease)
         apply(self.policy("held", approvals={"required": 1, "approvers": [{"kind": "User", "name": "alice"}]}))
         key = self.policy_ready("held")["status"]["key"]["keyID"]
-        second = self.run_operator(token, name="b", wait=False)
+        second = self.run_operator(token, name="b", wait=False, extra=lease)
         wait_for("the follower to have the key", lambda: logged(second, "policy followed", policy=f"held-{self.id}", key=key), 60)
         apply(self.request("app", "held", digest_of(b"app")))
         uid = wait_for("the request to wait", lambda: self.reasons(["app"])["app"] and get("sigreq", "app", self.ns))["metadata"]["uid"]
@@ -68,7 +69,7 @@ class Replicas(Api):
             done = kubectl("delete", "signingapprovals.signet.dev", *what, "-n", self.ns, check=False)
             self.assertNotEqual(done.returncode, 0, done.stdout)
             self.assertIn("this no still stands: the SigningRequest app is not decided yet", done.stderr)
-        status = self.decided("app", "Denied", 90)["status"]
+        status = self.decided("app", "Denied", 180)["status"]
         self.assertEqual(condition(status, "Denied")["reason"], "DeniedByApprover")
         kubectl("delete", "signingapprovals.signet.dev", "no", "-n", self.ns)
 

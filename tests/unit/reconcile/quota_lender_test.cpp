@@ -210,11 +210,11 @@ TEST_F(QuotaLenderTest, NeverLendsMoreThanTheBudgetWhateverHappens) {
           lost = true;
           break;
         case 2:  // the answer is lost, or the call is, or another was faster
-          store.set_fault([&random, left = 3](const FakeStore::Call&) mutable -> std::optional<FakeStore::Fault> {
-            if (left-- <= 0) return std::nullopt;
-            const bool applied = random() % 2 == 0;
-            return FakeStore::Fault{base::MakeError(random() % 2 == 0 ? Code::kUnavailable : Code::kAborted, "trouble"),
-                                    applied};
+          store.set_fault([own = std::minstd_rand(random()), left = 3](const auto&) mutable {  // on the lender's thread
+            if (left-- <= 0) return std::optional<FakeStore::Fault>();
+            const bool applied = own() % 2 == 0;
+            const auto code = own() % 2 == 0 ? Code::kUnavailable : Code::kAborted;
+            return std::optional<FakeStore::Fault>({base::MakeError(code, "trouble"), applied});
           });
           break;
         case 3:
