@@ -358,10 +358,8 @@ void Operator::OnHsmChange() {
     finish_.Report({ExitCode::kConfiguration, state.reason + ": " + state.message});
     return;
   }
-  if (!state.ready) {
-    obs::Warn("HSM not ready", {{"reason", state.reason}, {"message", state.message}});
-    return;
-  }
+  if (!state.reason.empty()) obs::Warn("HSM not ready", {{"reason", state.reason}, {"message", state.message}});
+  if (!state.ready) return;
   obs::Info("HSM ready", {{"workers", state.workers_ready}});
   for (const auto& key : policies_->Keys()) policy_controller_->Enqueue(key);
   EnqueueWaiting("");
@@ -377,12 +375,7 @@ void Operator::TellUnsettled() {
 
 /// Loop thread.
 std::vector<frontend::Check> Operator::Checks() const {
-  const auto state = core_->hsm->State();
-  std::vector<frontend::Check> checks;
-  checks.push_back({"hsm", state.ready, state.ready ? "" : state.reason, state.ready ? "" : state.message});
-  const bool record = core_->journal->available();
-  checks.push_back({"audit", record, record ? "" : "AuditUnavailable",
-                    record ? "" : "the audit record cannot be written: see to its disk and folder"});
+  std::vector<frontend::Check> checks = {frontend::CheckHsm(*core_->hsm), frontend::CheckJournal(*core_->journal)};
   const bool synced = policies_->HasSynced() && requests_->HasSynced();
   checks.push_back({"objects", synced, synced ? "" : "NotSynced",
                     synced ? ""

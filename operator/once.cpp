@@ -33,18 +33,21 @@ std::shared_ptr<const nlohmann::json> Read(kube::ObjectStore& store, const kube:
   return object ? std::make_shared<const nlohmann::json>(std::move(*object)) : nullptr;
 }
 
-/// Nothing: ready. Otherwise why not.
+/// Nothing: a token is there, and the others had time to come. Otherwise why not.
 std::optional<Ending> AwaitHsm(Core& core) {
   const auto deadline = core.clock.Steady() + kHsmPatience;
   for (;;) {
     const auto state = core.HsmState();
-    if (state.ready) return std::nullopt;
+    if (state.ready && state.reason.empty()) return std::nullopt;
     const std::string line = state.reason + ": " + state.message;
     if (state.fatal_configuration) return Ending{ExitCode::kConfiguration, line};
     // A PIN is tried once; waiting changes what the token says only while it is starting or absent.
     const bool may_come = state.reason.empty() || state.reason == "Starting" || state.reason == "TokenNotFound" ||
                           state.reason == "WorkerFailed";
-    if (!may_come || core.clock.Steady() >= deadline) return Ending{ExitCode::kHsm, line};
+    if (!may_come || core.clock.Steady() >= deadline) {
+      return state.ready ? std::nullopt
+                         : std::optional(Ending{ExitCode::kHsm, line});  // the other tokens' keys can sign
+    }
     // The workers' loop runs in a thread of its own; this one has nothing else to do.
     std::this_thread::sleep_for(20ms);
   }
@@ -132,7 +135,7 @@ Ending Handle(Core& core, reconcile::ApprovalIndex& index, const config::Operato
                      {"decided", tally.decided.load()},
                      {"waiting", tally.waiting.load()},
                      {"failed", tally.failed.load()}});
-  if (const auto state = core.HsmState(); !state.ready) {
+  if (const auto state = core.HsmState(); !state.reason.empty()) {
     return {ExitCode::kHsm, state.reason + ": " + state.message};
   }
   const auto problems = dynamic_cast<store::DirectoryStore&>(*core.store).Problems();

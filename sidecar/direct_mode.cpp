@@ -120,12 +120,13 @@ std::vector<frontend::Check> DirectSidecar::Checks() const {
 
 void DirectSidecar::HsmChanged() {
   const auto state = hsm_->State();
+  if (!state.reason.empty() && state.reason != "Starting") {
+    obs::Warn("HSM not ready", {{"reason", state.reason}, {"message", state.message}});
+  }
   if (state.ready) {
     obs::Info("HSM ready", {{"workers", state.workers_ready}});
     policies_->RetryKeys();
-    return;
   }
-  if (state.reason != "Starting") obs::Warn("HSM not ready", {{"reason", state.reason}, {"message", state.message}});
   if (!state.fatal_configuration) return;
   ending_ = {ExitCode::kConfiguration, state.reason + ": " + state.message};
   Terminate();

@@ -10,16 +10,6 @@
 namespace signet::frontend {
 namespace {
 
-Check CheckHsm(const token::Hsm& hsm) {
-  auto state = hsm.State();
-  return {"hsm", state.ready, std::move(state.reason), std::move(state.message)};
-}
-
-Check CheckJournal(const audit::Journal& journal) {
-  if (journal.available()) return {"audit", true, {}, {}};
-  return {"audit", false, "AuditUnavailable", "the audit record cannot be written: see to its disk and folder"};
-}
-
 Check CheckPolicies(const ReadinessSources& sources) {
   const auto all = sources.policies->All();
   if (all.empty()) return {"policies", false, "NoPolicies", "no policy is loaded: add a SigningPolicy"};
@@ -70,6 +60,16 @@ void AppendChecks(const std::vector<Check>& checks, std::string& out) {
 }
 
 }  // namespace
+
+Check CheckHsm(const token::Hsm& hsm) {
+  auto state = hsm.State();
+  return {"hsm", state.ready, std::move(state.reason), std::move(state.message)};
+}
+
+Check CheckJournal(const audit::Journal& journal) {
+  if (journal.available()) return {"audit", true, {}, {}};
+  return {"audit", false, "AuditUnavailable", "the audit record cannot be written: see to its disk and folder"};
+}
 
 Readiness StandardReadiness(ReadinessSources sources) {
   return [sources]() -> std::vector<Check> {

@@ -24,6 +24,11 @@ struct Check {
 };
 using Readiness = std::function<std::vector<Check>()>;
 
+/// A token ready. One that is away while another is there is a warning: what is not ok takes the replica out of its
+/// Services, and replicas share their tokens.
+Check CheckHsm(const token::Hsm& hsm);
+Check CheckJournal(const audit::Journal& journal);
+
 struct ReadinessSources {
   const token::Hsm* hsm = nullptr;
   const audit::Journal* journal = nullptr;
@@ -32,8 +37,7 @@ struct ReadinessSources {
   std::chrono::seconds policy_max_age{120};
 };
 /// A token ready; record writable; policies loaded and fresh; every key looked for and at least one found. A policy
-/// whose key is missing for good does not hold up the others: GET /v1/keys tells. Nor does a token that is away: the
-/// check "hsm" has its reason as a warning.
+/// whose key is missing for good does not hold up the others: GET /v1/keys tells. Nor do keys of a token that is away.
 Readiness StandardReadiness(ReadinessSources sources);
 
 /// 200 {"status":"ready","checks":[...]}, or a 503 problem NotReady with the checks.

@@ -84,8 +84,8 @@ class Hsm {
   virtual void Sign(KeyRef key, encoding::SignatureAlgorithm algorithm, base::ByteView input,
                     Callback<base::Bytes> done) = 0;
 
-  /// Of all tokens: ready when one of them is and none is still starting. Where others are away all the same, reason
-  /// and message are of the first of those.
+  /// Of all tokens: ready when one of them is and none is starting. Where others are away all the same, reason and
+  /// message are of the first of those.
   [[nodiscard]] virtual HsmState State() const = 0;
   /// Of the token that holds `key`, whatever becomes of the others. A ref that names no key: not ready, KeyNotFound.
   [[nodiscard]] virtual HsmState StateOf(KeyRef key) const = 0;

@@ -123,23 +123,25 @@ class WorkerHsmImpl final : public WorkerHsm {
 
   [[nodiscard]] HsmState State() const override {
     HsmState all;
-    bool starting = false;
+    // What a process ends for is what it has to tell; then, that not all is known yet.
+    const auto weight = [](const HsmState& one) {
+      if (one.fatal_configuration) return 3;
+      if (one.reason == "Starting") return 2;
+      return one.ready ? 0 : 1;
+    };
+    const HsmState* tells = nullptr;
     for (const auto& pool : pools_) {
       const HsmState& one = pool->state();
       all.workers += one.workers;
       all.workers_ready += one.workers_ready;
       all.ready |= one.ready;
-      // What a process ends for is what it has to tell.
-      const bool tells = all.reason.empty() || (one.fatal_configuration && !all.fatal_configuration);
-      all.fatal_configuration |= one.fatal_configuration;
-      if (one.ready) continue;
-      starting |= one.reason == "Starting";
-      if (tells) {
-        all.reason = one.reason;
-        all.message = one.message;
-      }
+      if (tells == nullptr || weight(one) > weight(*tells)) tells = &one;
     }
-    all.ready &= !starting;
+    if (tells == nullptr || weight(*tells) == 0) return all;
+    all.ready &= weight(*tells) == 1;
+    all.reason = tells->reason;
+    all.message = tells->message;
+    all.fatal_configuration = tells->fatal_configuration;
     return all;
   }
 

@@ -13,7 +13,7 @@ import unittest
 import urllib.error
 import urllib.request
 
-from harness import (ALGORITHMS, BIN, ROOT, SUBJECT, Case, Client, Sidecar, audit_verify, away_from_midnight, digest_of, free_port, openssl_verifies, policy,
+from harness import (ALGORITHMS, BIN, ROOT, SUBJECT, Case, Client, Process, Sidecar, audit_verify, away_from_midnight, digest_of, free_port, openssl_verifies, policy,
                      records, wait_for, write_yaml)
 
 MESSAGE = b"what the pipeline built"
@@ -390,6 +390,43 @@ class TokenChoice(Case):
                 token.tokens.rmdir()
                 other.tokens.rename(token.tokens)
                 self.assertEqual(process.wait(), 3)
+
+    def test_one_of_two_that_is_away_holds_up_its_own_keys_alone(self):
+        token = self.token()
+        named = [{"uri": f"pkcs11:token={label}", "pinFile": str(token.pin_file)} for label in ("away", "prod")]
+        config = write_yaml(self.folder / "config.yaml", {"hsm": {"module": token.module, "tokens": named}})
+        folder = self.policies(policy("release"), policy("other", token="away"))
+        once = subprocess.run([BIN / "signet-operator", "--store", f"dir:{folder}", "--once", "--config", config, "--audit", self.folder / "once.jsonl"],
+                              env=token.env(), capture_output=True, text=True, timeout=90)
+        self.assertEqual(once.returncode, 4, once.stderr)
+        self.assertIn("signet-operator: TokenNotFound: ", once.stderr)
+
+        socket = self.folder / "s.sock"
+        sidecar = self.start(Process([BIN / "signet-sidecar", "--socket", socket, "--policies", folder, "--config", config, "--subject", SUBJECT,
+                                      "--audit", self.folder / "sidecar.jsonl"], token.env(), self.folder / "sidecar.log"))
+
+        def answer():
+            client = Client(socket)
+            try:
+                return client.call("GET", "/readyz")
+            finally:
+                client.close()
+
+        def hsm():
+            with contextlib.suppress(OSError):
+                found = answer()
+                return found.status == 200 and found.json()["checks"][0]
+            return None
+        self.assertEqual({key: wait_for("ready", hsm)[key] for key in ("name", "ok", "reason")}, {"name": "hsm", "ok": True, "reason": "TokenNotFound"})
+        client = Client(socket)
+        self.addCleanup(client.close)
+        self.assertEqual(client.sign("release", digest_of(b"x")).status, 200)
+        refused = client.sign("other", digest_of(b"x"))
+        self.assertEqual((refused.status, refused.json()["code"]), (503, "HSMUnavailable"))
+        token.initialise("away")
+        wait_for("both", lambda: hsm() == {"name": "hsm", "ok": True})
+        self.assertEqual(client.sign("release", digest_of(b"x")).status, 200)
+        self.assertEqual(sidecar.stop(), 0)
 
     def test_once_gives_an_absent_token_half_a_minute(self):
         token = self.token(label=None)
