@@ -45,8 +45,8 @@ std::optional<Ending> AwaitHsm(Core& core) {
     const bool may_come = state.reason.empty() || state.reason == "Starting" || state.reason == "TokenNotFound" ||
                           state.reason == "WorkerFailed";
     if (!may_come || core.clock.Steady() >= deadline) {
-      return state.ready ? std::nullopt
-                         : std::optional(Ending{ExitCode::kHsm, line});  // the other tokens' keys can sign
+      if (state.ready) return std::nullopt;  // with the keys of the tokens that are there
+      return Ending{ExitCode::kHsm, line};
     }
     // The workers' loop runs in a thread of its own; this one has nothing else to do.
     std::this_thread::sleep_for(20ms);
@@ -135,7 +135,7 @@ Ending Handle(Core& core, reconcile::ApprovalIndex& index, const config::Operato
                      {"decided", tally.decided.load()},
                      {"waiting", tally.waiting.load()},
                      {"failed", tally.failed.load()}});
-  if (const auto state = core.HsmState(); !state.reason.empty()) {
+  if (const auto state = core.HsmState(); !state.ready || !state.reason.empty()) {
     return {ExitCode::kHsm, state.reason + ": " + state.message};
   }
   const auto problems = dynamic_cast<store::DirectoryStore&>(*core.store).Problems();
