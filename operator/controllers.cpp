@@ -358,7 +358,9 @@ void Operator::OnHsmChange() {
     finish_.Report({ExitCode::kConfiguration, state.reason + ": " + state.message});
     return;
   }
-  if (!state.reason.empty()) obs::Warn("HSM not ready", {{"reason", state.reason}, {"message", state.message}});
+  if (!state.reason.empty())
+    obs::Warn(state.ready ? "a token is away" : "HSM not ready",
+              {{"reason", state.reason}, {"message", state.message}});
   if (!state.ready) return;
   obs::Info("HSM ready", {{"workers", state.workers_ready}});
   for (const auto& key : policies_->Keys()) policy_controller_->Enqueue(key);

@@ -121,7 +121,8 @@ std::vector<frontend::Check> DirectSidecar::Checks() const {
 void DirectSidecar::HsmChanged() {
   const auto state = hsm_->State();
   if (!state.reason.empty() && state.reason != "Starting") {
-    obs::Warn("HSM not ready", {{"reason", state.reason}, {"message", state.message}});
+    obs::Warn(state.ready ? "a token is away" : "HSM not ready",
+              {{"reason", state.reason}, {"message", state.message}});
   }
   if (state.ready) {
     obs::Info("HSM ready", {{"workers", state.workers_ready}});

@@ -123,7 +123,8 @@ class GatewayClient::Impl : public std::enable_shared_from_this<Impl> {
     attempt.request = e.request;
     attempt.credentials = std::move(*authorization);
     attempt.timeout = std::max(std::min(left, options_.attempt_timeout), kLeast);
-    attempt.cut_short = e.cut_short = attempt.timeout < options_.attempt_timeout;
+    // Most of its time is enough to tell: with --max-wait equal to --attempt-timeout even the first has a moment less.
+    attempt.cut_short = e.cut_short = attempt.timeout < options_.attempt_timeout / 2;
     attempt.tried = e.tried;
     attempt.affinity = e.call.affinity;
     attempt.proven_since = e.proven_since;

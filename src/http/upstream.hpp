@@ -67,9 +67,9 @@ class Upstream {
     std::shared_ptr<const UpstreamRequest> request;
     std::shared_ptr<const std::string> credentials;  ///< more header lines, or null
     std::chrono::milliseconds timeout{2000};
-    bool cut_short = false;  ///< the timeout is less than an answer may take: its end is not held against the endpoint
-    std::vector<EndpointId> tried;     ///< others are preferred
-    std::uint64_t affinity = 0;        ///< not 0: attempts with the same number prefer the same endpoint
+    bool cut_short = false;         ///< the timeout is far less than an answer may take: not held against the endpoint
+    std::vector<EndpointId> tried;  ///< others are preferred
+    std::uint64_t affinity = 0;     ///< not 0: attempts with the same number prefer the same endpoint
     base::SteadyPoint proven_since{};  ///< only a connection that has answered, or was opened, after this
   };
   struct Outcome {

@@ -85,8 +85,9 @@ class Cluster(Api, Cli):
         file = self.folder / "App.tar.gz"
         file.write_bytes(b"artifact")
         said = self.folder / "said"
-        asking = subprocess.Popen([str(SIGNET), "sign", "--request", "--policy", f"release-{self.id}", str(file), "-n", self.ns, "--timeout", "60s"],
-                                  stdout=subprocess.PIPE, stderr=said.open("wb"), stdin=subprocess.DEVNULL, env={**CLEAN, **self.as_user("alice")})
+        with said.open("wb") as err:
+            asking = subprocess.Popen([str(SIGNET), "sign", "--request", "--policy", f"release-{self.id}", str(file), "-n", self.ns, "--timeout", "60s"],
+                                      stdout=subprocess.PIPE, stderr=err, stdin=subprocess.DEVNULL, env={**CLEAN, **self.as_user("alice")})
         self.addCleanup(asking.kill)
         name = wait_for("the request", lambda: next((item["metadata"]["name"] for item in get("sigreq", namespace=self.ns)["items"]), None))
         self.assertRegex(name, r"^app-tar-gz-[a-z0-9]{5}$")

@@ -108,6 +108,19 @@ TEST_F(GatewayClientTest, BoundsAttemptsByWhatTimeIsLeft) {
   EXPECT_EQ(client_.state().problem.reason, "ConnectionLost");
 }
 
+TEST_F(GatewayClientTest, DoesNotCallAnAttemptCutShortThatHasMostOfItsTime) {
+  Send();
+  for (int i = 0; i < 4; ++i) {
+    Advance(seconds(2));
+    upstream_.TimeOut();
+  }
+  Advance(milliseconds(1));
+  upstream_.Lose();
+  ASSERT_EQ(upstream_.open.size(), 1U);
+  EXPECT_EQ(upstream_.open.front().attempt.timeout, milliseconds(1999));
+  EXPECT_FALSE(upstream_.open.front().attempt.cut_short);
+}
+
 TEST_F(GatewayClientTest, DoesNotWaitLongerThanThereIsTime) {
   Send();
   upstream_.Answer(503, 1, "30");

@@ -1,10 +1,10 @@
 #include "frontend/readiness.hpp"
 
 #include <cerrno>
-#include <map>
 
 #include "fakes.hpp"
 #include "fakes/fake_hsm.hpp"
+#include "fakes/fake_policies.hpp"
 #include "support/journal_fixture.hpp"
 
 namespace signet::frontend {
@@ -12,20 +12,6 @@ namespace {
 
 using signing::ActivePolicy;
 using namespace std::chrono_literals;
-
-class Policies final : public signing::PolicySource {
- public:
-  [[nodiscard]] std::shared_ptr<const ActivePolicy> Find(std::string_view name) const override {
-    const auto found = all.find(name);
-    return found == all.end() ? nullptr : found->second;
-  }
-  [[nodiscard]] std::vector<std::shared_ptr<const ActivePolicy>> All() const override {
-    std::vector<std::shared_ptr<const ActivePolicy>> list;
-    for (const auto& [name, policy] : all) list.push_back(policy);
-    return list;
-  }
-  std::map<std::string, std::shared_ptr<const ActivePolicy>, std::less<>> all;
-};
 
 class ReadinessTest : public testing::JournalFixture {
  protected:
@@ -51,7 +37,7 @@ class ReadinessTest : public testing::JournalFixture {
 
   testing::FakeHsm hsm_{reactor_};
   std::unique_ptr<audit::Journal> journal_;
-  Policies policies_;
+  testing::FakePolicies policies_;
   Readiness readiness_;
 };
 

@@ -8,6 +8,7 @@
 #include "crypto/digest.hpp"
 #include "encoding/text.hpp"
 #include "fakes/fake_hsm.hpp"
+#include "fakes/fake_policies.hpp"
 #include "obs/metrics.hpp"
 #include "signing/service.hpp"
 #include "support/journal_fixture.hpp"
@@ -29,20 +30,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::SizeIs;
 using namespace std::chrono_literals;
-
-class FakePolicies final : public signing::PolicySource {
- public:
-  [[nodiscard]] std::shared_ptr<const ActivePolicy> Find(std::string_view name) const override {
-    const auto it = all.find(std::string(name));
-    return it == all.end() ? nullptr : it->second;
-  }
-  [[nodiscard]] std::vector<std::shared_ptr<const ActivePolicy>> All() const override {
-    std::vector<std::shared_ptr<const ActivePolicy>> list;
-    for (const auto& [name, policy] : all) list.push_back(policy);
-    return list;
-  }
-  std::map<std::string, std::shared_ptr<const ActivePolicy>> all;
-};
 
 class SigningServiceTest : public JournalFixture {
  protected:
