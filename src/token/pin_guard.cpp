@@ -68,6 +68,8 @@ LoginOutcome ClassifyLogin(const base::Status& login, bool known_good, bool coun
   const auto& error = login.error();
   if (error.native.source != pkcs11::kNativeSource) return LoginOutcome::kRefused;
   const auto& row = pkcs11::RowOf(static_cast<pkcs11::Rv>(error.native.number));
+  // There was no PIN to compare with. SoftHSM says so, too, while another process writes the token's file.
+  if (row.reason == "PinNotInitialized") return LoginOutcome::kUncounted;
   if (row.name.empty() || row.consequence == pkcs11::Consequence::kPinStop) return LoginOutcome::kRefused;
   if (row.not_begun || known_good) return LoginOutcome::kUncounted;
   return counted ? LoginOutcome::kRefused : LoginOutcome::kUnclear;

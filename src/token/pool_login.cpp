@@ -139,9 +139,7 @@ void WorkerPool::OnLoginResult(std::size_t index, base::ByteView body) {
     case LoginOutcome::kRefused:
       BlockRefused(index, fmt::format("{}: put the right PIN into {}; it is not tried again until the file changes",
                                       answer, options_.pin_file));
-      if (result.trouble.reason == "PinLocked" || result.trouble.reason == "PinNotInitialized") {
-        block_->reason = result.trouble.reason;
-      }
+      if (result.trouble.reason == "PinLocked") block_->reason = result.trouble.reason;
       break;
   }
   // Its status follows in a frame of its own; the next login waits for that.

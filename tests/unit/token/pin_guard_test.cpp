@@ -117,8 +117,10 @@ TEST_P(LoginAnswerTest, IsClassified) {
   EXPECT_EQ(ClassifyLogin(login, GetParam().known_good, GetParam().counted), GetParam().outcome);
 }
 INSTANTIATE_TEST_SUITE_P(All, LoginAnswerTest,
-                         ::testing::Values(Answer{0xa0, true, false, LoginOutcome::kRefused},        // PIN_INCORRECT
-                                           Answer{0xa4, true, false, LoginOutcome::kRefused},        // PIN_LOCKED
+                         ::testing::Values(Answer{0xa0, true, false, LoginOutcome::kRefused},  // PIN_INCORRECT
+                                           Answer{0xa4, true, false, LoginOutcome::kRefused},  // PIN_LOCKED
+                                           Answer{0x102, false, true,
+                                                  LoginOutcome::kUncounted},  // USER_PIN_NOT_INITIALIZED
                                            Answer{0x80000001, true, false, LoginOutcome::kRefused},  // unlisted
                                            Answer{0x80000001, false, false, LoginOutcome::kRefused},
                                            Answer{0xe0, false, true, LoginOutcome::kUncounted},  // TOKEN_NOT_PRESENT
