@@ -1,7 +1,7 @@
 # One image for the three programs: /usr/bin/signet-operator, /usr/bin/signet-sidecar, /usr/bin/signet. docs/image.md.
 #
 #   docker build -t signet .                                   compiles (BuildKit, or buildah bud)
-#   buildah bud --target runtime-prebuilt -t signet .          takes programs that are compiled already, from build/dev/bin
+#   buildah bud --target runtime-prebuilt -t signet .          takes programs that are compiled already, from build/bin
 #
 # No shell, package manager or writable file is needed at run time, and none of the programs starts one. There is no tini: operator and
 # sidecar are proper as PID 1. They handle SIGTERM and SIGINT themselves, reap every process that they start (workers, which die with them
@@ -41,7 +41,7 @@ CMD ["/usr/bin/signet", "--help"]
 
 # ---- programs that somebody else has compiled, on the same Debian -----------------------------------------------------------
 FROM runtime-base AS runtime-prebuilt
-ARG PREBUILT=build/dev/bin
+ARG PREBUILT=build/bin
 COPY --chown=0:0 --chmod=0755 ${PREBUILT}/signet-operator ${PREBUILT}/signet-sidecar ${PREBUILT}/signet /usr/bin/
 
 # ---- compile -----------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every static check that needs no build. `--tidy` adds clang-tidy over build/dev/compile_commands.json.
+# Every static check that needs no build. `--tidy` adds clang-tidy over build/compile_commands.json.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -37,6 +37,6 @@ for script in tests/lint/check_*.py; do
   esac
 done
 if [[ "${1:-}" == --tidy ]]; then
-  check clang-tidy run-clang-tidy-14 -quiet -p build/dev '^.*/(src|operator|sidecar|cli)/.*\.cpp$'
+  check clang-tidy run-clang-tidy-14 -quiet -p build '^.*/(src|operator|sidecar|cli)/.*\.cpp$'
 fi
 exit "$failed"

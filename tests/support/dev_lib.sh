@@ -46,11 +46,18 @@ install_packages() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# configure PRESET: once; CMake itself runs again when something changed.
+# The build folder of a preset.
+build_folder() {
+  if [[ "$1" == release ]]; then echo build; else echo "build/$1"; fi
+}
+
+# configure PRESET [OPTION]: once, and once more when OPTION is not ON yet; CMake itself runs again when a file changed.
 configure() {
-  local folder=build
-  [[ "$1" == release ]] || folder=build/$1
-  [[ -f $folder/build.ninja ]] || cmake --preset "$1" >/dev/null
+  local folder
+  folder=$(build_folder "$1")
+  if [[ ! -f $folder/build.ninja ]] || { [[ -n ${2:-} ]] && ! grep -q "^$2:BOOL=ON$" "$folder/CMakeCache.txt"; }; then
+    cmake --preset "$1" ${2:+-D"$2=ON"} >/dev/null
+  fi
 }
 
 cluster_dir() {
@@ -60,13 +67,14 @@ cluster_dir() {
 # run_ctest PRESET [OPTIONS]: everything that is registered; no test at all is a failure. The names of those that failed
 # come last, so that a log of which only the end is kept has them.
 run_ctest() {
-  local preset=$1 jobs status=0 began=$EPOCHREALTIME
-  local failed=build/$preset/Testing/Temporary/LastTestsFailed.log
+  local preset=$1 folder jobs status=0 began=$EPOCHREALTIME
+  folder=$(build_folder "$preset")
+  local failed=$folder/Testing/Temporary/LastTestsFailed.log
   jobs=$(nproc)
   [[ -z ${KUBECONFIG:-} ]] || jobs=1 # one cluster for all
   shift
   echo "==> Tests ($preset)"
-  ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "$jobs" "$@" || status=$?
+  ctest --test-dir "$folder" --output-on-failure --no-tests=error -j "$jobs" "$@" || status=$?
   # Not those of an earlier run, which --rerun-failed reads.
   if ((status)) && [[ -n $(find "$failed" -newermt "@$began" 2>/dev/null) ]]; then
     echo "==> Failed ($preset):"
