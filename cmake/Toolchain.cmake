@@ -17,6 +17,9 @@ add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverl
                     -Werror=return-type -fstack-protector-strong)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   add_compile_options(-fpch-preprocess -Wno-restrict)
+  # GCC 12 joins two loads of one address and different types, and then looks for their value under the rules of one
+  # of them: the door of a caller was lost. docs/adr/0011 has the case, tests/unit/base/compiler_test.cpp holds it.
+  add_compile_options(-fno-strict-aliasing)
 endif()
 if(CMAKE_BUILD_TYPE STREQUAL "Release" AND NOT SIGNET_SANITIZE)
   add_compile_definitions(_FORTIFY_SOURCE=2)
