@@ -1,77 +1,59 @@
 #include "policy/schedule.hpp"
 
-#include <date/date.h>
-#include <date/tz.h>
+#include <absl/time/civil_time.h>
+#include <absl/time/time.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <exception>
+#include <cstdint>
 
 namespace signet::policy {
 namespace {
 
 using std::chrono::hours;
 using std::chrono::minutes;
-using std::chrono::seconds;
 
-/// No clock change moves local time by more.
-constexpr hours kLargestShift{26};
-constexpr date::days kHorizon{15};
+constexpr int kHorizonDays = 15;
 
-base::Result<const date::time_zone*> FindZone(const std::string& name, std::size_t index) {
-  if (name.empty() || name == "UTC" || name == "Etc/UTC") return nullptr;
-  try {
-    return date::locate_zone(name);
-  } catch (const std::exception&) {
-    return base::MakeError(base::Code::kInvalidArgument, "Invalid",
-                           fmt::format("spec.windows[{}].timeZone: this system knows no time zone {} (is tzdata "
-                                       "installed, and tzdata-legacy for old names?)",
-                                       index, name));
-  }
+/// A folder of zones in another form, or what the machine itself is set to: not names that mean the same everywhere.
+bool IsPortable(const std::string& name) {
+  return name != "localtime" && name != "posixrules" && !name.starts_with("right/") && !name.starts_with("posix/");
+}
+
+base::Result<absl::TimeZone> FindZone(const std::string& name, std::size_t index) {
+  absl::TimeZone zone = absl::UTCTimeZone();
+  if (name.empty() || (IsPortable(name) && absl::LoadTimeZone(name, &zone))) return zone;
+  return base::MakeError(base::Code::kInvalidArgument, "Invalid",
+                         fmt::format("spec.windows[{}].timeZone: this system knows no time zone {} (is tzdata "
+                                     "installed, and tzdata-legacy for old names?)",
+                                     index, name));
 }
 
 }  // namespace
 
-/// Wall-clock time of one zone around one instant. Far from clock changes it is plain arithmetic.
-class Schedule::LocalClock {
- public:
-  LocalClock(const date::time_zone* zone, base::TimePoint now) : zone_(zone) {
-    const auto instant = date::floor<seconds>(now);
-    if (zone_ != nullptr) {
-      const auto info = zone_->get_info(instant);
-      offset_ = info.offset;
-      steady_from_ = info.begin + kLargestShift;
-      steady_to_ = info.end - kLargestShift;
-    }
-    today_ = date::floor<date::days>(date::local_seconds((instant + offset_).time_since_epoch()));
+struct Schedule::Rule {
+  std::uint8_t days = 0x7F;  ///< bit 0 = Sunday
+  minutes from{};
+  minutes to{};         ///< over 24 h: on the next day
+  absl::TimeZone zone;  ///< UTC unless the window names another
+
+  [[nodiscard]] absl::CivilDay DayOf(base::TimePoint now) const {
+    return absl::ToCivilDay(absl::FromChrono(now), zone);
   }
-
-  [[nodiscard]] date::local_days today() const { return today_; }
-  [[nodiscard]] const date::time_zone* zone() const { return zone_; }
-
-  [[nodiscard]] date::sys_seconds Instant(date::local_days day, minutes time) const {
-    const date::local_seconds local = day + time;
-    const date::sys_seconds guess((local - offset_).time_since_epoch());
-    if (zone_ == nullptr || (guess > steady_from_ && guess < steady_to_)) return guess;
-    return zone_->to_sys(local, date::choose::earliest);
+  [[nodiscard]] base::TimePoint Instant(absl::CivilDay day, minutes time) const {
+    const auto at = zone.At(absl::CivilSecond(day) + time.count() * 60);
+    const bool skipped = at.kind == absl::TimeZone::TimeInfo::SKIPPED;
+    return std::chrono::time_point_cast<base::TimePoint::duration>(absl::ToChronoTime(skipped ? at.trans : at.pre));
   }
-
- private:
-  const date::time_zone* zone_;
-  seconds offset_{0};
-  date::sys_seconds steady_from_{};
-  date::sys_seconds steady_to_{};
-  date::local_days today_{};
+  [[nodiscard]] bool StartsOn(absl::CivilDay day) const {
+    // absl counts the days of the week from Monday.
+    const auto weekday = (static_cast<unsigned>(absl::GetWeekday(day)) + 1) % 7;
+    return ((days >> weekday) & 1U) != 0;
+  }
 };
 
-namespace {
-
-bool StartsOn(std::uint8_t days, date::local_days day) { return ((days >> date::weekday(day).c_encoding()) & 1U) != 0; }
-
-}  // namespace
-
 base::Result<Schedule> Schedule::Compile(const std::vector<api::Window>& windows) {
-  Schedule out;
+  std::vector<Rule> rules;
   for (const auto& window : windows) {
     Rule rule;
     if (!window.days.empty()) rule.days = 0;
@@ -79,23 +61,21 @@ base::Result<Schedule> Schedule::Compile(const std::vector<api::Window>& windows
     rule.from = minutes(window.from.minutes);
     rule.to = minutes(window.to.minutes);
     if (rule.to <= rule.from) rule.to += hours(24);
-    TRY(rule.zone, FindZone(window.time_zone, out.rules_.size()));
-    out.rules_.push_back(rule);
+    TRY(rule.zone, FindZone(window.time_zone, rules.size()));
+    rules.push_back(rule);
   }
+  Schedule out;
+  if (!rules.empty()) out.rules_ = std::make_shared<const std::vector<Rule>>(std::move(rules));
   return out;
 }
 
 bool Schedule::IsOpen(base::TimePoint now) const {
-  if (rules_.empty()) return true;
-  std::optional<LocalClock> clock;
-  for (const Rule& rule : rules_) {
-    if (!clock || clock->zone() != rule.zone) clock.emplace(rule.zone, now);
+  if (!rules_) return true;
+  for (const Rule& rule : *rules_) {
+    const auto today = rule.DayOf(now);
     // Tomorrow as well: where clocks go back over midnight, its window may have begun already.
-    for (int shift = -1; shift <= 1; ++shift) {
-      const auto day = clock->today() + date::days(shift);
-      if (StartsOn(rule.days, day) && clock->Instant(day, rule.from) <= now && now < clock->Instant(day, rule.to)) {
-        return true;
-      }
+    for (auto day = today - 1; day <= today + 1; ++day) {
+      if (rule.StartsOn(day) && rule.Instant(day, rule.from) <= now && now < rule.Instant(day, rule.to)) return true;
     }
   }
   return false;
@@ -103,12 +83,13 @@ bool Schedule::IsOpen(base::TimePoint now) const {
 
 std::optional<base::TimePoint> Schedule::NextOpening(base::TimePoint now) const {
   std::optional<base::TimePoint> next;
-  for (const Rule& rule : rules_) {
-    const LocalClock clock(rule.zone, now);
-    for (auto day = clock.today() - date::days(1); day <= clock.today() + kHorizon; day += date::days(1)) {
-      if (!StartsOn(rule.days, day)) continue;
-      const auto begin = clock.Instant(day, rule.from);
-      if (begin <= now || begin >= clock.Instant(day, rule.to)) continue;
+  if (!rules_) return next;
+  for (const Rule& rule : *rules_) {
+    const auto today = rule.DayOf(now);
+    for (auto day = today - 1; day <= today + kHorizonDays; ++day) {
+      if (!rule.StartsOn(day)) continue;
+      const auto begin = rule.Instant(day, rule.from);
+      if (begin <= now || begin >= rule.Instant(day, rule.to)) continue;
       if (!next || begin < *next) next = begin;
       break;
     }

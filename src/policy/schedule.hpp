@@ -8,21 +8,18 @@
 // So a window is never entered twice on one day, and it may be an hour longer or shorter, or empty.
 //
 // Thread-safety: immutable.
-// Blocking:      Compile reads the system's time zone files; nothing else touches them.
+// Blocking:      Compile reads the system's time zone files (TZDIR, or /usr/share/zoneinfo); nothing else touches them.
+// Sources:       RFC 8536: both the fat and the slim form, whose footer holds for all time after the last transition.
 #pragma once
 
 #include <chrono>
-#include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
 #include "api/types.hpp"
 #include "base/clock.hpp"
 #include "base/result.hpp"
-
-namespace date {
-class time_zone;
-}
 
 namespace signet::policy {
 
@@ -37,14 +34,8 @@ class Schedule {
   [[nodiscard]] std::optional<base::TimePoint> NextOpening(base::TimePoint now) const;
 
  private:
-  struct Rule {
-    std::uint8_t days = 0x7F;  ///< bit 0 = Sunday
-    std::chrono::minutes from{};
-    std::chrono::minutes to{};              ///< over 24 h: on the next day
-    const date::time_zone* zone = nullptr;  ///< lives as long as the process; nullptr = UTC
-  };
-  class LocalClock;
-  std::vector<Rule> rules_;
+  struct Rule;
+  std::shared_ptr<const std::vector<Rule>> rules_;  ///< nullptr: none
 };
 
 }  // namespace signet::policy

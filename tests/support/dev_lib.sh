@@ -3,7 +3,7 @@
 
 PACKAGES_BUILD=(g++ cmake ninja-build pkg-config ccache libcpprest-dev libboost-dev libssl-dev libyaml-cpp-dev
   libp11-kit-dev prometheus-cpp-dev libspdlog-dev libfmt-dev libcli11-dev nlohmann-json3-dev libexpected-dev
-  libhowardhinnant-date-dev tzdata softhsm2 openssl curl)
+  libabsl-dev tzdata softhsm2 openssl curl)
 PACKAGES_TEST=(libgtest-dev libgmock-dev libbenchmark-dev python3 python3-yaml python3-jsonschema shellcheck clang-format-14
   clang-14 libclang-rt-14-dev opensc iproute2 procps util-linux openssh-client
   golang-1.19-go golang-github-masterminds-sprig-dev golang-k8s-sigs-yaml-dev

@@ -1,11 +1,11 @@
 #include "policy/schedule.hpp"
 
-#include <date/date.h>
-#include <date/tz.h>
-
+#include <cstdlib>
+#include <ctime>
 #include <random>
 
 #include "support/matchers.hpp"
+#include "support/temp_folder.hpp"
 
 namespace signet::policy {
 namespace {
@@ -145,7 +145,8 @@ TEST(ScheduleCompileTest, IsOpenWhenOneWindowIs) {
 }
 
 TEST(ScheduleCompileTest, RefusesZonesThatTheSystemDoesNotKnow) {
-  for (const char* zone : {"Europe/Atlantis", "CEST/CET", "right/Europe/Berlin", "tzdata", "europe/berlin"}) {
+  for (const char* zone : {"Europe/Atlantis", "CEST/CET", "right/Europe/Berlin", "posix/Europe/Berlin", "localtime",
+                           "tzdata", "europe/berlin"}) {
     const auto schedule = Schedule::Compile({Window({}, 0, 0, 1, 0), Window({}, 0, 0, 1, 0, zone)});
     ASSERT_THAT(schedule, IsErr(base::Code::kInvalidArgument, "Invalid")) << zone;
     EXPECT_THAT(schedule.error().message, ::testing::HasSubstr("spec.windows[1].timeZone")) << zone;
@@ -170,19 +171,61 @@ TEST(ScheduleNextOpeningTest, CountsInTheTimeOfThatDay) {
   EXPECT_EQ(schedule.NextOpening(At("2026-10-23T12:00:00Z")), At("2026-10-26T08:00:00Z")) << "CET again";
 }
 
+/// The clock of a zone as the C library knows it, which shares no code with the schedule.
+class WallClock {
+ public:
+  explicit WallClock(const std::string& zone) {
+    ::setenv("TZ", zone.c_str(), 1);
+    ::tzset();
+  }
+  WallClock(const WallClock&) = delete;
+  WallClock& operator=(const WallClock&) = delete;
+  ~WallClock() {
+    ::unsetenv("TZ");
+    ::tzset();
+  }
+
+  /// Seconds since 1970 as if the wall clock were UTC.
+  static std::time_t Shown(std::time_t at) { return at + Offset(at); }
+  /// The first instant at which the clock shows `local` or, where it never does, that of the change.
+  static std::time_t First(std::time_t local) {
+    constexpr std::time_t kDay = 86400;
+    std::time_t before = local - 2 * kDay;
+    std::time_t after = local + 2 * kDay;
+    for (const long offset : {std::max(Offset(before), Offset(after)), std::min(Offset(before), Offset(after))}) {
+      if (Shown(local - offset) == local) return local - offset;
+    }
+    while (after - before > 1) {
+      const std::time_t middle = before + (after - before) / 2;
+      (Shown(middle) < local ? before : after) = middle;
+    }
+    return after;
+  }
+
+ private:
+  static long Offset(std::time_t at) {
+    std::tm parts{};
+    ::localtime_r(&at, &parts);
+    return parts.tm_gmtoff;
+  }
+};
+
+TimePoint FromSeconds(std::time_t at) { return TimePoint(std::chrono::seconds(at)); }
+
 /// The rule as it is written in the header, without any shortcut.
 bool IsOpenByTheBook(const api::Window& window, TimePoint now) {
-  const auto* zone = date::locate_zone(window.time_zone);
-  const auto local = zone->to_local(date::floor<std::chrono::seconds>(now));
-  const auto today = date::floor<date::days>(local);
-  for (auto day = today - date::days(3); day <= today + date::days(3); day += date::days(1)) {
-    const int weekday = static_cast<int>(date::weekday(day).c_encoding());
+  constexpr std::time_t kDay = 86400;
+  const WallClock clock(window.time_zone);
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(now).time_since_epoch().count();
+  const std::time_t today = WallClock::Shown(seconds) / kDay * kDay;
+  for (std::time_t day = today - 3 * kDay; day <= today + 3 * kDay; day += kDay) {
+    const int weekday = static_cast<int>((day / kDay + 4) % 7);  // 1970 began on a Thursday
     const bool starts =
         window.days.empty() || std::find(window.days.begin(), window.days.end(), weekday) != window.days.end();
     if (!starts) continue;
-    const auto last = window.to.minutes <= window.from.minutes ? day + date::days(1) : day;
-    const auto begin = zone->to_sys(day + std::chrono::minutes(window.from.minutes), date::choose::earliest);
-    const auto end = zone->to_sys(last + std::chrono::minutes(window.to.minutes), date::choose::earliest);
+    const std::time_t last = window.to.minutes <= window.from.minutes ? day + kDay : day;
+    const auto begin = FromSeconds(WallClock::First(day + window.from.minutes * 60));
+    const auto end = FromSeconds(WallClock::First(last + window.to.minutes * 60));
     if (begin <= now && now < end) return true;
   }
   return false;
@@ -216,6 +259,53 @@ TEST(SchedulePropertyTest, AgreesWithTheBookAroundClockChanges) {
                                                     << window.to.minutes << " at " << base::FormatTime(now);
   }
   EXPECT_GT(open, 2000);
+}
+
+// zic writes all transitions until 2037 into a fat file; a slim one ends with the last change of the rule, and its
+// footer (RFC 8536 section 3.3) says what comes after. Both forms are in use, and beyond 2037 both have the footer
+// alone.
+class ZoneFileTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    const std::string command = std::string("PATH=$PATH:/usr/sbin zic -b ") + GetParam() + " -d " +
+                                (folder_.path() / GetParam()).string() + " /usr/share/zoneinfo/tzdata.zi 2>&1";
+    ASSERT_EQ(std::system(command.c_str()), 0) << command;
+    ::setenv("TZDIR", folder_.path().c_str(), 1);
+  }
+  void TearDown() override { ::unsetenv("TZDIR"); }
+
+  testing::TempFolder folder_;
+};
+INSTANTIATE_TEST_SUITE_P(Forms, ZoneFileTest, ::testing::Values("slim", "fat"),
+                         [](const auto& row) { return std::string(row.param); });
+
+TEST_P(ZoneFileTest, OpensByTheWallClockInSummerAndWinterUntil2045) {
+  for (const std::string zone : {"Europe/Berlin", "Europe/Dublin", "America/New_York", "America/Santiago",
+                                 "America/Nuuk", "Australia/Sydney", "Pacific/Auckland", "Asia/Kolkata"}) {
+    const std::string name = std::string(GetParam()) + "/" + zone;
+    const Schedule schedule = Make({Window({}, 9, 0, 17, 0, name)});
+    const WallClock clock((folder_.path() / name).string());
+    for (std::time_t day = 1767225600; day < 2398377600; day += 86400 * 7) {  // 2026 to 2045, week by week
+      const auto opens = FromSeconds(WallClock::First(day + 9 * 3600));
+      const auto closes = FromSeconds(WallClock::First(day + 17 * 3600));
+      ASSERT_FALSE(schedule.IsOpen(opens - std::chrono::seconds(1))) << name << " " << base::FormatTime(opens);
+      ASSERT_TRUE(schedule.IsOpen(opens)) << name << " " << base::FormatTime(opens);
+      ASSERT_TRUE(schedule.IsOpen(closes - std::chrono::seconds(1))) << name << " " << base::FormatTime(closes);
+      ASSERT_FALSE(schedule.IsOpen(closes)) << name << " " << base::FormatTime(closes);
+      ASSERT_EQ(schedule.NextOpening(opens - std::chrono::seconds(1)), opens) << name;
+    }
+  }
+}
+
+TEST_P(ZoneFileTest, OpensInBerlinAtTheHoursThatTheLawSays) {
+  const Schedule schedule = Make({Window({}, 9, 0, 17, 0, std::string(GetParam()) + "/Europe/Berlin")});
+  for (const int year : {2026, 2030, 2037, 2038, 2045}) {
+    const auto at = [year](const char* rest) { return At(std::to_string(year) + rest); };
+    EXPECT_FALSE(schedule.IsOpen(at("-01-15T07:59:59Z"))) << year;
+    EXPECT_TRUE(schedule.IsOpen(at("-01-15T08:00:00Z"))) << year;
+    EXPECT_FALSE(schedule.IsOpen(at("-07-15T06:59:59Z"))) << year;
+    EXPECT_TRUE(schedule.IsOpen(at("-07-15T07:00:00Z"))) << year;
+  }
 }
 
 }  // namespace
