@@ -22,14 +22,15 @@ struct TextAttribute {
   std::string_view name;
   std::optional<std::string> Pkcs11Uri::*member;
   std::size_t limit;  ///< bytes
+  bool padded;        ///< of a token: its field has a fixed size, and may be empty
 };
 constexpr std::array<TextAttribute, 6> kTextAttributes = {{
-    {"token", &Pkcs11Uri::token, 32},
-    {"serial", &Pkcs11Uri::serial, 16},
-    {"manufacturer", &Pkcs11Uri::manufacturer, 32},
-    {"model", &Pkcs11Uri::model, 16},
-    {"object", &Pkcs11Uri::object, 255},
-    {"type", &Pkcs11Uri::type, 16},
+    {"token", &Pkcs11Uri::token, 32, true},
+    {"serial", &Pkcs11Uri::serial, 16, true},
+    {"manufacturer", &Pkcs11Uri::manufacturer, 32, true},
+    {"model", &Pkcs11Uri::model, 16, true},
+    {"object", &Pkcs11Uri::object, 255, false},
+    {"type", &Pkcs11Uri::type, 16, false},
 }};
 constexpr std::size_t kMaxIdBytes = 64;
 
@@ -102,10 +103,11 @@ base::Status SetAttribute(Pkcs11Uri& uri, std::string_view name, std::string_vie
     if (attribute.name != name) continue;
     auto& member = uri.*attribute.member;
     if (member) return Bad(fmt::format("attribute '{}' appears twice", name));
-    if (value.empty() || value.size() > attribute.limit) {
-      return Bad(fmt::format("'{}' has 1 to {} bytes", name, attribute.limit));
-    }
     std::string text(base::AsText(value));
+    if (attribute.padded) text = std::string(TrimTokenField(text));
+    if ((text.empty() && !attribute.padded) || text.size() > attribute.limit) {
+      return Bad(fmt::format("'{}' has {}{} bytes", name, attribute.padded ? "at most " : "1 to ", attribute.limit));
+    }
     if (text.find('\0') != std::string::npos) return Bad(fmt::format("'{}' holds a NUL", name));
     if (name == "type" && text != "private" && text != "public") return Bad("'type' is private or public");
     member = std::move(text);
@@ -129,6 +131,10 @@ void AppendEncoded(std::string& out, std::string_view name, base::ByteView value
 
 }  // namespace
 
+std::string_view TrimTokenField(std::string_view field) {
+  return field.substr(0, field.find_last_not_of(std::string_view(" \0", 2)) + 1);
+}
+
 bool Pkcs11Uri::TokenMatches(std::string_view label, std::string_view serial_number, std::string_view manufacturer_id,
                              std::string_view token_model) const {
   return (!token || *token == label) && (!serial || *serial == serial_number) &&
@@ -136,6 +142,9 @@ bool Pkcs11Uri::TokenMatches(std::string_view label, std::string_view serial_num
 }
 
 Result<Pkcs11Uri> ParsePkcs11Uri(std::string_view text) {
+  // What surrounds it was copied along with it.
+  text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
+  text = text.substr(0, text.find_last_not_of(" \t\r\n") + 1);
   if (!text.starts_with(kScheme)) return Bad("a key URI starts with pkcs11: (RFC 7512)");
   if (text.size() > 1024) return Bad("a key URI has at most 1024 bytes");
   Pkcs11Uri uri;
