@@ -12,11 +12,10 @@
 #include <string_view>
 #include <vector>
 
+#include "base/environment.hpp"
 #include "base/unique_fd.hpp"
 #include "cli/request_text.hpp"
 #include "crypto/ssh_signature.hpp"
-
-extern char** environ;  // NOLINT: posix_spawn wants it
 
 namespace signet::cli {
 namespace {
@@ -25,18 +24,6 @@ using base::Code;
 
 base::Error Failed(std::string message) {
   return base::MakeError(Code::kFailedPrecondition, "SignerFailed", std::move(message));
-}
-
-/// The environment without what kube::InitializeProcess has put there.
-std::vector<char*> ChildEnvironment() {
-  std::vector<char*> out;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string_view text(*entry);
-    if (text.starts_with("SSL_CERT_FILE=/dev/null") || text.starts_with("SSL_CERT_DIR=/nonexistent")) continue;
-    out.push_back(*entry);
-  }
-  out.push_back(nullptr);
-  return out;
 }
 
 struct Finished {
@@ -63,8 +50,9 @@ base::Result<Finished> RunProgram(const std::vector<std::string>& arguments, std
   posix_spawn_file_actions_adddup2(&actions, in.get(), STDIN_FILENO);
   posix_spawn_file_actions_adddup2(&actions, writer.get(), STDOUT_FILENO);
   pid_t child = 0;
-  auto environment = ChildEnvironment();
-  const int spawned = posix_spawnp(&child, argv.front(), &actions, nullptr, argv.data(), environment.data());
+  auto environment = base::ChildEnvironment();
+  const int spawned =
+      posix_spawnp(&child, argv.front(), &actions, nullptr, argv.data(), base::EntryPointers(environment).data());
   posix_spawn_file_actions_destroy(&actions);
   if (spawned != 0)
     return Failed(base::ErrnoError(Code::kInternal, "cannot run " + arguments.front(), spawned).message);

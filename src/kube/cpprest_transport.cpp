@@ -15,6 +15,7 @@
 #include <sstream>
 #include <utility>
 
+#include "base/environment.hpp"
 #include "kube/rest_store.hpp"
 #include "kube/transport.hpp"
 #include "obs/log.hpp"
@@ -24,8 +25,8 @@ namespace signet::kube {
 void InitializeProcess() {
   static std::once_flag once;
   std::call_once(once, [] {
-    ::setenv("SSL_CERT_FILE", "/dev/null", 1);
-    ::setenv("SSL_CERT_DIR", "/nonexistent", 1);
+    base::SetForThisProcess("SSL_CERT_FILE", "/dev/null");
+    base::SetForThisProcess("SSL_CERT_DIR", "/nonexistent");
     try {
       crossplat::threadpool::initialize_with_threads(2);  // 40 by default
     } catch (const std::exception&) {

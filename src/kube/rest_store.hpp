@@ -22,8 +22,8 @@ namespace signet::kube {
 
 /// Call once, first in main, before threads start: sizes cpprestsdk's thread pool, and points
 /// SSL_CERT_FILE and SSL_CERT_DIR to nothing, since the library would parse the system's roots for
-/// each connection only for RestStore to drop them. Child processes inherit both variables: remove
-/// them where a child needs public TLS. Further calls do nothing.
+/// each connection only for RestStore to drop them. Start child processes with base::ChildEnvironment(),
+/// which has both as they were before. Further calls do nothing.
 void InitializeProcess();
 
 struct RestOptions {

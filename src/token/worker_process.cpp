@@ -13,6 +13,7 @@
 #include <cstring>
 #include <thread>
 
+#include "base/environment.hpp"
 #include "obs/log.hpp"
 
 namespace signet::token {
@@ -124,7 +125,10 @@ base::Result<std::unique_ptr<WorkerProcess>> WorkerProcess::Start(const std::str
   std::string argument(kWorkerArgument);
   char* const arguments[] = {name.data(), argument.data(), nullptr};
   pid_t pid = 0;
-  const int failed = ::posix_spawn(&pid, executable.c_str(), &plan.actions, &plan.attributes, arguments, ::environ);
+  // The vendor's module gets its administrator's environment, not what this process has set for itself.
+  std::vector<std::string> environment = base::ChildEnvironment();
+  const int failed = ::posix_spawn(&pid, executable.c_str(), &plan.actions, &plan.attributes, arguments,
+                                   base::EntryPointers(environment).data());
   if (failed != 0) return base::ErrnoError(base::Code::kInternal, "cannot start a worker process", failed);
 
   std::unique_ptr<WorkerProcess> worker(new WorkerProcess(reactor, reaper, pid, std::move(ours), std::move(rings)));
