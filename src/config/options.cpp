@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -32,14 +33,21 @@ base::Result<encoding::Pkcs11Uri> ParseTokenUri(const std::string& text) {
   return uri;
 }
 
-base::Status CheckModule(const std::string& module) {
+/// The path that workers load: absolute, so that dlopen takes the file that was meant. A name without a slash that is
+/// no file here is left to dlopen, which knows the system's folders of libraries.
+base::Result<std::string> FindModule(const std::string& module) {
   if (module.empty()) return ConfigError("no PKCS#11 module: give --pkcs11-module SO or hsm.module");
   struct stat info {};
   if (::stat(module.c_str(), &info) != 0) {
-    return ConfigError(base::ErrnoError(Code::kNotFound, fmt::format("PKCS#11 module {}", module), errno).message);
+    const int err = errno;
+    if (err == ENOENT && module.find('/') == std::string::npos) return module;
+    return ConfigError(base::ErrnoError(Code::kNotFound, fmt::format("PKCS#11 module {}", module), err).message);
   }
   if (!S_ISREG(info.st_mode)) return ConfigError(fmt::format("PKCS#11 module {}: not a file", module));
-  return {};
+  std::error_code failed;
+  auto path = std::filesystem::absolute(module, failed);
+  if (failed) return ConfigError(fmt::format("PKCS#11 module {}: {}", module, failed.message()));
+  return path.lexically_normal().string();
 }
 
 base::Status CheckPort(std::string_view what, std::string_view address, std::string_view port) {
@@ -89,9 +97,8 @@ void ReadLog(Reader section, LogOptions& out) {
 }
 
 base::Result<token::WorkerHsmOptions> ToWorkerHsmOptions(const HsmOptions& options) {
-  TRY_VOID(CheckModule(options.module));
   token::WorkerHsmOptions out;
-  out.module = options.module;
+  TRY(out.module, FindModule(options.module));
   out.workers_per_token = options.workers;
   out.sign_timeout = options.sign_timeout;
   out.generate_timeout = options.generate_timeout;

@@ -325,6 +325,31 @@ TEST(HsmOptionsTest, NeedsAModuleFileAndOnePinSource) {
   EXPECT_THAT(Problem(ToWorkerHsmOptions(options)), HasSubstr("twice"));
 }
 
+TEST(HsmOptionsTest, TakesARelativeModulePathFromTheCurrentFolder) {
+  const TempFolder folder;
+  folder.Write("m.so", "");
+  std::filesystem::create_directory(folder.path() / "sub");
+  const auto before = std::filesystem::current_path();
+  std::filesystem::current_path(folder.path());
+  HsmOptions options;
+  options.pin_file = "/pin";
+  std::vector<std::string> loaded;
+  for (const char* module : {"m.so", "./m.so", "sub/../m.so"}) {
+    options.module = module;
+    const auto found = ToWorkerHsmOptions(options);
+    loaded.push_back(found ? found->module : found.error().message);
+  }
+  options.module = "sub/none.so";
+  const auto none = ToWorkerHsmOptions(options);
+  options.module = "libsystem.so";  // no file here: dlopen looks in the system's folders
+  const auto system = ToWorkerHsmOptions(options);
+  std::filesystem::current_path(before);
+  EXPECT_THAT(loaded, ::testing::Each((folder.path() / "m.so").string()));
+  EXPECT_THAT(Problem(none), HasSubstr("sub/none.so"));
+  ASSERT_THAT(system, IsOk());
+  EXPECT_EQ(system->module, "libsystem.so");
+}
+
 TEST(HsmOptionsTest, TakesTokensByUriOnce) {
   const TempFolder folder;
   folder.Write("m.so", "");
