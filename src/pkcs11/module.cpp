@@ -15,6 +15,11 @@
 namespace signet::pkcs11 {
 namespace {
 
+constexpr CK_ULONG kMaxPinLimit = 1024;  // bytes: a longer limit is no limit
+constexpr CK_FLAGS kFunctions = CKF_ENCRYPT | CKF_DECRYPT | CKF_DIGEST | CKF_SIGN | CKF_SIGN_RECOVER | CKF_VERIFY |
+                                CKF_VERIFY_RECOVER | CKF_GENERATE | CKF_GENERATE_KEY_PAIR | CKF_WRAP | CKF_UNWRAP |
+                                CKF_DERIVE;
+
 std::mutex& InitialisationMutex() {
   static std::mutex mutex;
   return mutex;
@@ -49,6 +54,11 @@ TokenInfo Translate(SlotId slot, const CK_TOKEN_INFO& raw) {
   token.pin_final_try = (raw.flags & CKF_USER_PIN_FINAL_TRY) != 0;
   token.pin_locked = (raw.flags & CKF_USER_PIN_LOCKED) != 0;
   token.pin_pad = (raw.flags & CKF_PROTECTED_AUTHENTICATION_PATH) != 0;
+  // Some modules fill these with 0, CK_UNAVAILABLE_INFORMATION, or the one greater than the other.
+  if (raw.ulMinPinLen <= raw.ulMaxPinLen && raw.ulMaxPinLen <= kMaxPinLimit) {
+    token.min_pin = raw.ulMinPinLen;
+    token.max_pin = raw.ulMaxPinLen;
+  }
   return token;
 }
 
@@ -121,26 +131,39 @@ base::Result<TokenInfo> Module::Token(SlotId slot) const {
   return Translate(slot, raw);
 }
 
-base::Result<std::vector<TokenInfo>> Module::Tokens() const {
+void PreferInitialised(std::vector<TokenInfo>& tokens) {
+  if (std::none_of(tokens.begin(), tokens.end(), [](const TokenInfo& token) { return token.initialised; })) return;
+  std::erase_if(tokens, [](const TokenInfo& token) { return !token.initialised; });
+}
+
+base::Result<std::vector<SlotId>> Module::Slots(bool with_token) const {
   std::vector<CK_SLOT_ID> slots;
   // The list may grow between the two calls of the idiom.
   for (int attempt = 0; attempt < 4; ++attempt) {
+    const CK_BBOOL present = with_token ? CK_TRUE : CK_FALSE;
     CK_ULONG count = 0;
-    CK_RV rv = calls_->Do(&CK_FUNCTION_LIST::C_GetSlotList, static_cast<CK_BBOOL>(CK_TRUE),
-                          static_cast<CK_SLOT_ID*>(nullptr), &count);
+    CK_RV rv = calls_->Do(&CK_FUNCTION_LIST::C_GetSlotList, present, static_cast<CK_SLOT_ID*>(nullptr), &count);
     if (rv != CKR_OK) return FromRv(rv, "GetSlotList");
     slots.resize(count);
     if (count == 0) break;
-    rv = calls_->Do(&CK_FUNCTION_LIST::C_GetSlotList, static_cast<CK_BBOOL>(CK_TRUE), slots.data(), &count);
+    rv = calls_->Do(&CK_FUNCTION_LIST::C_GetSlotList, present, slots.data(), &count);
     if (rv == CKR_BUFFER_TOO_SMALL) continue;
     if (rv != CKR_OK) return FromRv(rv, "GetSlotList");
     slots.resize(count);
     break;
   }
+  return slots;
+}
+
+base::Result<std::vector<TokenInfo>> Module::Tokens() const {
+  TRY(auto slots, Slots(true));
+  if (slots.empty()) {
+    TRY(slots, Slots(false));  // some modules do not say of a slot that its token is present
+  }
   std::vector<TokenInfo> tokens;
   for (const CK_SLOT_ID slot : slots) {
     auto token = Token(slot);  // a token may be pulled at any time: then it is simply not there
-    if (token && token->initialised) tokens.push_back(std::move(*token));
+    if (token && (token->initialised || !token->label.empty())) tokens.push_back(std::move(*token));
   }
   return tokens;
 }
@@ -156,6 +179,7 @@ base::Result<std::vector<TokenInfo>> Module::AwaitTokens(const std::function<boo
       tokens = Tokens();
     }
     if (tokens) std::erase_if(*tokens, [&](const TokenInfo& token) { return !wanted(token); });
+    if (tokens) PreferInitialised(*tokens);
     if ((tokens && !tokens->empty()) || attempt >= attempts) return tokens;
     Finalise();
     std::this_thread::sleep_for(Jitter(attempt));  // in a worker, which has no loop; others start at the same time
@@ -169,7 +193,9 @@ std::vector<encoding::SignatureAlgorithm> Module::SignatureAlgorithms(SlotId slo
     if (info.key != key) continue;
     CK_MECHANISM_INFO raw{};
     const CK_RV rv = calls_->Do(&CK_FUNCTION_LIST::C_GetMechanismInfo, slot, MechanismOf(info.algorithm).type, &raw);
-    if (rv != CKR_OK || (raw.flags & CKF_SIGN) == 0) continue;
+    if (rv != CKR_OK) continue;
+    // A mechanism that names no function at all is one of a module that does not fill them in.
+    if ((raw.flags & CKF_SIGN) == 0 && (raw.flags & kFunctions) != 0) continue;
     // Sizes are bits for RSA and EC; for Edwards curves modules disagree, so they are not held to it.
     const auto size = static_cast<CK_ULONG>(bits);
     const bool sized = bits > 0 && key != encoding::KeyAlgorithm::kEd25519 && raw.ulMaxKeySize != 0;

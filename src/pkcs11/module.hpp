@@ -33,8 +33,12 @@ struct TokenInfo {
   bool pin_count_low = false;  ///< a wrong PIN was entered since the last right one
   bool pin_final_try = false;
   bool pin_locked = false;
-  bool pin_pad = false;  ///< the PIN is entered at the token itself
+  bool pin_pad = false;                  ///< the PIN is entered at the token itself
+  std::size_t min_pin = 0, max_pin = 0;  ///< bytes; 0: the token gives no limit that makes sense
 };
+
+/// Of several tokens only the initialised ones, if there are any.
+void PreferInitialised(std::vector<TokenInfo>& tokens);
 
 struct ModuleInfo {
   std::string manufacturer, description;
@@ -57,13 +61,13 @@ class Module {
   void Finalise() noexcept;
 
   [[nodiscard]] base::Result<ModuleInfo> Info() const;
-  /// Initialised tokens in slots with a token.
+  /// Tokens that are initialised, or at least have a label: some never set CKF_TOKEN_INITIALIZED.
   [[nodiscard]] base::Result<std::vector<TokenInfo>> Tokens() const;
   [[nodiscard]] base::Result<TokenInfo> Token(SlotId slot) const;
 
-  /// Tokens that `wanted` accepts. While there is none, finalises, waits with jitter and initialises
-  /// again, `attempts` times in all: several processes that start on one SoftHSM folder at once may
-  /// see no token at first.
+  /// Tokens that `wanted` accepts, as PreferInitialised leaves them. While there is none, finalises, waits with jitter
+  /// and initialises again, `attempts` times in all: several processes that start on one SoftHSM folder at once may see
+  /// no token at first.
   [[nodiscard]] base::Result<std::vector<TokenInfo>> AwaitTokens(const std::function<bool(const TokenInfo&)>& wanted,
                                                                  int attempts);
 
@@ -74,6 +78,7 @@ class Module {
   [[nodiscard]] const Calls& calls() const { return *calls_; }
 
  private:
+  [[nodiscard]] base::Result<std::vector<SlotId>> Slots(bool with_token) const;
   Module(void* library, std::unique_ptr<Calls> calls);
 
   void* library_;

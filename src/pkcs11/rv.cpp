@@ -51,21 +51,27 @@ constexpr std::array kTable = {
     RvRow{SIGNET_RV(PIN_INCORRECT), Code::kPermissionDenied, C::kPinStop, kNotBegun, "PinRefused"},
     RvRow{SIGNET_RV(PIN_INVALID), Code::kPermissionDenied, C::kPinStop, kNotBegun, "PinRefused"},
     RvRow{SIGNET_RV(PIN_LEN_RANGE), Code::kPermissionDenied, C::kPinStop, kNotBegun, "PinRefused"},
-    RvRow{SIGNET_RV(PIN_EXPIRED), Code::kPermissionDenied, C::kPinStop, kNotBegun, "PinRefused"},
+    RvRow{SIGNET_RV(PIN_EXPIRED), Code::kPermissionDenied, C::kPinStop, kNotBegun, "PinExpired"},
     RvRow{SIGNET_RV(PIN_LOCKED), Code::kPermissionDenied, C::kPinStop, kNotBegun, "PinLocked"},
     RvRow{SIGNET_RV(SESSION_CLOSED), Code::kUnavailable, C::kReplay, kUnknown, "HSMUnavailable"},
     RvRow{SIGNET_RV(SESSION_COUNT), Code::kUnavailable, C::kBusy, kNotBegun, "HSMUnavailable"},
     RvRow{SIGNET_RV(SESSION_HANDLE_INVALID), Code::kUnavailable, C::kReplay, kNotBegun, "HSMUnavailable"},
+    RvRow{SIGNET_RV(SESSION_PARALLEL_NOT_SUPPORTED), Code::kFailedPrecondition, C::kFinal, kNotBegun, ""},
     RvRow{SIGNET_RV(SESSION_READ_ONLY), Code::kFailedPrecondition, C::kFinal, kNotBegun, ""},
+    RvRow{SIGNET_RV(SESSION_EXISTS), Code::kFailedPrecondition, C::kFinal, kNotBegun, ""},
+    RvRow{SIGNET_RV(SESSION_READ_ONLY_EXISTS), Code::kUnavailable, C::kReinitialise, kNotBegun, "HSMUnavailable"},
+    RvRow{SIGNET_RV(SESSION_READ_WRITE_SO_EXISTS), Code::kUnavailable, C::kBusy, kNotBegun, "HSMUnavailable"},
     RvRow{SIGNET_RV(TEMPLATE_INCOMPLETE), Code::kFailedPrecondition, C::kFinal, kNotBegun, ""},
     RvRow{SIGNET_RV(TEMPLATE_INCONSISTENT), Code::kFailedPrecondition, C::kFinal, kNotBegun, ""},
     RvRow{SIGNET_RV(TOKEN_NOT_PRESENT), Code::kUnavailable, C::kReinitialise, kNotBegun, "HSMUnavailable"},
     RvRow{SIGNET_RV(TOKEN_NOT_RECOGNIZED), Code::kUnavailable, C::kReinitialise, kNotBegun, "HSMUnavailable"},
     RvRow{SIGNET_RV(TOKEN_WRITE_PROTECTED), Code::kFailedPrecondition, C::kFinal, kNotBegun, ""},
+    RvRow{SIGNET_RV(USER_ALREADY_LOGGED_IN), Code::kFailedPrecondition, C::kFinal, kNotBegun, ""},
     RvRow{SIGNET_RV(USER_NOT_LOGGED_IN), Code::kUnavailable, C::kReplay, kNotBegun, "HSMUnavailable"},
     RvRow{SIGNET_RV(USER_PIN_NOT_INITIALIZED), Code::kPermissionDenied, C::kPinStop, kNotBegun, "PinNotInitialized"},
-    RvRow{SIGNET_RV(USER_TYPE_INVALID), Code::kPermissionDenied, C::kPinStop, kNotBegun, "PinRefused"},
+    RvRow{SIGNET_RV(USER_TYPE_INVALID), Code::kFailedPrecondition, C::kFinal, kNotBegun, ""},
     RvRow{SIGNET_RV(USER_ANOTHER_ALREADY_LOGGED_IN), Code::kUnavailable, C::kReinitialise, kNotBegun, "HSMUnavailable"},
+    RvRow{SIGNET_RV(USER_TOO_MANY_TYPES), Code::kUnavailable, C::kReinitialise, kNotBegun, "HSMUnavailable"},
     RvRow{SIGNET_RV(DOMAIN_PARAMS_INVALID), Code::kFailedPrecondition, C::kFinal, kNotBegun, ""},
     RvRow{SIGNET_RV(CURVE_NOT_SUPPORTED), Code::kFailedPrecondition, C::kFinal, kNotBegun, "MechanismMissing"},
     RvRow{SIGNET_RV(BUFFER_TOO_SMALL), Code::kInternal, C::kReplay, kUnknown, ""},
@@ -106,6 +112,17 @@ base::Error TokenGone() { return FromRv(CKR_TOKEN_NOT_PRESENT, "FindObjects"); }
 Consequence ConsequenceOf(const base::Error& error) {
   if (error.native.source != kNativeSource) return Consequence::kFinal;
   return RowOf(static_cast<Rv>(error.native.number)).consequence;
+}
+
+bool IsTrouble(const base::Error& error) {
+  if (error.native.source != kNativeSource) return false;
+  const RvRow& row = RowOf(static_cast<Rv>(error.native.number));
+  return row.name.empty() || row.consequence != Consequence::kFinal;
+}
+
+bool HasNoLogin(const base::Error& error) {
+  const auto rv = static_cast<Rv>(error.native.number);
+  return error.native.source == kNativeSource && (rv == CKR_FUNCTION_NOT_SUPPORTED || rv == CKR_USER_TYPE_INVALID);
 }
 
 bool CertainlyNotBegun(const base::Error& error) {

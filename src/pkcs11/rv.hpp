@@ -46,4 +46,10 @@ Consequence ConsequenceOf(const base::Error& error);
 /// True when `error` came from FromRv with a value that says that nothing was begun.
 bool CertainlyNotBegun(const base::Error& error);
 
+/// True when a login failed because the token knows no login of a user at all.
+bool HasNoLogin(const base::Error& error);
+/// True for an answer about module, device or session, false for one about what was asked (an attribute, a mechanism).
+/// An unlisted value is trouble, too.
+bool IsTrouble(const base::Error& error);
+
 }  // namespace signet::pkcs11

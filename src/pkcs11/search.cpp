@@ -30,9 +30,11 @@ base::Error Unusable(std::string message) {
   return base::MakeError(base::Code::kFailedPrecondition, "KeyUnusable", std::move(message));
 }
 
-/// Errors about the session, not about the object: they must not be read as "no such attribute".
-bool IsLoss(const base::Error& error) {
-  return ConsequenceOf(error) == Consequence::kReplay || ConsequenceOf(error) == Consequence::kReinitialise;
+/// True for trouble of the device. Some modules answer GENERAL_ERROR or FUNCTION_FAILED for an attribute that they do
+/// not know, so that for an attribute with a default these are not.
+bool IsDeviceTrouble(const base::Error& error) {
+  const auto rv = static_cast<Rv>(error.native.number);
+  return IsTrouble(error) && rv != CKR_GENERAL_ERROR && rv != CKR_FUNCTION_FAILED && !RowOf(rv).name.empty();
 }
 
 }  // namespace
@@ -88,8 +90,9 @@ base::Result<base::Bytes> Session::Attribute(ObjectHandle object, unsigned long 
   return value;
 }
 
-bool Session::Flag(ObjectHandle object, unsigned long type, bool otherwise) const {
+base::Result<bool> Session::Flag(ObjectHandle object, unsigned long type, bool otherwise) const {
   const auto value = Attribute(object, type);
+  if (!value && IsDeviceTrouble(value.error())) return value.error();
   return value && value->size() == sizeof(CK_BBOOL) ? value->front() != CK_FALSE : otherwise;
 }
 
@@ -128,9 +131,10 @@ base::Result<crypto::PublicKey> Session::PublicKeyOf(ObjectHandle private_key, c
   crypto::PublicKey found;
   for (const ObjectHandle candidate : candidates) {
     auto candidate_type = Number(candidate, CKA_KEY_TYPE);
+    if (!candidate_type && IsTrouble(candidate_type.error())) return candidate_type.error();
     if (!candidate_type || *candidate_type != type) continue;
     auto key = ReadPublicKey(candidate);
-    if (!key && IsLoss(key.error())) return key;
+    if (!key && IsTrouble(key.error())) return key;
     if (!key) continue;
     if (!found.empty() && found.keyID() != key->keyID()) {
       return base::MakeError(
@@ -146,7 +150,7 @@ base::Result<crypto::PublicKey> Session::PublicKeyOf(ObjectHandle private_key, c
     if (auto key = crypto::PublicKey::FromDer(*spki); key) return key;
   }
   auto key = ReadPublicKey(private_key);
-  if (key || IsLoss(key.error())) return key;
+  if (key || IsTrouble(key.error())) return key;
   return Unusable(
       fmt::format("the public key of {} cannot be read: import it into the token with the same CKA_ID", record.label));
 }
@@ -174,22 +178,22 @@ base::Result<KeyRecord> Session::FindKey(const KeyQuery& query) const {
   record.handle = handles.front();
   if (auto label = Attribute(record.handle, CKA_LABEL); label) {
     record.label = base::AsText(*label);
-  } else if (IsLoss(label.error())) {
+  } else if (IsTrouble(label.error())) {
     return label.error();
   }
   if (auto id = Attribute(record.handle, CKA_ID); id) {
     record.id = *std::move(id);
-  } else if (IsLoss(id.error())) {
+  } else if (IsTrouble(id.error())) {
     return id.error();
   }
   TRY(record.public_key, PublicKeyOf(record.handle, record));
   // What a module does not tell is taken at its worst.
-  record.sensitive = Flag(record.handle, CKA_SENSITIVE, false);
-  record.extractable = Flag(record.handle, CKA_EXTRACTABLE, true);
-  record.never_extractable = Flag(record.handle, CKA_NEVER_EXTRACTABLE, false);
-  record.local = Flag(record.handle, CKA_LOCAL, false);
-  record.can_sign = Flag(record.handle, CKA_SIGN, false);
-  record.always_authenticate = Flag(record.handle, CKA_ALWAYS_AUTHENTICATE, false);
+  TRY(record.sensitive, Flag(record.handle, CKA_SENSITIVE, false));
+  TRY(record.extractable, Flag(record.handle, CKA_EXTRACTABLE, true));
+  TRY(record.never_extractable, Flag(record.handle, CKA_NEVER_EXTRACTABLE, false));
+  TRY(record.local, Flag(record.handle, CKA_LOCAL, false));
+  TRY(record.can_sign, Flag(record.handle, CKA_SIGN, false));
+  TRY(record.always_authenticate, Flag(record.handle, CKA_ALWAYS_AUTHENTICATE, false));
   if (record.can_sign && !record.always_authenticate) {
     record.algorithms = module_->SignatureAlgorithms(slot_, record.public_key.algorithm(), record.public_key.bits());
     RestrictToAllowed(record);

@@ -80,10 +80,10 @@ void Session::Close() noexcept {
   handle_ = CK_INVALID_HANDLE;
 }
 
-base::Status Session::Login(base::ByteView pin) {
+base::Result<bool> Session::Login(base::ByteView pin) {
   const CK_RV rv = module_->calls().Do(&CK_FUNCTION_LIST::C_Login, handle_, static_cast<CK_USER_TYPE>(CKU_USER),
                                        const_cast<CK_UTF8CHAR*>(pin.data()), static_cast<CK_ULONG>(pin.size()));
-  if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN) return {};
+  if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN) return rv == CKR_OK;
   return FromRv(rv, "Login");
 }
 

@@ -63,8 +63,9 @@ class Session {
   Session& operator=(const Session&) = delete;
   ~Session() { Close(); }
 
-  /// Logs the user in for all sessions of this process with the token. Being logged in already is success.
-  base::Status Login(base::ByteView pin);
+  /// Logs the user in for all sessions of this process with the token.
+  /// @return true: the token accepted the PIN. false: the user was logged in already, so that it did not look at it.
+  base::Result<bool> Login(base::ByteView pin);
   /// Whether the user is logged in, asked of the token.
   [[nodiscard]] base::Result<bool> LoggedIn() const;
 
@@ -93,7 +94,7 @@ class Session {
   [[nodiscard]] base::Result<std::vector<ObjectHandle>> Find(unsigned long object_class, const KeyQuery& query,
                                                              std::size_t limit) const;
   [[nodiscard]] base::Result<base::Bytes> Attribute(ObjectHandle object, unsigned long type) const;
-  [[nodiscard]] bool Flag(ObjectHandle object, unsigned long type, bool otherwise) const;
+  [[nodiscard]] base::Result<bool> Flag(ObjectHandle object, unsigned long type, bool otherwise) const;
   [[nodiscard]] base::Result<unsigned long> Number(ObjectHandle object, unsigned long type) const;
   [[nodiscard]] base::Result<crypto::PublicKey> PublicKeyOf(ObjectHandle private_key, const KeyRecord& record) const;
   void RestrictToAllowed(KeyRecord& record) const;

@@ -19,7 +19,7 @@ CK_ULONG Size(const base::Secret& secret) { return static_cast<CK_ULONG>(secret.
 base::Result<std::optional<TokenInfo>> FindToken(const Module& module, const std::string& label) {
   TRY(const auto tokens, module.Tokens());
   for (const auto& token : tokens) {
-    if (token.label == label) return std::optional(token);
+    if (token.initialised && token.label == label) return std::optional(token);
   }
   return std::optional<TokenInfo>();
 }

@@ -60,6 +60,7 @@ class Checker {
     for (const auto& token : tokens_) {
       if (choice.Fits(token)) fitting.push_back(token);
     }
+    pkcs11::PreferInitialised(fitting);
     if (fitting.size() != 1) {
       std::string visible;
       for (const auto& token : tokens_) visible += fmt::format(" '{}'", token.label);
@@ -75,18 +76,18 @@ class Checker {
     std::string flags;
     if (token.pin_locked) flags += ", user PIN locked";
     if (token.pin_final_try) flags += ", one last PIN attempt left";
-    if (!token.user_pin_initialised) flags += ", no user PIN set";
-    Add(!token.pin_locked && !token.pin_final_try && (token.user_pin_initialised || !token.login_required), "token",
+    if (!token.user_pin_initialised) flags += ", says that no user PIN is set";
+    Add(!token.pin_locked && !token.pin_final_try, "token",
         fmt::format("'{}', serial {}, {} {}{}", token.label, token.serial, token.manufacturer, token.model, flags));
     auto session = pkcs11::Session::Open(module_, token.slot, pkcs11::Session::Mode::kReadOnly);
     if (!session) return Add(false, "token", "cannot open a session: " + base::Describe(session.error()));
-    open_.push_back({token, *std::move(session), !token.login_required});
-    if (options_.login && token.login_required) Login(open_.back(), wanted.pin_file);
+    open_.push_back({token, *std::move(session), false});
+    if (options_.login) Login(open_.back(), wanted.pin_file);
   }
 
   void Login(OpenToken& token, const std::string& pin_file) {
-    if (token.info.pin_locked || token.info.pin_final_try || !token.info.user_pin_initialised) {
-      return Add(false, "login", "not tried: the token says that its PIN is locked, not set, or has one attempt left");
+    if (token.info.pin_locked || token.info.pin_final_try) {
+      return Add(false, "login", "not tried: the token says that its PIN is locked or has one attempt left");
     }
     auto file = ReadPinFile(pin_file);
     if (!file) return Add(false, "login", base::Describe(file.error()));

@@ -1,9 +1,11 @@
 #include "token/pin_file.hpp"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
@@ -13,6 +15,8 @@
 namespace signet::token {
 namespace {
 
+constexpr std::size_t kMaxFile = kMaxPin + 64;  // bytes; a byte order mark and line ends
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 constexpr std::size_t kMaxSmallFile = 16 * 1024;
 
 FileIdentity Identity(const struct stat& status) {
@@ -45,6 +49,45 @@ bool WriteAll(int fd, std::string_view text) {
   return true;
 }
 
+/// The PIN in what an editor, a shell or a secrets manager has written.
+std::string_view Trim(std::string_view text) {
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
+  return text;
+}
+
+/// The Unicode Standard, table 3-7 "Well-Formed UTF-8 Byte Sequences".
+bool IsUtf8(std::string_view text) {
+  for (std::size_t i = 0; i < text.size();) {
+    const auto lead = static_cast<unsigned char>(text[i++]);
+    const int more = lead < 0x80 ? 0 : lead >= 0xC2 && lead < 0xE0 ? 1 : lead < 0xF0 ? 2 : lead < 0xF5 ? 3 : -1;
+    if (more < 0 || (lead >= 0x80 && lead < 0xC2)) return false;
+    unsigned char low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
+    unsigned char high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+    for (int k = 0; k < more; ++k, low = 0x80, high = 0xBF) {
+      if (i == text.size()) return false;
+      const auto next = static_cast<unsigned char>(text[i++]);
+      if (next < low || next > high) return false;
+    }
+  }
+  return true;
+}
+
+/// Why `pin` cannot be one; empty: it can.
+std::string_view Flaw(std::string_view pin) {
+  if (pin.empty()) return "is empty";
+  if (pin.starts_with("\xFF\xFE") || pin.starts_with("\xFE\xFF") || pin.find('\0') != pin.npos) {
+    return "is not text in UTF-8 (UTF-16?): save it as UTF-8";
+  }
+  if (pin.size() > kMaxPin) return "is longer than 256 bytes: it should hold the PIN alone";
+  if (pin.find_first_of("\r\n") != pin.npos) return "has more than one line: it should hold the PIN alone";
+  const auto control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
+  if (std::any_of(pin.begin(), pin.end(), control)) return "has a tab or another control character: remove it";
+  if (pin.front() == ' ' || pin.back() == ' ') return "has a blank before or after the PIN: remove it";
+  if (!IsUtf8(pin)) return "is not text in UTF-8: save it as UTF-8";
+  return {};
+}
+
 }  // namespace
 
 base::Result<FileIdentity> IdentifyFile(const std::string& path) {
@@ -61,7 +104,7 @@ base::Result<PinFile> ReadPinFile(const std::string& path) {
   if (::fstat(fd.get(), &status) != 0) return Unreadable(path, "cannot be read", errno);
   if (!S_ISREG(status.st_mode)) return Unreadable(path, "is not a regular file");
 
-  std::array<std::uint8_t, kMaxPin + 2> buffer;
+  std::array<char, kMaxFile> buffer;
   std::size_t size = 0;
   int err = 0;
   while (size < buffer.size()) {
@@ -71,14 +114,21 @@ base::Result<PinFile> ReadPinFile(const std::string& path) {
     if (got <= 0) break;
     size += static_cast<std::size_t>(got);
   }
-  if (size > 0 && buffer[size - 1] == '\n') --size;
-  PinFile file{base::Secret(base::Bytes(buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(size))),
-               Identity(status)};
+  const std::string_view pin = Trim({buffer.data(), size});
+  const std::string_view flaw =
+      size < buffer.size() ? Flaw(pin) : "is longer than 256 bytes: it should hold the PIN alone";
+  PinFile file{base::Secret(flaw.empty() ? base::ToBytes(base::AsBytes(pin)) : base::Bytes()), Identity(status)};
   base::WipeMemory(buffer.data(), buffer.size());
   if (err != 0) return Unreadable(path, "cannot be read", err);
-  if (size == 0) return Unreadable(path, "is empty");
-  if (size > kMaxPin) return Unreadable(path, "is longer than 256 bytes: it should hold the PIN alone");
+  if (!flaw.empty()) return Unreadable(path, flaw);
   return file;
+}
+
+base::Status CheckPinSize(const std::string& path, std::size_t size, std::size_t least, std::size_t most) {
+  if (most == 0 || (size >= least && size <= most)) return {};
+  // Not its size: that would be half of what there is to guess.
+  return Unreadable(path, size < least ? fmt::format("has a PIN below the {} bytes that the token asks for", least)
+                                       : fmt::format("has a PIN above the {} bytes that the token takes", most));
 }
 
 base::Status ReplaceFile(const std::string& path, std::string_view text) {

@@ -12,7 +12,7 @@
 
 namespace signet::token {
 
-inline constexpr std::size_t kMaxPin = 256;  ///< octets
+inline constexpr std::size_t kMaxPin = 256;  ///< bytes
 
 /// Tells one content of a file from another without reading it.
 struct FileIdentity {
@@ -29,9 +29,16 @@ struct PinFile {
   FileIdentity identity;
 };
 
-/// Reads the PIN; one trailing newline does not belong to it. Workers only.
-/// @return kUnavailable, reason PinFileUnreadable: absent, not a regular file, empty, over 256 octets.
+/// Reads the PIN: UTF-8 on one line. A byte order mark before it and line ends of any system after it (LF, CR, any
+/// number of them) do not belong to it. Workers only.
+/// @return kUnavailable, reason PinFileUnreadable: absent, not a regular file, or what cannot be a PIN: empty, over 256
+///         bytes, several lines, a control character, a blank at either end, UTF-16 or anything but UTF-8. The token is
+///         not asked about those.
 base::Result<PinFile> ReadPinFile(const std::string& path);
+
+/// Whether a PIN of `size` bytes can be one of a token with these limits; 0: no limit.
+/// @return kUnavailable, reason PinFileUnreadable.
+base::Status CheckPinSize(const std::string& path, std::size_t size, std::size_t least, std::size_t most);
 
 /// Replaces `path` by `text` so that a crash leaves the old or the new: temporary file, fsync, rename, fsync of the
 /// folder. An empty text removes the file.

@@ -79,8 +79,6 @@ void WorkerPool::OnPinRead(std::size_t index, base::ByteView body) {
         "the token allows one last PIN attempt, which Signet does not spend: log in once with another tool, then "
         "Signet goes on by itself",
         false, kFlagInterval);
-  } else if (!read.token.user_pin_initialised) {
-    BlockLogin("PinNotInitialized", "the token has no user PIN yet: set one", false, kFlagInterval);
   } else if (!read.read) {
     BlockLogin("PinFileUnreadable", base::Describe(read.trouble), true, 0ms);
   } else if (!guard_.MayTry(read.file, read.token.serial, read.equals_refused)) {

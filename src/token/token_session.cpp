@@ -60,13 +60,47 @@ base::Status TokenSession::Open(int attempts) {
   return {};
 }
 
+/// Read-only where the token allows it; some refuse such sessions.
+base::Result<pkcs11::Session> TokenSession::OpenSession() {
+  using Mode = pkcs11::Session::Mode;
+  auto session = pkcs11::Session::Open(module_, token_.slot, mode_);
+  if (session || pkcs11::ConsequenceOf(session.error()) == Consequence::kReinitialise) return session;
+  const Mode other = mode_ == Mode::kReadOnly ? Mode::kReadWrite : Mode::kReadOnly;
+  auto second = pkcs11::Session::Open(module_, token_.slot, other);
+  if (!second) return session;
+  mode_ = other;
+  return second;
+}
+
 base::Status TokenSession::OpenSessions() {
-  TRY(auto parent, pkcs11::Session::Open(module_, token_.slot, pkcs11::Session::Mode::kReadOnly));
-  TRY(auto session, pkcs11::Session::Open(module_, token_.slot, pkcs11::Session::Mode::kReadOnly));
-  parent_ = std::move(parent);
-  session_ = std::move(session);
+  auto session = OpenSession();
+  if (!session) {
+    auto error = std::move(session).error();
+    const Consequence consequence = pkcs11::ConsequenceOf(error);
+    if (consequence == Consequence::kBusy) {
+      error.reason = "SessionLimit";
+      error.message += ": the token has no session left; close others, allow more, or run fewer --workers";
+    } else if (consequence != Consequence::kReinitialise) {
+      error.reason = "SessionRefused";
+    }
+    return error;
+  }
+  session_ = *std::move(session);
+  if (auto parent = pkcs11::Session::Open(module_, token_.slot, mode_)) {
+    parent_ = *std::move(parent);
+  } else if (pkcs11::ConsequenceOf(parent.error()) == Consequence::kReinitialise) {
+    return parent.error();
+  } else {
+    // One session has to do for everything, generating keys included.
+    obs::Warn("the token allows one session only", {{"token", token_.label}});
+    session_.reset();
+    mode_ = pkcs11::Session::Mode::kReadWrite;
+    TRY(session_, OpenSession());
+  }
   const auto logged_in = session_->LoggedIn();
-  health_ = !token_.login_required || (logged_in && *logged_in) ? Health::kReady : Health::kWantsLogin;
+  login_shown_ = logged_in && *logged_in;
+  // Flags that say that no login is needed may be wrong: a PIN that was given is used.
+  health_ = login_shown_ ? Health::kReady : Health::kWantsLogin;
   return {};
 }
 
@@ -85,22 +119,25 @@ void TokenSession::Drop() noexcept {
   if (module_) module_->Finalise();
 }
 
-base::Status TokenSession::Login(base::ByteView pin) {
-  if (!parent_) return base::MakeError(base::Code::kUnavailable, "HSMUnavailable", "the token is not open");
-  TRY_VOID(parent_->Login(pin));
+base::Result<bool> TokenSession::Login(base::ByteView pin) {
+  if (!session_) return base::MakeError(base::Code::kUnavailable, "HSMUnavailable", "the token is not open");
+  auto accepted = (parent_ ? *parent_ : *session_).Login(pin);
+  if (!accepted && (token_.login_required || !pkcs11::HasNoLogin(accepted.error()))) return accepted;
   health_ = Health::kReady;
-  return {};
+  const auto logged_in = session_->LoggedIn();
+  login_shown_ = logged_in && *logged_in;
+  return accepted && *accepted;
 }
 
 base::Result<pkcs11::TokenInfo> TokenSession::Refresh() {
-  if (!parent_) return base::MakeError(base::Code::kUnavailable, "HSMUnavailable", "the token is not open");
+  if (!session_) return base::MakeError(base::Code::kUnavailable, "HSMUnavailable", "the token is not open");
   TRY(token_, module_->Token(token_.slot));
   return token_;
 }
 
 bool TokenSession::Alive() const {
   if (!session_ || !module_->Token(token_.slot)) return false;
-  if (!token_.login_required) return true;
+  if (!login_shown_) return true;
   const auto logged_in = session_->LoggedIn();
   return logged_in && *logged_in;
 }
@@ -113,15 +150,16 @@ TokenSession::Health TokenSession::Heal(Consequence consequence) {
   if (!full && consequence == Consequence::kSuspect && Alive()) return health_;
   if (!full && consequence == Consequence::kReplay && module_->Token(token_.slot)) {
     ForgetHandles(false);
+    if (!parent_ && strikes_ == 1 && Alive()) return health_;  // the only session also carries the login
     // The new session comes before the old one goes: the login ends with the last session.
-    auto session = pkcs11::Session::Open(module_, token_.slot, pkcs11::Session::Mode::kReadOnly);
+    auto session = parent_ ? pkcs11::Session::Open(module_, token_.slot, mode_) : pkcs11::TokenGone();
     if (session) {
       session_ = std::move(*session);
       if (Alive()) return health_ = Health::kReady;
-      parent_.reset();
-      session_.reset();
-      if (OpenSessions()) return health_;
     }
+    parent_.reset();
+    session_.reset();
+    if (OpenSessions()) return health_;
   }
   strikes_ = 0;
   obs::Warn("the token is opened again", {{"token", token_.label}});
@@ -193,6 +231,7 @@ base::Result<pkcs11::KeyRecord> TokenSession::Find(const encoding::Pkcs11Uri& ur
 }
 
 base::Result<pkcs11::KeyRecord> TokenSession::Generate(const encoding::Pkcs11Uri& uri, const GenerateSpec& spec) {
+  generate_begun_ = false;
   if (!uri.object || uri.object->empty()) {
     return base::MakeError(base::Code::kInvalidArgument, "Malformed",
                            "a key can be generated only under an object name");
@@ -204,11 +243,27 @@ base::Result<pkcs11::KeyRecord> TokenSession::Generate(const encoding::Pkcs11Uri
   }
   if (!Alive()) return pkcs11::TokenGone();
   const base::Bytes id = uri.id && !uri.id->empty() ? *uri.id : crypto::RandomBytes(kIdSize);
-  {
-    TRY(auto writer, pkcs11::Session::Open(module_, token_.slot, pkcs11::Session::Mode::kReadWrite));
-    TRY_VOID(writer.GenerateKeyPair(spec.algorithm, spec.bits, *uri.object, id));
-  }
+  TRY_VOID(GenerateOn(uri, spec, id));
   return session_->FindKey({*uri.object, id});
+}
+
+base::Status TokenSession::GenerateOn(const encoding::Pkcs11Uri& uri, const GenerateSpec& spec, base::ByteView id) {
+  using Mode = pkcs11::Session::Mode;
+  generate_begun_ = mode_ == Mode::kReadWrite;
+  if (generate_begun_) return session_->GenerateKeyPair(spec.algorithm, spec.bits, *uri.object, id);
+  auto writer = pkcs11::Session::Open(module_, token_.slot, Mode::kReadWrite);
+  if (!writer && pkcs11::ConsequenceOf(writer.error()) == Consequence::kBusy && parent_) {
+    parent_.reset();  // the spare one makes room
+    writer = pkcs11::Session::Open(module_, token_.slot, Mode::kReadWrite);
+  }
+  generate_begun_ = writer.has_value();
+  base::Status made =
+      writer ? writer->GenerateKeyPair(spec.algorithm, spec.bits, *uri.object, id) : base::Status(writer.error());
+  writer = pkcs11::TokenGone();  // closes it
+  if (!parent_) {
+    if (auto parent = pkcs11::Session::Open(module_, token_.slot, mode_)) parent_ = *std::move(parent);
+  }
+  return made;
 }
 
 }  // namespace signet::token

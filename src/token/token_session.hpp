@@ -1,6 +1,7 @@
 // token/token_session.hpp - one token inside a worker: module, login, key handles, and how they heal.
 //
-// Keeps one parent session for life (it carries the login) and one session for operations. Key
+// Keeps one session for operations and a spare one, which carries the login while the first is replaced. A token that
+// allows one session only is served with that. Key
 // handles are kept per KeyRef: a search happens once per key and worker, and again after a loss; the
 // key found again must have the public key it had.
 //
@@ -46,7 +47,8 @@ class TokenSession {
   /// @return kFailedPrecondition/ModuleFailed, kUnavailable/TokenNotFound, kFailedPrecondition/TokenAmbiguous.
   base::Status Open(int attempts);
   void Drop() noexcept;
-  base::Status Login(base::ByteView pin);
+  /// @return true: the token accepted the PIN. false: it is ready without having looked at it.
+  base::Result<bool> Login(base::ByteView pin);
   /// The token's flags as they are now.
   [[nodiscard]] base::Result<pkcs11::TokenInfo> Refresh();
 
@@ -69,6 +71,8 @@ class TokenSession {
   Outcome Sign(KeyRef ref, encoding::SignatureAlgorithm algorithm, base::ByteView input);
   base::Result<pkcs11::KeyRecord> Find(const encoding::Pkcs11Uri& uri);
   base::Result<pkcs11::KeyRecord> Generate(const encoding::Pkcs11Uri& uri, const GenerateSpec& spec);
+  /// Whether the last Generate got as far as asking the token for a key.
+  [[nodiscard]] bool generate_begun() const { return generate_begun_; }
 
  private:
   struct CachedKey {
@@ -80,7 +84,9 @@ class TokenSession {
     encoding::KeyAlgorithm algorithm{};
   };
 
+  base::Result<pkcs11::Session> OpenSession();
   base::Status OpenSessions();
+  base::Status GenerateOn(const encoding::Pkcs11Uri& uri, const GenerateSpec& spec, base::ByteView id);
   base::Status Resolve(CachedKey& key);
   [[nodiscard]] base::Result<pkcs11::KeyRecord> FindLive(const pkcs11::KeyQuery& query) const;
   void ForgetHandles(bool forget_history) noexcept;
@@ -89,11 +95,14 @@ class TokenSession {
   TokenChoice choice_;
   std::shared_ptr<pkcs11::Module> module_;
   pkcs11::TokenInfo token_;
-  std::optional<pkcs11::Session> parent_;
+  pkcs11::Session::Mode mode_ = pkcs11::Session::Mode::kReadOnly;
+  std::optional<pkcs11::Session> parent_;  ///< nullopt: the token allows one session only
   std::optional<pkcs11::Session> session_;
   std::vector<CachedKey> keys_;  ///< by KeyRef
   Health health_ = Health::kDown;
+  bool login_shown_ = false;  ///< the token shows a login in its sessions: without, it is lost
   base::Error trouble_;
+  bool generate_begun_ = false;
   int strikes_ = 0;  ///< repairs since the last success
 };
 

@@ -36,8 +36,11 @@ constexpr int kRetriesPerProcess = 8;  // some modules do not initialise twice: 
 constexpr int kExitReplaceMe = 75;
 constexpr auto kPatience = 500us;  // the front hears of an answer at the latest now, or with the next one
 
-/// What a caller may hear: an answer that came after the signing call had begun is final.
+/// The error as callers get it. One that came after the signing call had begun is final. Before that nothing was
+/// signed: unless the answer is about key, mechanism or input, the same call may work later.
 base::Error ForCaller(base::Error error, bool not_begun) {
+  const bool device = error.code == base::Code::kInternal || error.code == base::Code::kPermissionDenied;
+  if (not_begun && device) error.code = base::Code::kUnavailable;
   if (error.code == base::Code::kPermissionDenied) error.code = base::Code::kFailedPrecondition;
   if (error.code == base::Code::kUnavailable && !not_begun) {
     error.code = base::Code::kInternal;
@@ -226,6 +229,11 @@ void Worker::ReadPin() {
   } else if (auto file = ReadPinFile(configuration_.pin_file); !file) {
     message.trouble = file.error();
     message.token = *token;
+  } else if (auto sized =
+                 CheckPinSize(configuration_.pin_file, file->pin.Reveal().size(), token->min_pin, token->max_pin);
+             !sized) {
+    message.trouble = sized.error();
+    message.token = *token;
   } else {
     message.read = true;
     message.token = *token;
@@ -269,7 +277,8 @@ void Worker::Login(FrameReader reader) {
     // Without the note, a restart could try a wrong PIN again: no note, no attempt.
     result.trouble = written.error();
   } else {
-    const base::Status login = token_->Login(pin_.Reveal());
+    const auto accepted = token_->Login(pin_.Reveal());
+    const base::Status login = accepted ? base::Status() : base::Status(accepted.error());
     result.tried = true;
     result.outcome = ClassifyLogin(login, order.known_good, !login && WrongPinCounted());
     if (!login) result.trouble = login.error();
@@ -339,8 +348,10 @@ void Worker::FindOrGenerate(const FrameHeader& header, FrameReader reader) {
     const Consequence consequence = pkcs11::ConsequenceOf(found.error());
     const bool healed = token_->Heal(consequence) == Health::kReady;
     // A key search can be repeated whatever happened; generating must not be done twice.
-    const bool repeat = MayRepeat(consequence) && (find || pkcs11::CertainlyNotBegun(found.error()));
-    if (!repeat) return DoneWithError(header, begun, ForCaller(std::move(found).error(), find));
+    const bool not_begun = find || !token_->generate_begun() || pkcs11::CertainlyNotBegun(found.error());
+    if (!MayRepeat(consequence) || !not_begun) {
+      return DoneWithError(header, begun, ForCaller(std::move(found).error(), not_begun));
+    }
     if (!healed || attempt > 0) {
       FrameWriter body;
       body.Err(ForCaller(std::move(found).error(), true));

@@ -7,6 +7,7 @@ void WriteToken(FrameWriter& writer, const pkcs11::TokenInfo& token) {
   writer.U64(token.slot).Text(token.label).Text(token.manufacturer).Text(token.model).Text(token.serial);
   writer.Bool(token.initialised).Bool(token.login_required).Bool(token.user_pin_initialised);
   writer.Bool(token.pin_count_low).Bool(token.pin_final_try).Bool(token.pin_locked).Bool(token.pin_pad);
+  writer.U64(token.min_pin).U64(token.max_pin);
 }
 
 pkcs11::TokenInfo ReadToken(FrameReader& reader) {
@@ -23,6 +24,8 @@ pkcs11::TokenInfo ReadToken(FrameReader& reader) {
   token.pin_final_try = reader.Bool();
   token.pin_locked = reader.Bool();
   token.pin_pad = reader.Bool();
+  token.min_pin = reader.U64();
+  token.max_pin = reader.U64();
   return token;
 }
 

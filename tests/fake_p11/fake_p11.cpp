@@ -8,10 +8,18 @@
 //   tokens=N            tokens with labels fake1, fake2, ...        keys=N     pairs with the same label and id
 //   absent=1            no token in any slot                        no_ecdsa=1 no ECDSA mechanism
 //   final_try=1 locked=1 no_pin=1 count_low=1                       token flags
+//   no_login_flag=1 no_pin_flag=1 no_init_flag=1 pin_pad=1          flags that say the wrong thing; the PIN is needed
+//   hide=1                         slots are listed only where a token need not be present
+//   min_pin=N max_pin=N            limits that the token gives      no_flags=1 a mechanism without any function
+//   ro_rv=RV rw_rv=RV              answer to a read-only or read-write C_OpenSession
+//   sessions=N                     sessions a process may have      no_login=1 C_Login is not supported, nor needed
+//   count_on=RV                    the flag count_low is set once C_Login has answered RV
+//   env=FILE                       C_Initialize writes the environment there
 //   login_rv=RV         answer of C_Login                           init_rv=RV answer of C_Initialize
 //   login=hang|crash    instead of an answer            init=hang|crash  the same for C_Initialize
 //   sign_rv=N:RV        the Nth C_Sign (of all processes) answers RV; N may be *; several by comma
-//   signinit_rv=N:RV    the same for C_SignInit
+//   signinit_rv=N:RV open_rv=N:RV find_rv=N:RV attribute_rv=N:RV    the same for C_SignInit, C_OpenSession,
+//                       C_FindObjectsInit and C_GetAttributeValue
 //   sign=N:hang|crash|flip|slow                         find=N:hang|crash  the same for C_FindObjectsInit
 //   sessions_lost=E     when E changes, all sessions are gone       logged_out=E  login gone, sessions stay
 //   handles=E           when E changes, object handles change       uninitialised=E  as if C_Finalize had run
@@ -48,6 +56,7 @@ struct Module {
   std::mutex mutex;
   bool initialised = false;
   bool logged_in = false;
+  bool counted = false;
   CK_SESSION_HANDLE next_session = 1;
   std::map<CK_SESSION_HANDLE, CK_SLOT_ID> sessions;
   std::map<CK_SESSION_HANDLE, std::vector<CK_OBJECT_HANDLE>> searches;
@@ -186,6 +195,10 @@ CK_RV Initialize(void* /*arguments*/) {
   const std::lock_guard lock(state.mutex);
   const Config config = Load();
   Count(config, "C_Initialize");
+  if (const std::string path = Get(config, "env"); !path.empty()) {
+    std::ofstream file(path);
+    for (char** entry = environ; *entry != nullptr; ++entry) file << *entry << '\n';
+  }
   Misbehave(config, Get(config, "init"));
   if (const auto rv = Number(config, "init_rv", CKR_OK); rv != CKR_OK) return rv;
   if (state.initialised) return CKR_CRYPTOKI_ALREADY_INITIALIZED;
@@ -213,10 +226,11 @@ CK_RV GetInfo(CK_INFO* info) {
   return call.rv;
 }
 
-CK_RV GetSlotList(CK_BBOOL /*present*/, CK_SLOT_ID* slots, CK_ULONG* count) {
+CK_RV GetSlotList(CK_BBOOL present, CK_SLOT_ID* slots, CK_ULONG* count) {
   const Call call;
   if (call.rv != CKR_OK) return call.rv;
-  const CK_ULONG tokens = On(call.config, "absent") ? 0 : Number(call.config, "tokens", 1);
+  const bool hidden = On(call.config, "absent") || (present != CK_FALSE && On(call.config, "hide"));
+  const CK_ULONG tokens = hidden ? 0 : Number(call.config, "tokens", 1);
   if (slots != nullptr) {
     if (*count < tokens) return CKR_BUFFER_TOO_SMALL;
     for (CK_ULONG i = 0; i < tokens; ++i) slots[i] = i + 1;
@@ -235,9 +249,13 @@ CK_RV GetTokenInfo(CK_SLOT_ID slot, CK_TOKEN_INFO* info) {
   Pad(info->manufacturerID, "signet tests");
   Pad(info->model, "fake");
   Pad(info->serialNumber, "000" + std::to_string(slot));
-  info->flags = CKF_TOKEN_INITIALIZED | CKF_LOGIN_REQUIRED;
-  if (!On(call.config, "no_pin")) info->flags |= CKF_USER_PIN_INITIALIZED;
-  if (On(call.config, "count_low")) info->flags |= CKF_USER_PIN_COUNT_LOW;
+  info->ulMinPinLen = Number(call.config, "min_pin", 0);
+  info->ulMaxPinLen = Number(call.config, "max_pin", 0);
+  if (!On(call.config, "no_init_flag")) info->flags |= CKF_TOKEN_INITIALIZED;
+  if (!On(call.config, "no_login_flag")) info->flags |= CKF_LOGIN_REQUIRED;
+  if (On(call.config, "pin_pad")) info->flags |= CKF_PROTECTED_AUTHENTICATION_PATH;
+  if (!On(call.config, "no_pin") && !On(call.config, "no_pin_flag")) info->flags |= CKF_USER_PIN_INITIALIZED;
+  if (On(call.config, "count_low") || state.counted) info->flags |= CKF_USER_PIN_COUNT_LOW;
   if (On(call.config, "final_try")) info->flags |= CKF_USER_PIN_FINAL_TRY;
   if (On(call.config, "locked")) info->flags |= CKF_USER_PIN_LOCKED;
   return CKR_OK;
@@ -247,16 +265,20 @@ CK_RV GetMechanismInfo(CK_SLOT_ID /*slot*/, CK_MECHANISM_TYPE type, CK_MECHANISM
   const Call call;
   if (call.rv != CKR_OK) return call.rv;
   if (type != CKM_ECDSA || On(call.config, "no_ecdsa")) return CKR_MECHANISM_INVALID;
-  *info = {256, 521, CKF_SIGN | CKF_HW};
+  *info = {256, 521, On(call.config, "no_flags") ? 0UL : CKF_SIGN | CKF_HW};
   return CKR_OK;
 }
 
-CK_RV OpenSession(CK_SLOT_ID slot, CK_FLAGS /*flags*/, void* /*application*/, CK_NOTIFY /*notify*/,
+CK_RV OpenSession(CK_SLOT_ID slot, CK_FLAGS flags, void* /*application*/, CK_NOTIFY /*notify*/,
                   CK_SESSION_HANDLE* session) {
   const Call call;
   if (call.rv != CKR_OK) return call.rv;
   if (On(call.config, "absent")) return CKR_TOKEN_NOT_PRESENT;
-  Count(call.config, "C_OpenSession");
+  const std::string plan = Planned(call.config, "open_rv", Count(call.config, "C_OpenSession"));
+  if (!plan.empty()) return std::stoul(plan, nullptr, 0);
+  const char* kind = (flags & CKF_RW_SESSION) != 0 ? "rw_rv" : "ro_rv";
+  if (const auto rv = Number(call.config, kind, CKR_OK); rv != CKR_OK) return rv;
+  if (state.sessions.size() >= Number(call.config, "sessions", 1000)) return CKR_SESSION_COUNT;
   *session = state.next_session++;
   state.sessions[*session] = slot;
   return CKR_OK;
@@ -285,7 +307,12 @@ CK_RV Login(CK_SESSION_HANDLE session, CK_USER_TYPE /*user*/, CK_UTF8CHAR* pin, 
   if (state.logged_in) return CKR_USER_ALREADY_LOGGED_IN;
   Count(call.config, "C_Login");
   Misbehave(call.config, Get(call.config, "login"));
-  if (const auto rv = Number(call.config, "login_rv", CKR_OK); rv != CKR_OK) return rv;
+  if (const auto rv = Number(call.config, "login_rv", CKR_OK); rv != CKR_OK) {
+    if (rv == Number(call.config, "count_on", CKR_OK)) state.counted = true;
+    return rv;
+  }
+  if (On(call.config, "no_login")) return CKR_FUNCTION_NOT_SUPPORTED;
+  if (On(call.config, "no_pin")) return CKR_USER_PIN_NOT_INITIALIZED;
   if (On(call.config, "locked")) return CKR_PIN_LOCKED;
   if (std::string(reinterpret_cast<char*>(pin), size) != Get(call.config, "pin", "1234")) return CKR_PIN_INCORRECT;
   state.logged_in = true;
@@ -295,7 +322,11 @@ CK_RV Login(CK_SESSION_HANDLE session, CK_USER_TYPE /*user*/, CK_UTF8CHAR* pin, 
 CK_RV FindObjectsInit(CK_SESSION_HANDLE session, CK_ATTRIBUTE* filter, CK_ULONG count) {
   const Call call(session);
   if (call.rv != CKR_OK) return call.rv;
-  Misbehave(call.config, Planned(call.config, "find", Count(call.config, "C_FindObjectsInit")));
+  const unsigned long nth = Count(call.config, "C_FindObjectsInit");
+  Misbehave(call.config, Planned(call.config, "find", nth));
+  if (const std::string plan = Planned(call.config, "find_rv", nth); !plan.empty()) {
+    return std::stoul(plan, nullptr, 0);
+  }
   bool public_half = false;
   bool fits = true;
   for (CK_ULONG i = 0; i < count; ++i) {
@@ -311,7 +342,8 @@ CK_RV FindObjectsInit(CK_SESSION_HANDLE session, CK_ATTRIBUTE* filter, CK_ULONG 
     }
   }
   std::vector<CK_OBJECT_HANDLE> found;
-  if (fits && (public_half || state.logged_in)) {
+  const bool sees_private = state.logged_in || On(call.config, "no_login");
+  if (fits && (public_half || sees_private)) {
     const auto pairs = public_half ? std::min(Number(call.config, "keys", 1), 1UL) : Number(call.config, "keys", 1);
     for (unsigned long pair = 0; pair < pairs; ++pair) found.push_back(HandleOf(call.config, pair, public_half));
   }
@@ -376,6 +408,8 @@ CK_RV One(const Config& config, bool public_half, CK_ATTRIBUTE& attribute) {
 CK_RV GetAttributeValue(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE* attributes, CK_ULONG count) {
   const Call call(session);
   if (call.rv != CKR_OK) return call.rv;
+  const std::string plan = Planned(call.config, "attribute_rv", Count(call.config, "C_GetAttributeValue"));
+  if (!plan.empty()) return std::stoul(plan, nullptr, 0);
   if (!Exists(call.config, object)) return CKR_OBJECT_HANDLE_INVALID;
   CK_RV rv = CKR_OK;
   for (CK_ULONG i = 0; i < count; ++i) {
@@ -390,7 +424,7 @@ CK_RV SignInit(CK_SESSION_HANDLE session, CK_MECHANISM* mechanism, CK_OBJECT_HAN
   if (call.rv != CKR_OK) return call.rv;
   const std::string plan = Planned(call.config, "signinit_rv", Count(call.config, "C_SignInit"));
   if (!plan.empty()) return std::stoul(plan, nullptr, 0);
-  if (!state.logged_in) return CKR_USER_NOT_LOGGED_IN;
+  if (!state.logged_in && !On(call.config, "no_login")) return CKR_USER_NOT_LOGGED_IN;
   if (!Exists(call.config, key)) return CKR_KEY_HANDLE_INVALID;
   if (mechanism->mechanism != CKM_ECDSA || On(call.config, "no_ecdsa")) return CKR_MECHANISM_INVALID;
   if (!state.signing.insert(session).second) return CKR_OPERATION_ACTIVE;

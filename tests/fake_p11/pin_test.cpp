@@ -119,8 +119,7 @@ TEST_P(PinFlagTest, NeverLogsInAndGoesOnWhenTheFlagIsGone) {
 }
 INSTANTIATE_TEST_SUITE_P(All, PinFlagTest,
                          ::testing::Values(Flag{"FinalTry", "final_try", "PinFinalTry"},
-                                           Flag{"Locked", "locked", "PinLocked"},
-                                           Flag{"NotInitialised", "no_pin", "PinNotInitialized"}),
+                                           Flag{"Locked", "locked", "PinLocked"}),
                          [](const auto& row) { return row.param.name; });
 
 TEST_F(PinTest, StopsWhenTheTokenRefusesTheKnownPinLater) {

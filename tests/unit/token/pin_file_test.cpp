@@ -22,12 +22,19 @@ class PinFileTest : public ::testing::Test {
   std::string path_ = (folder_.path() / "pin").string();
 };
 
-TEST_F(PinFileTest, TrimsOneTrailingNewlineOnly) {
-  for (const auto& [content, pin] : {std::pair{"1234", "1234"},
-                                     {"1234\n", "1234"},
-                                     {"1234\n\n", "1234\n"},
-                                     {" 12 34 ", " 12 34 "},
-                                     {"\n1", "\n1"}}) {
+TEST_F(PinFileTest, StripsWhatEditorsAndShellsAdd) {
+  for (const auto& [content, pin] :
+       {std::pair{"1234", "1234"},
+        {"1234\n", "1234"},
+        {"1234\r\n", "1234"},
+        {"1234\r", "1234"},
+        {"1234\n\n", "1234"},
+        {"1234\r\n\r\n\n", "1234"},
+        {"\xEF\xBB\xBF"
+         "1234\r\n",
+         "1234"},
+        {"12 34", "12 34"},
+        {"caf\xC3\xA9-\xE2\x82\xAC-\xF0\x9F\x94\x91\n", "caf\xC3\xA9-\xE2\x82\xAC-\xF0\x9F\x94\x91"}}) {
     const auto file = Read(content);
     ASSERT_THAT(file, IsOk());
     EXPECT_EQ(base::AsText(file->pin.Reveal()), pin);
@@ -48,6 +55,39 @@ TEST_F(PinFileTest, RefusesWhatIsNoPin) {
   const std::string fifo = (folder_.path() / "fifo").string();
   ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
   EXPECT_THAT(ReadPinFile(fifo), IsErr(base::Code::kUnavailable, "PinFileUnreadable"));
+}
+
+TEST_F(PinFileTest, SaysWhatCannotBeAPin) {
+  using namespace std::string_literals;
+  for (const auto& [content, why] : {std::pair{"\xEF\xBB\xBF\r\n"s, "empty"},
+                                     {"\n1234"s, "more than one line"},
+                                     {"1234\n5678\n"s, "more than one line"},
+                                     {"1234\r5678"s, "more than one line"},
+                                     {"1234 "s, "blank"},
+                                     {" 1234\n"s, "blank"},
+                                     {"1234 \r\n"s, "blank"},
+                                     {"12\t34"s, "control character"},
+                                     {"1234\x1b"s, "control character"},
+                                     {"1\0002\0"s, "UTF-8"},
+                                     {"12\0"s, "UTF-8"},
+                                     {"\xFF\xFE1\0002\0"s, "UTF-8"},
+                                     {"\xFE\xFF\0001\0002"s, "UTF-8"},
+                                     {"caf\xE9"s, "UTF-8"},
+                                     {"\xC0\xB1"s, "UTF-8"},
+                                     {"\xED\xA0\x80"s, "UTF-8"},
+                                     {"\xE2\x82"s, "UTF-8"}}) {
+    const auto file = Read(content);
+    ASSERT_THAT(file, IsErr(base::Code::kUnavailable, "PinFileUnreadable")) << content;
+    EXPECT_THAT(file.error().message, ::testing::HasSubstr(why)) << content;
+  }
+}
+
+TEST_F(PinFileTest, HoldsThePinToTheLimitsOfTheToken) {
+  EXPECT_THAT(CheckPinSize("/p", 4, 4, 8), IsOk());
+  EXPECT_THAT(CheckPinSize("/p", 8, 4, 8), IsOk());
+  EXPECT_THAT(CheckPinSize("/p", 3, 4, 8), IsErr(base::Code::kUnavailable, "PinFileUnreadable"));
+  EXPECT_THAT(CheckPinSize("/p", 9, 4, 8), IsErr(base::Code::kUnavailable, "PinFileUnreadable"));
+  EXPECT_THAT(CheckPinSize("/p", 300, 0, 0), IsOk());
 }
 
 TEST_F(PinFileTest, IdentifiesContentWithoutReadingIt) {
