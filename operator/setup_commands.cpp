@@ -1,11 +1,10 @@
 #include "operator/setup_commands.hpp"
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
 #include <CLI/CLI.hpp>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
@@ -13,7 +12,7 @@
 #include <string_view>
 #include <variant>
 
-#include "base/unique_fd.hpp"
+#include "base/file_lock.hpp"
 #include "crypto/digest.hpp"
 #include "encoding/text.hpp"
 #include "kube/rest_store.hpp"
@@ -24,7 +23,8 @@
 namespace signet::app {
 namespace {
 
-constexpr std::size_t kPinOctets = 16;  // hex twice as long
+constexpr std::chrono::seconds kLockPatience{60};  // another replica makes the token
+constexpr std::size_t kPinOctets = 16;             // hex twice as long
 
 base::Error CannotUse(const std::string& path, int error) {
   return base::MakeError(base::Code::kFailedPrecondition, "FolderUnusable",
@@ -48,8 +48,12 @@ base::Result<bool> MakeDevHsm(const std::string& folder, const std::string& modu
   TRY_VOID(MakeFolder(folder));
   // Replicas may share the folder: the first one makes the token, and the others find it.
   const std::string lock_path = folder + "/lock";
-  const base::UniqueFd lock(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR));
-  if (!lock.valid() || ::flock(lock.get(), LOCK_EX) != 0) return CannotUse(lock_path, errno);
+  TRY(const auto lock, base::OpenLockFile(lock_path));
+  TRY(const auto state, base::AwaitLock(lock.get(), kLockPatience));
+  if (state != base::LockState::kTaken) {
+    return base::MakeError(base::Code::kUnavailable, "FolderLocked",
+                           lock_path + " is locked by another process, which makes the token: try again when it ends");
+  }
   TRY_VOID(MakeFolder(folder + "/tokens"));
   const std::string configuration = folder + "/softhsm2.conf";
   TRY_VOID(token::ReplaceFile(configuration, "directories.tokendir = " + folder +

@@ -2,13 +2,14 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+
+#include "base/file_lock.hpp"
 
 namespace signet::audit {
 namespace {
@@ -79,17 +80,20 @@ std::vector<std::filesystem::path> Segments::Find(const std::filesystem::path& f
   return paths;
 }
 
+base::Status Segments::LockOut(int fd, bool readable) const {
+  TRY(const auto state, base::TryLock(fd));
+  // The record may be read by others, who may lock what they read. The lock file may not.
+  if (state == base::LockState::kTaken || (readable && state == base::LockState::kShared)) return {};
+  return base::MakeError(Code::kFailedPrecondition, "AuditLocked",
+                         fmt::format("another process writes {}: give each process a file of its own", file_.string()));
+}
+
 base::Status Segments::Lock() {
   const std::filesystem::path path = file_.string() + ".lock";
-  lock_ = base::UniqueFd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, kMode));
-  if (!lock_.valid()) return Unavailable("cannot open", path, errno);
-  if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) return Unavailable("cannot lock", path, errno);
-    return base::MakeError(
-        Code::kFailedPrecondition, "AuditLocked",
-        fmt::format("another process writes {}: give each process a file of its own", file_.string()));
-  }
-  return {};
+  auto opened = base::OpenLockFile(path);
+  if (!opened) return Unavailable("cannot open", path, static_cast<int>(opened.error().native.number));
+  lock_ = *std::move(opened);
+  return LockOut(lock_.get(), false);
 }
 
 base::Status Segments::OpenFile() {
@@ -104,11 +108,7 @@ base::Status Segments::OpenFile() {
     return base::MakeError(Code::kInvalidArgument, "AuditCorrupt",
                            fmt::format("{} is not a regular file: name a file for the record", file_.string()));
   }
-  if (::flock(fd_.get(), LOCK_EX | LOCK_NB) != 0) {
-    return base::MakeError(
-        Code::kFailedPrecondition, "AuditLocked",
-        fmt::format("another process writes {}: give each process a file of its own", file_.string()));
-  }
+  TRY_VOID(LockOut(fd_.get(), true));
   size_ = static_cast<std::uint64_t>(info.st_size);
   return {};
 }
@@ -166,7 +166,7 @@ base::Status Segments::Append(std::string_view data, bool sync) {
 base::Status Segments::Rotate(std::string_view data, bool sync) {
   base::UniqueFd next(::open(Next().c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, kMode));
   if (!next.valid()) return Unavailable("cannot create", Next(), errno);
-  if (::flock(next.get(), LOCK_EX | LOCK_NB) != 0) return Unavailable("cannot lock", Next(), errno);
+  TRY_VOID(LockOut(next.get(), true));
   TRY_VOID(WriteAll(next.get(), data, 0));
   if (sync) {
     if (const int failed = file_system_->Sync(next.get()); failed != 0)

@@ -60,6 +60,8 @@ class Segments {
   [[nodiscard]] std::filesystem::path Next() const;
   [[nodiscard]] std::filesystem::path Full(std::uint64_t number) const;
   base::Status Lock();
+  /// `readable`: others may read what `fd` is open on, so a read lock there is nobody who writes.
+  [[nodiscard]] base::Status LockOut(int fd, bool readable) const;
   base::Status OpenFile();
   base::Status WriteAll(int fd, std::string_view data, std::uint64_t offset);
   base::Status SyncFolder();

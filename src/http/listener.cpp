@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -12,9 +11,13 @@
 
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <utility>
+
+#include "base/file_lock.hpp"
+#include "obs/log.hpp"
 
 namespace signet::http {
 namespace {
@@ -25,6 +28,9 @@ using base::MakeError;
 using base::UniqueFd;
 
 constexpr int kBacklog = 1024;
+constexpr std::chrono::milliseconds kLockPatience{2000};
+
+const char* Name(base::LockState state) { return state == base::LockState::kShared ? "read" : "write"; }
 
 sockaddr_un UnixAddress(const std::string& path) {
   sockaddr_un address{};
@@ -33,7 +39,27 @@ sockaddr_un UnixAddress(const std::string& path) {
   return address;
 }
 
-/// Makes room for a socket at `path`. Call with the folder locked.
+/// Two servers that start together must not each take the other's socket for stale: the second one waits here until the
+/// first one listens. The lock is held for that moment only, so whoever holds it for longer is no Signet that starts,
+/// and keeps no socket from being served.
+UniqueFd LockStart(const std::string& path) {
+  const std::filesystem::path socket(path);
+  const std::string name = socket.parent_path() / ("." + socket.filename().string() + ".lock");
+  auto lock = base::OpenLockFile(name);
+  const auto state = lock ? base::AwaitLock(lock->get(), kLockPatience) : base::Result<base::LockState>(lock.error());
+  if (!state) {
+    obs::Warn("the start of the socket's server is not locked against a second one",
+              {{"file", name}, {"error", base::Describe(state.error())}});
+    return {};
+  }
+  if (*state != base::LockState::kTaken) {
+    obs::Warn("another process has held the lock of the socket's start for too long: serving without it",
+              {{"file", name}, {"waited_ms", kLockPatience.count()}, {"lock", Name(*state)}});
+  }
+  return *std::move(lock);
+}
+
+/// Makes room for a socket at `path`. Call with the start locked.
 base::Status ClearStale(const std::string& path, const sockaddr_un& address) {
   struct stat info {};
   if (::lstat(path.c_str(), &info) != 0) {
@@ -114,13 +140,11 @@ base::Result<Listener> Listener::Unix(const std::string& path, std::uint32_t mod
   }
   std::string folder = std::filesystem::path(path).parent_path().string();
   if (folder.empty()) folder = ".";
-  // Two servers that start together must not each take the other's socket for stale.
-  const UniqueFd lock(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!lock.valid()) return ErrnoError(Code::kFailedPrecondition, "cannot open the socket's folder " + folder, errno);
-  while (::flock(lock.get(), LOCK_EX) != 0) {
-    if (errno != EINTR)
-      return ErrnoError(Code::kFailedPrecondition, "cannot lock the socket's folder " + folder, errno);
+  struct stat place {};
+  if (::stat(folder.c_str(), &place) != 0 || !S_ISDIR(place.st_mode)) {
+    return ErrnoError(Code::kFailedPrecondition, "cannot open the socket's folder " + folder, errno);
   }
+  const UniqueFd lock = LockStart(path);
   const sockaddr_un address = UnixAddress(path);
   TRY_VOID(ClearStale(path, address));
 

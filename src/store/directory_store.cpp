@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 #include <set>
 #include <thread>
 
+#include "base/file_lock.hpp"
 #include "base/unique_fd.hpp"
 #include "obs/log.hpp"
 #include "store/manifest_source.hpp"
@@ -559,13 +559,15 @@ base::Result<base::UniqueFd> Lock(const std::filesystem::path& folder) {
   if (!S_ISDIR(info.st_mode)) {
     return MakeError(Code::kFailedPrecondition, "StoreNotFound", fmt::format("{} is not a folder", folder.string()));
   }
-  base::UniqueFd fd(::open((folder / kLockFile).c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!fd.valid()) {
-    const auto error = base::ErrnoError(
-        Code::kFailedPrecondition, fmt::format("cannot write to {}; status is kept there", folder.string()), errno);
+  auto fd = base::OpenLockFile(folder / kLockFile);
+  if (!fd) {
+    const auto error = base::ErrnoError(Code::kFailedPrecondition,
+                                        fmt::format("cannot write to {}; status is kept there", folder.string()),
+                                        static_cast<int>(fd.error().native.number));
     return base::Error{error.code, "StoreNotWritable", error.message, error.native};
   }
-  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+  TRY(const auto state, base::TryLock(fd->get()));
+  if (state != base::LockState::kTaken) {
     return MakeError(Code::kFailedPrecondition, "StoreLocked",
                      fmt::format("another process uses {}; stop it first", folder.string()));
   }

@@ -1,6 +1,8 @@
 #include "audit/journal.hpp"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
+#include <sys/file.h>
 
 #include <fstream>
 
@@ -121,6 +123,16 @@ TEST_F(JournalTest, RefusesASecondNameOfTheSameFile) {
   audit::Journal::Options options;
   options.file = folder_.path() / "alias";
   EXPECT_THAT(audit::Journal::Open(options, reactor_, clock_), IsErr(Code::kFailedPrecondition, "AuditLocked"));
+}
+
+TEST_F(JournalTest, OpensWhateverLocksAReaderOfTheRecordHolds) {
+  { Sign(*Open()); }
+  const base::UniqueFd reader(::open(file().c_str(), O_RDONLY | O_CLOEXEC));
+  ASSERT_EQ(::flock(reader.get(), LOCK_EX), 0);
+  struct flock read {};
+  read.l_type = F_RDLCK;
+  ASSERT_EQ(::fcntl(reader.get(), F_OFD_SETLK, &read), 0);
+  EXPECT_THAT(TryOpen(), IsOk());
 }
 
 TEST_F(JournalTest, LeavesFilesAloneThatAreNotItsOwn) {

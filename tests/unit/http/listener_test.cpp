@@ -1,6 +1,8 @@
 #include "http/listener.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -119,6 +121,28 @@ TEST_F(ListenerTest, OnlyOneOfManyWinsAStaleSocket) {
     EXPECT_EQ(winners, 1);
     EXPECT_TRUE(Connects(path()));
   }
+}
+
+TEST_F(ListenerTest, StartsWhateverLocksAReaderOfTheFolderHolds) {
+  const base::UniqueFd folder(::open(folder_.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  ASSERT_EQ(::flock(folder.get(), LOCK_EX), 0);
+  EXPECT_THAT(Listener::Unix(path(), 0660), IsOk());
+  // Root may read the lock file, too, even through a read-only mount.
+  const base::UniqueFd reader(::open(path(".s.lock").c_str(), O_RDONLY | O_CLOEXEC));
+  if (reader.valid()) {
+    struct flock read {};
+    read.l_type = F_RDLCK;
+    ASSERT_EQ(::flock(reader.get(), LOCK_EX), 0);
+    ASSERT_EQ(::fcntl(reader.get(), F_OFD_SETLK, &read), 0);
+  } else {
+    ASSERT_EQ(errno, EACCES);
+  }
+  EXPECT_THAT(Listener::Unix(path(), 0660), IsOk());
+}
+
+TEST_F(ListenerTest, StartsWhereItsLockFileCannotBeOpened) {
+  std::filesystem::create_directory(path(".s.lock"));
+  EXPECT_THAT(Listener::Unix(path(), 0660), IsOk());
 }
 
 TEST_F(ListenerTest, RefusesPathsThatDoNotFit) {

@@ -1,12 +1,15 @@
 #include "store/directory_store.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 
 #include <condition_variable>
 #include <mutex>
 #include <thread>
 
+#include "base/unique_fd.hpp"
 #include "store/manifest.hpp"
 #include "store/status_file.hpp"
 #include "support/matchers.hpp"
@@ -384,6 +387,19 @@ TEST(DirectoryStoreTest, AdmitsOneProcess) {
   DirectoryStore::Options options{.folder = folder.path(), .resources = {kRequests}};
   EXPECT_THAT(DirectoryStore::Open(options, base::SystemClock()), IsErr(Code::kFailedPrecondition, "StoreLocked"));
   store.reset();
+  EXPECT_THAT(DirectoryStore::Open(options, base::SystemClock()), IsOk());
+}
+
+TEST(DirectoryStoreTest, OpensWhateverLockAReaderOfTheFolderHolds) {
+  const TempFolder folder;
+  Open(folder).reset();
+  const base::UniqueFd reader(::open((folder.path() / ".signet.lock").c_str(), O_RDONLY | O_CLOEXEC));
+  if (reader.valid()) {
+    ASSERT_EQ(::flock(reader.get(), LOCK_EX), 0);
+  } else {
+    ASSERT_EQ(errno, EACCES);  // all but root
+  }
+  DirectoryStore::Options options{.folder = folder.path(), .resources = {kRequests}};
   EXPECT_THAT(DirectoryStore::Open(options, base::SystemClock()), IsOk());
 }
 
