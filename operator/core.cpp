@@ -7,6 +7,7 @@
 #include "obs/log.hpp"
 #include "reconcile/on_loop.hpp"
 #include "reconcile/resources.hpp"
+#include "signing/key_proofs.hpp"
 
 namespace signet::app {
 
@@ -32,6 +33,7 @@ std::optional<Ending> Core::OpenParts(const config::OperatorConfig& config) {
   auto opened = audit::Journal::Open(config::ToJournalOptions(config.audit), *reactor, clock);
   if (!opened) return Fail(ExitCode::kConfiguration, opened.error());
   journal = std::move(*opened);
+  hsm_options->record_proof = signing::RecordProofsIn(*journal);
   auto made = token::WorkerHsm::Create(std::move(*hsm_options), *reactor, clock);
   if (!made) {
     const bool ours = made.error().code == base::Code::kInvalidArgument;

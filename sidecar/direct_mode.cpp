@@ -15,6 +15,7 @@
 #include "policy/quota.hpp"
 #include "sidecar/doors.hpp"
 #include "signing/folder_policies.hpp"
+#include "signing/key_proofs.hpp"
 #include "signing/service.hpp"
 #include "token/worker_hsm.hpp"
 
@@ -59,6 +60,7 @@ std::optional<Ending> DirectSidecar::OpenHsm() {
   auto journal = audit::Journal::Open(config::ToJournalOptions(config_.audit), *reactor_, clock_);
   if (!journal) return Fail(ExitCode::kConfiguration, journal.error());
   journal_ = std::move(*journal);
+  options->record_proof = signing::RecordProofsIn(*journal_);
   auto hsm = token::WorkerHsm::Create(std::move(*options), *reactor_, clock_);
   if (!hsm) {
     const bool ours = hsm.error().code == base::Code::kInvalidArgument;

@@ -58,28 +58,90 @@ Result<Bytes> ToDer(EVP_PKEY* key) {
   return der;
 }
 
-/// "P-256" and so on of CKA_EC_PARAMS: a DER OID, or a PrintableString / OID of Edwards curves.
+/// "P-256" and so on of CKA_EC_PARAMS: a DER OID, or a curve's name as a string (PKCS#11 3.0, "Elliptic curve").
 Result<int> CurveNid(ByteView params) {
-  const unsigned char* cursor = params.data();
-  if (!params.empty() && params[0] == 0x13) {  // PrintableString "edwards25519", PKCS#11 3.0 (EC key generation)
-    const std::string_view name = base::AsText(params.subspan(std::min<std::size_t>(2, params.size())));
+  constexpr std::uint8_t kPrintableString = 0x13;
+  constexpr std::uint8_t kUtf8String = 0x0c;
+  if (params.size() >= 2 && (params[0] == kPrintableString || params[0] == kUtf8String)) {
+    const std::string name(base::AsText(params.subspan(2)));
+    if (params[1] != name.size()) return Bad("EC parameters that are not a named curve");
     if (name == "edwards25519") return NID_ED25519;
-    return Bad("an EC curve that Signet does not serve");
+    const int nid = EC_curve_nist2nid(name.c_str());
+    return nid == NID_undef ? OBJ_sn2nid(name.c_str()) : nid;
   }
+  const unsigned char* cursor = params.data();
   const AsnObjectPtr oid(d2i_ASN1_OBJECT(nullptr, &cursor, static_cast<long>(params.size())));
-  if (!oid) return Bad("EC parameters that are not a named curve");
+  ERR_clear_error();
+  if (!oid || cursor != params.data() + params.size()) return Bad("EC parameters that are not a named curve");
+  // Tokens from before RFC 8410 have Ed25519 under the number that GnuPG gave it.
+  constexpr std::array<std::uint8_t, 9> kGnuEd25519 = {0x2b, 0x06, 0x01, 0x04, 0x01, 0xda, 0x47, 0x0f, 0x01};
+  const ByteView number(OBJ_get0_data(oid.get()), OBJ_length(oid.get()));
+  if (std::equal(number.begin(), number.end(), kGnuEd25519.begin(), kGnuEd25519.end())) return NID_ED25519;
   return OBJ_obj2nid(oid.get());
 }
 
-/// The point inside CKA_EC_POINT: DER OCTET STRING as the standard says, or the bare octets that some tokens give.
-Bytes UnwrapPoint(ByteView point) {
+/// Octets of one coordinate; 0: not a curve of ours.
+std::size_t CoordinateSize(int nid) {
+  switch (nid) {
+    case NID_ED25519:
+    case NID_X9_62_prime256v1:
+      return 32;
+    case NID_secp384r1:
+      return 48;
+    case NID_secp521r1:
+      return 66;
+    default:
+      return 0;
+  }
+}
+
+/// The point in CKA_EC_POINT. The standard wants it in a DER OCTET STRING; tokens also give a BIT STRING, the bare
+/// point, or its coordinates alone. Its size says which: a bare point can read like DER by chance.
+Bytes UnwrapPoint(ByteView point, int nid) {
+  const std::size_t size = CoordinateSize(nid);
+  const auto is_point = [&](ByteView octets) {
+    if (nid == NID_ED25519) return octets.size() == size;
+    return (octets.size() == 2 * size + 1 && octets[0] == 4) ||
+           (octets.size() == size + 1 && (octets[0] == 2 || octets[0] == 3));
+  };
+  if (is_point(point)) return base::ToBytes(point);
+  if (nid != NID_ED25519 && point.size() == 2 * size) {
+    Bytes whole = {4};
+    whole.insert(whole.end(), point.begin(), point.end());
+    return whole;
+  }
+  constexpr std::uint8_t kBitString = 3;
   const unsigned char* cursor = point.data();
-  const OctetStringPtr octets(d2i_ASN1_OCTET_STRING(nullptr, &cursor, static_cast<long>(point.size())));
-  const bool whole = octets && cursor == point.data() + point.size();
+  int tag = 0;
+  int tag_class = 0;
+  long length = 0;
+  const int form = ASN1_get_object(&cursor, &length, &tag, &tag_class, static_cast<long>(point.size()));
   ERR_clear_error();
-  if (!whole) return base::ToBytes(point);
-  const unsigned char* data = ASN1_STRING_get0_data(octets.get());
-  return {data, data + ASN1_STRING_length(octets.get())};
+  if ((form & 0x80) != 0 || cursor + length != point.data() + point.size()) return {};
+  ByteView inner(cursor, static_cast<std::size_t>(length));
+  if (tag == kBitString && !inner.empty() && inner[0] == 0) inner = inner.subspan(1);  // no unused bits
+  return is_point(inner) ? base::ToBytes(inner) : Bytes();
+}
+
+/// Brings equal keys to equal DER, and refuses what must not stand in one.
+base::Status Normalise(EVP_PKEY* key, KeyAlgorithm algorithm) {
+  if (algorithm == KeyAlgorithm::kRsa) {
+    BIGNUM* exponent = nullptr;
+    const bool known = EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &exponent) == 1;
+    const BnPtr e(exponent);
+    if (!known || BN_is_odd(e.get()) == 0 || BN_is_one(e.get()) != 0) return Bad("an RSA exponent that cannot be one");
+  }
+  if (algorithm != KeyAlgorithm::kEcdsa) return {};
+  if (!IsServedCurve(key)) return Bad("an EC curve that Signet does not serve");
+  int is_explicit = 0;
+  if (EVP_PKEY_get_int_param(key, OSSL_PKEY_PARAM_EC_DECODED_FROM_EXPLICIT_PARAMS, &is_explicit) != 1 ||
+      is_explicit != 0) {
+    return Bad("EC parameters that are not a named curve");
+  }
+  if (EVP_PKEY_set_utf8_string_param(key, OSSL_PKEY_PARAM_EC_POINT_CONVERSION_FORMAT, "uncompressed") != 1) {
+    return Bad("the public key cannot be encoded");
+  }
+  return {};
 }
 
 Result<PkeyPtr> FromParams(const char* type, OSSL_PARAM_BLD* builder) {
@@ -110,9 +172,7 @@ Result<PublicKey> PublicKey::FromDer(ByteView spki) {
   if (!key || cursor != spki.data() + spki.size()) return Bad("not a DER SubjectPublicKeyInfo");
   TRY(const KeyAlgorithm algorithm, AlgorithmOf(key.get()));
   const int bits = algorithm == KeyAlgorithm::kEd25519 ? 256 : EVP_PKEY_get_bits(key.get());
-  if (algorithm == KeyAlgorithm::kEcdsa && !IsServedCurve(key.get())) {
-    return Bad("an EC curve that Signet does not serve");
-  }
+  TRY_VOID(Normalise(key.get(), algorithm));
   if (algorithm == KeyAlgorithm::kRsa && (bits < 2048 || bits > 4096)) return Bad("RSA keys have 2048 to 4096 bits");
   auto impl = std::make_shared<Impl>();
   impl->algorithm = algorithm;
@@ -138,9 +198,21 @@ Result<PublicKey> PublicKey::FromPem(std::string_view pem) {
   return FromDer(der);
 }
 
+Result<PublicKey> PublicKey::FromCertificate(ByteView certificate) {
+  const unsigned char* cursor = certificate.data();
+  const X509Ptr parsed(d2i_X509(nullptr, &cursor, static_cast<long>(certificate.size())));
+  EVP_PKEY* key = parsed ? X509_get0_pubkey(parsed.get()) : nullptr;
+  ERR_clear_error();
+  if (key == nullptr) return Bad("not a DER certificate");
+  TRY(const Bytes der, ToDer(key));
+  return FromDer(der);
+}
+
 Result<PublicKey> PublicKey::FromEcPoint(ByteView ec_params, ByteView ec_point) {
   TRY(const int nid, CurveNid(ec_params));
-  Bytes point = UnwrapPoint(ec_point);
+  if (CoordinateSize(nid) == 0) return Bad("an EC curve that Signet does not serve");
+  Bytes point = UnwrapPoint(ec_point, nid);
+  if (point.empty()) return Bad("the token's EC point has a form that Signet does not know");
   if (nid == NID_ED25519) {
     const PkeyPtr key(EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, nullptr, point.data(), point.size()));
     if (!key) return Bad("the token's Ed25519 point is not valid");
@@ -229,6 +301,23 @@ Result<Bytes> EcdsaP1363ToDer(ByteView raw) {
   Bytes der(out, out + size);
   OPENSSL_free(out);
   return der;
+}
+
+Result<Bytes> EcdsaTokenToDer(ByteView raw, std::size_t half) {
+  if (raw.size() == 2 * half) return EcdsaP1363ToDer(raw);
+  if (auto plain = EcdsaDerToP1363(raw, half)) return EcdsaP1363ToDer(*plain);
+  ERR_clear_error();
+  const std::size_t longer = raw.size() / 2;
+  if (raw.size() % 2 != 0 || longer < half) return EcdsaP1363ToDer(raw);
+  Bytes exact;
+  for (const ByteView number : {raw.first(longer), raw.subspan(longer)}) {
+    const ByteView padding = number.first(longer - half);
+    if (std::any_of(padding.begin(), padding.end(), [](std::uint8_t octet) { return octet != 0; })) {
+      return Bad("not an r||s signature");
+    }
+    exact.insert(exact.end(), number.begin() + static_cast<std::ptrdiff_t>(longer - half), number.end());
+  }
+  return EcdsaP1363ToDer(exact);
 }
 
 Result<Bytes> EcdsaDerToP1363(ByteView der, std::size_t half) {

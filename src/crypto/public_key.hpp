@@ -20,11 +20,14 @@ class PublicKey {
  public:
   PublicKey() = default;  ///< empty; every call fails
 
-  /// From DER SubjectPublicKeyInfo. kInvalidArgument: not DER, or a key type we do not serve.
+  /// From DER SubjectPublicKeyInfo. kInvalidArgument: not DER, or a key type we do not serve. Equal keys give equal
+  /// `der()`, however the point of a curve was written; curves that are spelt out instead of named are refused.
   static base::Result<PublicKey> FromDer(base::ByteView spki);
   static base::Result<PublicKey> FromPem(std::string_view pem);
-  /// From PKCS#11 attributes: CKA_EC_POINT (DER OCTET STRING around the point, or the bare point)
-  /// and CKA_EC_PARAMS (DER OID or curve name).
+  /// The key in a DER X.509 certificate, which is not checked otherwise.
+  static base::Result<PublicKey> FromCertificate(base::ByteView certificate);
+  /// From PKCS#11 attributes: CKA_EC_POINT (DER OCTET STRING or BIT STRING around the point, the bare point, or
+  /// its two coordinates) and CKA_EC_PARAMS (DER OID or curve name).
   static base::Result<PublicKey> FromEcPoint(base::ByteView ec_params, base::ByteView ec_point);
   /// CKA_MODULUS and CKA_PUBLIC_EXPONENT, big endian.
   static base::Result<PublicKey> FromRsa(base::ByteView modulus, base::ByteView exponent);
@@ -50,6 +53,9 @@ class PublicKey {
 
 /// r||s (two halves of equal size, as PKCS#11 and IEEE P1363 write it) to DER ECDSA-Sig-Value.
 base::Result<base::Bytes> EcdsaP1363ToDer(base::ByteView raw);
+/// What a token made of an ECDSA signature for a curve whose order has `half` bytes: r||s, with leading zeros
+/// cut or added alike in both halves, or DER already. Result: DER ECDSA-Sig-Value.
+base::Result<base::Bytes> EcdsaTokenToDer(base::ByteView raw, std::size_t half);
 /// DER ECDSA-Sig-Value to r||s with `half` bytes each (32, 48 or 66).
 base::Result<base::Bytes> EcdsaDerToP1363(base::ByteView der, std::size_t half);
 

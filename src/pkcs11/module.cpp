@@ -8,6 +8,7 @@
 #include <random>
 #include <thread>
 
+#include "encoding/pkcs11_uri.hpp"
 #include "pkcs11/calls.hpp"
 #include "pkcs11/mechanisms.hpp"
 #include "pkcs11/rv.hpp"
@@ -30,9 +31,7 @@ template <std::size_t N>
 std::string Trim(const unsigned char (&field)[N]) {
   std::string text(reinterpret_cast<const char*>(field), N);
   if (const auto end = text.find('\0'); end != std::string::npos) text.resize(end);
-  const auto last = text.find_last_not_of(' ');
-  text.resize(last == std::string::npos ? 0 : last + 1);
-  return text;
+  return std::string(encoding::TrimTokenField(text));
 }
 
 base::Error ModuleFailed(const std::string& path, std::string_view why) {
@@ -186,14 +185,19 @@ base::Result<std::vector<TokenInfo>> Module::AwaitTokens(const std::function<boo
   }
 }
 
-std::vector<encoding::SignatureAlgorithm> Module::SignatureAlgorithms(SlotId slot, encoding::KeyAlgorithm key,
-                                                                      int bits) const {
+base::Result<std::vector<encoding::SignatureAlgorithm>> Module::SignatureAlgorithms(SlotId slot,
+                                                                                    encoding::KeyAlgorithm key,
+                                                                                    int bits) const {
   std::vector<encoding::SignatureAlgorithm> found;
   for (const auto& info : encoding::Algorithms()) {
     if (info.key != key) continue;
     CK_MECHANISM_INFO raw{};
     const CK_RV rv = calls_->Do(&CK_FUNCTION_LIST::C_GetMechanismInfo, slot, MechanismOf(info.algorithm).type, &raw);
-    if (rv != CKR_OK) continue;
+    if (rv != CKR_OK) {
+      auto error = FromRv(rv, "GetMechanismInfo");
+      if (IsDeviceTrouble(error)) return error;
+      continue;
+    }
     // A mechanism that names no function at all is one of a module that does not fill them in.
     if ((raw.flags & CKF_SIGN) == 0 && (raw.flags & kFunctions) != 0) continue;
     // Sizes are bits for RSA and EC; for Edwards curves modules disagree, so they are not held to it.

@@ -71,9 +71,10 @@ class Module {
   [[nodiscard]] base::Result<std::vector<TokenInfo>> AwaitTokens(const std::function<bool(const TokenInfo&)>& wanted,
                                                                  int attempts);
 
-  /// What the token offers of our table for keys of this kind and size.
-  [[nodiscard]] std::vector<encoding::SignatureAlgorithm> SignatureAlgorithms(SlotId slot, encoding::KeyAlgorithm key,
-                                                                              int bits) const;
+  /// What the token offers of our table for keys of this kind and size. An error only where the token is not there.
+  [[nodiscard]] base::Result<std::vector<encoding::SignatureAlgorithm>> SignatureAlgorithms(SlotId slot,
+                                                                                            encoding::KeyAlgorithm key,
+                                                                                            int bits) const;
 
   [[nodiscard]] const Calls& calls() const { return *calls_; }
 

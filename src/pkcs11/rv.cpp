@@ -120,6 +120,11 @@ bool IsTrouble(const base::Error& error) {
   return row.name.empty() || row.consequence != Consequence::kFinal;
 }
 
+bool IsDeviceTrouble(const base::Error& error) {
+  const auto rv = static_cast<Rv>(error.native.number);
+  return IsTrouble(error) && rv != CKR_GENERAL_ERROR && rv != CKR_FUNCTION_FAILED && !RowOf(rv).name.empty();
+}
+
 bool HasNoLogin(const base::Error& error) {
   const auto rv = static_cast<Rv>(error.native.number);
   return error.native.source == kNativeSource && (rv == CKR_FUNCTION_NOT_SUPPORTED || rv == CKR_USER_TYPE_INVALID);

@@ -43,6 +43,9 @@ base::Error FromRv(Rv rv, std::string_view function);
 base::Error TokenGone();
 /// The consequence of an error made by FromRv; kFinal for any other.
 Consequence ConsequenceOf(const base::Error& error);
+/// True for trouble of the device. Some modules answer GENERAL_ERROR or FUNCTION_FAILED when they are asked for
+/// something that they do not know, so that where there is a default these are not.
+bool IsDeviceTrouble(const base::Error& error);
 /// True when `error` came from FromRv with a value that says that nothing was begun.
 bool CertainlyNotBegun(const base::Error& error);
 

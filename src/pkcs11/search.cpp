@@ -12,6 +12,7 @@ namespace signet::pkcs11 {
 namespace {
 
 constexpr CK_ULONG kMaxAttribute = 64 * 1024;  // octets: nothing we read is longer
+constexpr std::size_t kMaxHalves = 16;         // objects with one label or CKA_ID that are looked at
 
 /// Ends a search whatever happened in it: an active search blocks the session for the next one.
 class SearchGuard {
@@ -26,16 +27,10 @@ class SearchGuard {
   CK_SESSION_HANDLE session_;
 };
 
-base::Error Unusable(std::string message) {
-  return base::MakeError(base::Code::kFailedPrecondition, "KeyUnusable", std::move(message));
+base::Error Refused(std::string reason, std::string message) {
+  return base::MakeError(base::Code::kFailedPrecondition, std::move(reason), std::move(message));
 }
-
-/// True for trouble of the device. Some modules answer GENERAL_ERROR or FUNCTION_FAILED for an attribute that they do
-/// not know, so that for an attribute with a default these are not.
-bool IsDeviceTrouble(const base::Error& error) {
-  const auto rv = static_cast<Rv>(error.native.number);
-  return IsTrouble(error) && rv != CKR_GENERAL_ERROR && rv != CKR_FUNCTION_FAILED && !RowOf(rv).name.empty();
-}
+base::Error Unusable(std::string message) { return Refused("KeyNotUsable", std::move(message)); }
 
 }  // namespace
 
@@ -96,6 +91,12 @@ base::Result<bool> Session::Flag(ObjectHandle object, unsigned long type, bool o
   return value && value->size() == sizeof(CK_BBOOL) ? value->front() != CK_FALSE : otherwise;
 }
 
+base::Result<base::Bytes> Session::Shown(ObjectHandle object, unsigned long type) const {
+  auto value = Attribute(object, type);
+  if (!value && !IsDeviceTrouble(value.error())) return base::Bytes();
+  return value;
+}
+
 base::Result<unsigned long> Session::Number(ObjectHandle object, unsigned long type) const {
   TRY(const base::Bytes value, Attribute(object, type));
   CK_ULONG number = 0;
@@ -118,64 +119,114 @@ base::Result<crypto::PublicKey> Session::ReadPublicKey(ObjectHandle public_key) 
   return crypto::PublicKey::FromEcPoint(params, point);
 }
 
-base::Result<crypto::PublicKey> Session::PublicKeyOf(ObjectHandle private_key, const KeyRecord& record) const {
-  // The halves of a pair share CKA_ID; without one, the label has to do.
-  KeyQuery query;
-  if (!record.id.empty()) {
-    query.id = record.id;
-  } else {
-    query.label = record.label;
+/// What the private object itself says of its public half; empty where it says nothing: always told for RSA, in PKCS#11
+/// v2.40 as CKA_PUBLIC_KEY_INFO, and some modules keep the point there.
+base::Result<crypto::PublicKey> Session::OwnPublicKey(ObjectHandle private_key) const {
+  crypto::PublicKey told;
+  TRY(const base::Bytes spki, Shown(private_key, CKA_PUBLIC_KEY_INFO));
+  if (!spki.empty()) {
+    if (auto key = crypto::PublicKey::FromDer(spki)) told = *std::move(key);
   }
-  TRY(const auto type, Number(private_key, CKA_KEY_TYPE));
-  TRY(const auto candidates, FindPublicKeys(query, 16));
+  auto parts = ReadPublicKey(private_key);
+  if (!parts && IsDeviceTrouble(parts.error())) return parts;
+  if (!parts) return told;
+  if (!told.empty() && told.keyID() != parts->keyID()) {
+    return Refused("KeyMismatch", "the private key's CKA_PUBLIC_KEY_INFO is another key's: import the key again");
+  }
+  return parts;
+}
+
+/// The one public key in the objects of a class that fit `query`; empty: none that can be read.
+base::Result<crypto::PublicKey> Session::OnePublicKey(unsigned long object_class, const KeyQuery& query) const {
+  TRY(const auto candidates, Find(object_class, query, kMaxHalves));
   crypto::PublicKey found;
   for (const ObjectHandle candidate : candidates) {
-    auto candidate_type = Number(candidate, CKA_KEY_TYPE);
-    if (!candidate_type && IsTrouble(candidate_type.error())) return candidate_type.error();
-    if (!candidate_type || *candidate_type != type) continue;
-    auto key = ReadPublicKey(candidate);
+    base::Result<crypto::PublicKey> key = crypto::PublicKey();
+    if (object_class == CKO_CERTIFICATE) {
+      const auto certificate = Attribute(candidate, CKA_VALUE);
+      key = certificate ? crypto::PublicKey::FromCertificate(*certificate)
+                        : base::Result<crypto::PublicKey>(certificate.error());
+    } else {
+      key = ReadPublicKey(candidate);
+    }
     if (!key && IsTrouble(key.error())) return key;
     if (!key) continue;
     if (!found.empty() && found.keyID() != key->keyID()) {
-      return base::MakeError(
-          base::Code::kFailedPrecondition, "KeyAmbiguous",
-          fmt::format("several public keys have the CKA_ID of the key {}: give each pair its own", record.label));
+      return Refused("KeyAmbiguous",
+                     fmt::format("several different public keys have the {} of the private key: give each pair its own",
+                                 query.id ? "CKA_ID" : "label"));
     }
     found = *std::move(key);
   }
-  if (!found.empty()) return found;
-  // No public object: the private half itself may tell (always for RSA; PKCS#11 v2.40 CKA_PUBLIC_KEY_INFO; some
-  // modules keep the point there).
-  if (auto spki = Attribute(private_key, CKA_PUBLIC_KEY_INFO); spki && !spki->empty()) {
-    if (auto key = crypto::PublicKey::FromDer(*spki); key) return key;
-  }
-  auto key = ReadPublicKey(private_key);
-  if (key || IsTrouble(key.error())) return key;
-  return Unusable(
-      fmt::format("the public key of {} cannot be read: import it into the token with the same CKA_ID", record.label));
+  return found;
 }
 
-void Session::RestrictToAllowed(KeyRecord& record) const {
-  const auto raw = Attribute(record.handle, CKA_ALLOWED_MECHANISMS);
-  if (!raw || raw->empty() || raw->size() % sizeof(CK_MECHANISM_TYPE) != 0) return;
-  std::vector<CK_MECHANISM_TYPE> allowed(raw->size() / sizeof(CK_MECHANISM_TYPE));
-  std::copy(raw->begin(), raw->end(), reinterpret_cast<std::uint8_t*>(allowed.data()));
+base::Result<crypto::PublicKey> Session::PublicKeyOf(ObjectHandle private_key, const KeyRecord& record) const {
+  TRY(crypto::PublicKey own, OwnPublicKey(private_key));
+  // The halves of a pair should share CKA_ID. Imported ones often share the label alone, and smart cards show
+  // certificates instead of public keys. Whatever is found here counts once the private half has proven it.
+  std::vector<KeyQuery> queries;
+  if (!record.id.empty()) queries.push_back({std::nullopt, record.id});
+  if (!record.label.empty() && own.empty()) queries.push_back({record.label, std::nullopt});
+  for (const auto& query : queries) {
+    for (const CK_OBJECT_CLASS object_class : {CKO_PUBLIC_KEY, CKO_CERTIFICATE}) {
+      if (!own.empty() && object_class == CKO_CERTIFICATE) continue;
+      TRY(auto found, OnePublicKey(object_class, query));
+      if (found.empty()) continue;
+      if (own.empty()) return found;
+      if (own.keyID() == found.keyID()) continue;
+      return Refused("KeyMismatch",
+                     fmt::format("the public key with the CKA_ID of the private key {} is another one than the private "
+                                 "key says itself: remove the one that does not belong to it",
+                                 record.label));
+    }
+  }
+  if (!own.empty()) return own;
+  return Unusable(fmt::format(
+      "the public key of {} cannot be read: import it, or its certificate, into the token with the same CKA_ID",
+      record.label));
+}
+
+base::Status Session::RestrictToAllowed(KeyRecord& record) const {
+  TRY(const base::Bytes raw, Shown(record.handle, CKA_ALLOWED_MECHANISMS));
+  if (raw.empty() || raw.size() % sizeof(CK_MECHANISM_TYPE) != 0) return {};
+  std::vector<CK_MECHANISM_TYPE> allowed(raw.size() / sizeof(CK_MECHANISM_TYPE));
+  std::copy(raw.begin(), raw.end(), reinterpret_cast<std::uint8_t*>(allowed.data()));
   std::erase_if(record.algorithms, [&](encoding::SignatureAlgorithm algorithm) {
     return std::find(allowed.begin(), allowed.end(), MechanismOf(algorithm).type) == allowed.end();
   });
+  return {};
 }
 
-base::Result<KeyRecord> Session::FindKey(const KeyQuery& query) const {
-  TRY(const auto handles, FindPrivateKeys(query, 2));
+base::Result<ObjectHandle> Session::OnePrivateKey(const KeyQuery& query) const {
+  TRY(auto handles, FindPrivateKeys(query, kMaxHalves));
   if (handles.empty()) {
     return base::MakeError(base::Code::kNotFound, "KeyNotFound", "no private key in the token fits the key's URI");
   }
-  if (handles.size() > 1) {
-    return base::MakeError(base::Code::kFailedPrecondition, "KeyAmbiguous",
-                           "more than one private key fits the key's URI: name it by id as well");
+  // Without login, anybody who reaches the token may write objects that need none. They are no keys of its user.
+  TRY(const bool logged_in, LoggedIn());
+  if (logged_in) {
+    std::vector<ObjectHandle> kept;
+    for (const ObjectHandle handle : handles) {
+      TRY(const bool is_private, Flag(handle, CKA_PRIVATE, true));
+      if (is_private) kept.push_back(handle);
+    }
+    if (kept.empty()) {
+      return Unusable(
+          "the private key can be used without login (CKA_PRIVATE is false), so that anybody who reaches "
+          "the token may have written it: generate or import it as a private object");
+    }
+    handles = std::move(kept);
   }
+  if (handles.size() > 1) {
+    return Refused("KeyAmbiguous", "more than one private key fits the key's URI: name it by id as well");
+  }
+  return handles.front();
+}
+
+base::Result<KeyRecord> Session::FindKey(const KeyQuery& query) const {
   KeyRecord record;
-  record.handle = handles.front();
+  TRY(record.handle, OnePrivateKey(query));
   if (auto label = Attribute(record.handle, CKA_LABEL); label) {
     record.label = base::AsText(*label);
   } else if (IsTrouble(label.error())) {
@@ -187,16 +238,17 @@ base::Result<KeyRecord> Session::FindKey(const KeyQuery& query) const {
     return id.error();
   }
   TRY(record.public_key, PublicKeyOf(record.handle, record));
-  // What a module does not tell is taken at its worst.
+  // What a module does not tell is taken at its worst; whether the key signs, its proof will show.
   TRY(record.sensitive, Flag(record.handle, CKA_SENSITIVE, false));
   TRY(record.extractable, Flag(record.handle, CKA_EXTRACTABLE, true));
   TRY(record.never_extractable, Flag(record.handle, CKA_NEVER_EXTRACTABLE, false));
   TRY(record.local, Flag(record.handle, CKA_LOCAL, false));
-  TRY(record.can_sign, Flag(record.handle, CKA_SIGN, false));
+  TRY(record.can_sign, Flag(record.handle, CKA_SIGN, true));
   TRY(record.always_authenticate, Flag(record.handle, CKA_ALWAYS_AUTHENTICATE, false));
   if (record.can_sign && !record.always_authenticate) {
-    record.algorithms = module_->SignatureAlgorithms(slot_, record.public_key.algorithm(), record.public_key.bits());
-    RestrictToAllowed(record);
+    TRY(record.algorithms,
+        module_->SignatureAlgorithms(slot_, record.public_key.algorithm(), record.public_key.bits()));
+    TRY_VOID(RestrictToAllowed(record));
   }
   return record;
 }

@@ -49,6 +49,20 @@ class Prepared {
   base::ByteView view_;
 };
 
+/// A token's signature in the form of our callers.
+base::Result<base::Bytes> Standard(encoding::KeyAlgorithm key, int bits, base::ByteView raw) {
+  const std::size_t size = (static_cast<std::size_t>(bits) + 7) / 8;
+  if (key == encoding::KeyAlgorithm::kEcdsa) {
+    auto der = crypto::EcdsaTokenToDer(raw, size);
+    if (der) return der;
+    return base::MakeError(base::Code::kInternal, "the HSM's signature has a form that Signet does not know");
+  }
+  // RFC 8017 section 8: as long as the modulus; some tokens cut leading zeros.
+  base::Bytes signature(key == encoding::KeyAlgorithm::kRsa && raw.size() < size ? size - raw.size() : 0);
+  signature.insert(signature.end(), raw.begin(), raw.end());
+  return signature;
+}
+
 }  // namespace
 
 base::Result<Session> Session::Open(std::shared_ptr<Module> module, SlotId slot, Mode mode) {
@@ -115,8 +129,7 @@ SignOutcome Session::Sign(ObjectHandle key, encoding::SignatureAlgorithm algorit
                            static_cast<CK_ULONG>(prepared.view().size()), buffer.data(), &size);
   if (rv != CKR_OK) return {FromRv(rv, "Sign"), RowOf(rv).not_begun};
   const base::ByteView raw(buffer.data(), std::min<std::size_t>(size, buffer.size()));
-  if (info.key == encoding::KeyAlgorithm::kEcdsa) return {crypto::EcdsaP1363ToDer(raw), false};
-  return {base::ToBytes(raw), false};
+  return {Standard(info.key, bits, raw), false};
 }
 
 base::Status Session::GenerateKeyPair(encoding::KeyAlgorithm algorithm, int bits, const std::string& label,

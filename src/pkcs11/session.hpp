@@ -47,6 +47,18 @@ struct KeyRecord {
   std::vector<encoding::SignatureAlgorithm> algorithms;  ///< token, key and its allowed mechanisms together
 };
 
+/// How a private key has shown that a public key is its own: it signed what nobody could know before.
+struct PossessionProof {
+  encoding::SignatureAlgorithm algorithm{};
+  std::string challenge;         ///< hex SHA-256 of what was signed
+  std::string signature_sha256;  ///< hex, of the signature as Sign returns it
+};
+
+/// Whether Signet can sign with a key, by what its token says.
+/// @return kFailedPrecondition/KeyNotUsable: not for signing, or the PIN is wanted for every signature;
+///         MechanismMissing: no mechanism that takes what we have.
+base::Status CheckUsable(const KeyRecord& key);
+
 struct SignOutcome {
   base::Result<base::Bytes> signature;
   bool not_begun = false;  ///< on error: certainly no signature was made
@@ -74,10 +86,18 @@ class Session {
   [[nodiscard]] base::Result<std::vector<ObjectHandle>> FindPublicKeys(const KeyQuery& query, std::size_t limit) const;
 
   /// The only private key that fits, with everything about it.
-  /// @return kNotFound/KeyNotFound, kFailedPrecondition/KeyAmbiguous; KeyUnusable: its public key cannot be read.
+  /// Its public key is what the token says, and not proven: see Prove.
+  /// @return kNotFound/KeyNotFound, kFailedPrecondition/KeyAmbiguous, KeyMismatch (the token contradicts itself about
+  /// the
+  ///         public half), KeyNotUsable (no public half can be read; an object that needs no login).
   [[nodiscard]] base::Result<KeyRecord> FindKey(const KeyQuery& query) const;
   /// The public key object's value.
   [[nodiscard]] base::Result<crypto::PublicKey> ReadPublicKey(ObjectHandle public_key) const;
+
+  /// Has `key` sign a fresh challenge and verifies it with the public key in the record.
+  /// @return as CheckUsable; kFailedPrecondition/KeyMismatch: the public key is not this private key's. Else the HSM's
+  ///         error.
+  [[nodiscard]] base::Result<PossessionProof> Prove(const KeyRecord& key);
 
   /// Signs the digest (hashed algorithms) or message (PureEd25519) with a key of `bits` bits.
   /// Result: DER ECDSA-Sig-Value, RSA modulus-length octets, 64 octets for Ed25519.
@@ -94,10 +114,15 @@ class Session {
   [[nodiscard]] base::Result<std::vector<ObjectHandle>> Find(unsigned long object_class, const KeyQuery& query,
                                                              std::size_t limit) const;
   [[nodiscard]] base::Result<base::Bytes> Attribute(ObjectHandle object, unsigned long type) const;
+  /// As Attribute; an attribute that the token does not show is empty.
+  [[nodiscard]] base::Result<base::Bytes> Shown(ObjectHandle object, unsigned long type) const;
   [[nodiscard]] base::Result<bool> Flag(ObjectHandle object, unsigned long type, bool otherwise) const;
   [[nodiscard]] base::Result<unsigned long> Number(ObjectHandle object, unsigned long type) const;
   [[nodiscard]] base::Result<crypto::PublicKey> PublicKeyOf(ObjectHandle private_key, const KeyRecord& record) const;
-  void RestrictToAllowed(KeyRecord& record) const;
+  [[nodiscard]] base::Result<crypto::PublicKey> OwnPublicKey(ObjectHandle private_key) const;
+  [[nodiscard]] base::Result<crypto::PublicKey> OnePublicKey(unsigned long object_class, const KeyQuery& query) const;
+  [[nodiscard]] base::Result<ObjectHandle> OnePrivateKey(const KeyQuery& query) const;
+  base::Status RestrictToAllowed(KeyRecord& record) const;
 
   std::shared_ptr<Module> module_;
   SlotId slot_ = 0;

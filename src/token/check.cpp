@@ -139,16 +139,18 @@ class Checker {
       return true;
     }
     Add(true, "key",
-        fmt::format("{}: public half in '{}', {} {}, keyID {}; the private half is invisible without --login", name,
-                    token.info.label, encoding::Name(key->algorithm()), key->bits(), key->keyID()));
-    Mechanisms(name, module_->SignatureAlgorithms(token.info.slot, key->algorithm(), key->bits()));
+        fmt::format("{}: public half in '{}', {} {}, keyID {} as the token shows it; the private half is invisible "
+                    "without --login",
+                    name, token.info.label, encoding::Name(key->algorithm()), key->bits(), key->keyID()));
+    const auto algorithms = module_->SignatureAlgorithms(token.info.slot, key->algorithm(), key->bits());
+    Mechanisms(name, algorithms.value_or(std::vector<encoding::SignatureAlgorithm>()));
     return true;
   }
 
   void Describe(const std::string& name, const OpenToken& token, const pkcs11::KeyRecord& key) {
     const bool usable = key.can_sign && !key.always_authenticate;
     Add(usable, "key",
-        fmt::format("{}: in '{}', {} {}, keyID {}, {}, {}{}{}", name, token.info.label,
+        fmt::format("{}: in '{}', {} {}, keyID {} as the token shows it, {}, {}{}{}", name, token.info.label,
                     encoding::Name(key.public_key.algorithm()), key.public_key.bits(), key.public_key.keyID(),
                     key.sensitive ? "sensitive" : "NOT sensitive", key.extractable ? "EXTRACTABLE" : "not extractable",
                     key.can_sign ? "" : ", may not sign",

@@ -7,7 +7,7 @@
 // can tell its caller so at once, and need not wait for the frames before it.
 //
 //   to the worker   Configure, ReadPin, Login, RefusePin, DefineKey | Sign, Find, Generate
-//   to the front    Status, PinRead, LoginResult                    | Done
+//   to the front    Status, PinRead, LoginResult, Proven            | Done
 #pragma once
 
 #include <cstdint>
@@ -38,6 +38,7 @@ enum class FrameType : std::uint8_t {
   kPinRead,
   kLoginResult,
   kDone,
+  kProven,  ///< a key was found again for Sign, and has proven its public key; before the Done of that operation
 };
 
 /// How far an operation got in the worker.

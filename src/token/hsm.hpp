@@ -40,6 +40,21 @@ struct KeyInfo {
   std::vector<encoding::SignatureAlgorithm> mechanisms;  ///< what token and key can do, of our table
 };
 
+/// How a private key has shown that its public key is its own: a signature over a fresh challenge, which nobody is
+/// given.
+struct KeyProof {
+  crypto::PublicKey public_key;
+  std::string token_label;
+  std::string key_label;
+  encoding::SignatureAlgorithm algorithm{};
+  std::string challenge;         ///< hex SHA-256 of what was signed
+  std::string signature_sha256;  ///< hex
+};
+
+/// True when `error` says that the token's objects are not, or not any more, the key that was asked for. Nothing was
+/// signed, and nothing will be until somebody puts them right.
+bool IsKeyTrouble(const base::Error& error);
+
 struct GenerateSpec {
   encoding::KeyAlgorithm algorithm = encoding::KeyAlgorithm::kEcdsa;
   int bits = 0;
@@ -64,9 +79,10 @@ class Hsm {
 
   virtual ~Hsm() = default;
 
-  /// Finds the one private key that fits `uri`.
+  /// Finds the one private key that fits `uri`, and has it prove that its public key is its own.
   /// @return kNotFound             reason KeyNotFound: no token or key fits
-  ///         kFailedPrecondition   reason KeyAmbiguous: more than one fits
+  ///         kFailedPrecondition   reason KeyAmbiguous: more than one fits; KeyMismatch: its public key is another's;
+  ///                               KeyNotUsable, MechanismMissing: it cannot sign for us
   ///         kUnavailable          reason HSMUnavailable: no worker, token gone
   virtual void Find(const encoding::Pkcs11Uri& uri, Callback<KeyInfo> done) = 0;
 

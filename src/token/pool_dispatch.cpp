@@ -212,7 +212,7 @@ void WorkerPool::OnDone(std::size_t index, const FrameHeader& header, base::Byte
   }
   const auto done = std::move(op->find);
   Release(*op);
-  done(ReadKeyRecord(reader));
+  done(ReadProvenKey(reader));
 }
 
 void WorkerPool::Finish(std::uint64_t id, const base::Error& error) {

@@ -13,6 +13,8 @@ using pkcs11::Consequence;
 constexpr int kMaxStrikes = 3;
 constexpr KeyRef kMaxKeys = 1u << 20;
 constexpr std::size_t kIdSize = 16;
+constexpr base::Duration kProofHolds = std::chrono::hours(1);
+constexpr std::size_t kMaxHeld = 4096;
 constexpr int kReopenAttempts = 4;  // others may be starting on the same SoftHSM folder
 
 pkcs11::KeyQuery QueryOf(const encoding::Pkcs11Uri& uri) { return {uri.object, uri.id}; }
@@ -105,6 +107,7 @@ base::Status TokenSession::OpenSessions() {
 }
 
 void TokenSession::ForgetHandles(bool forget_history) noexcept {
+  held_.clear();
   for (auto& key : keys_) {
     key.handle = 0;
     if (forget_history) key.resolved_before = false;
@@ -183,18 +186,47 @@ base::Result<pkcs11::KeyRecord> TokenSession::FindLive(const pkcs11::KeyQuery& q
   return found;
 }
 
+/// By what the object shows of CKA_ID and label; modules differ in what they let one search for.
+base::Result<pkcs11::KeyRecord> TokenSession::FindAgain(const KeyIdentity& identity) const {
+  pkcs11::KeyQuery by_id;
+  pkcs11::KeyQuery by_label;
+  if (!identity.id.empty()) by_id.id = identity.id;
+  if (!identity.label.empty()) by_label.label = identity.label;
+  auto found = FindLive({by_label.label, by_id.id});
+  for (const auto& query : {by_id, by_label}) {
+    if (found || found.error().code != base::Code::kNotFound || !by_id.id || !by_label.label) break;
+    found = FindLive(query);
+  }
+  return found;
+}
+
+base::Result<ProvenKey> TokenSession::Prove(pkcs11::KeyRecord record) {
+  TRY_VOID(pkcs11::CheckUsable(record));
+  const auto now = base::SystemClock().Steady();
+  std::erase_if(held_, [&](const Held& held) { return now - held.made_at >= kProofHolds; });
+  for (const Held& held : held_) {
+    if (held.handle == record.handle && held.spki == record.public_key.der()) {
+      return ProvenKey{std::move(record), held.proof};
+    }
+  }
+  TRY(auto proof, session_->Prove(record));
+  if (held_.size() >= kMaxHeld) held_.clear();
+  held_.push_back({record.handle, record.public_key.der(), proof, now});
+  return ProvenKey{std::move(record), std::move(proof)};
+}
+
 base::Status TokenSession::Resolve(CachedKey& key) {
-  pkcs11::KeyQuery query;
-  if (!key.identity.id.empty()) query.id = key.identity.id;
-  query.label = key.identity.label;
-  TRY(const pkcs11::KeyRecord record, FindLive(query));
+  TRY(pkcs11::KeyRecord record, FindAgain(key.identity));
   if (record.public_key.der() != key.identity.spki) {
     return base::MakeError(base::Code::kFailedPrecondition, "KeyChanged",
                            "another key has taken the place of the key " + key.identity.label);
   }
-  key.handle = record.handle;
-  key.bits = record.public_key.bits();
-  key.algorithm = record.public_key.algorithm();
+  TRY(const ProvenKey proven, Prove(std::move(record)));
+  proofs_.push_back({proven.record.public_key, token_.label, proven.record.label, proven.proof.algorithm,
+                     proven.proof.challenge, proven.proof.signature_sha256});
+  key.handle = proven.record.handle;
+  key.bits = proven.record.public_key.bits();
+  key.algorithm = proven.record.public_key.algorithm();
   key.resolved_before = true;
   return {};
 }
@@ -220,17 +252,18 @@ TokenSession::Outcome TokenSession::Sign(KeyRef ref, encoding::SignatureAlgorith
   return outcome;
 }
 
-base::Result<pkcs11::KeyRecord> TokenSession::Find(const encoding::Pkcs11Uri& uri) {
+base::Result<ProvenKey> TokenSession::Find(const encoding::Pkcs11Uri& uri) {
   if (!session_) return base::MakeError(base::Code::kUnavailable, "HSMUnavailable", "the token is not open");
   if (uri.type && *uri.type != "private") {
     return base::MakeError(base::Code::kNotFound, "KeyNotFound", "the URI names no private key: leave its type out");
   }
-  auto found = FindLive(QueryOf(uri));
-  if (found) strikes_ = 0;
-  return found;
+  TRY(auto found, FindLive(QueryOf(uri)));
+  TRY(auto proven, Prove(std::move(found)));
+  strikes_ = 0;
+  return proven;
 }
 
-base::Result<pkcs11::KeyRecord> TokenSession::Generate(const encoding::Pkcs11Uri& uri, const GenerateSpec& spec) {
+base::Result<ProvenKey> TokenSession::Generate(const encoding::Pkcs11Uri& uri, const GenerateSpec& spec) {
   generate_begun_ = false;
   if (!uri.object || uri.object->empty()) {
     return base::MakeError(base::Code::kInvalidArgument, "Malformed",
@@ -244,7 +277,8 @@ base::Result<pkcs11::KeyRecord> TokenSession::Generate(const encoding::Pkcs11Uri
   if (!Alive()) return pkcs11::TokenGone();
   const base::Bytes id = uri.id && !uri.id->empty() ? *uri.id : crypto::RandomBytes(kIdSize);
   TRY_VOID(GenerateOn(uri, spec, id));
-  return session_->FindKey({*uri.object, id});
+  TRY(auto made, session_->FindKey({*uri.object, id}));
+  return Prove(std::move(made));
 }
 
 base::Status TokenSession::GenerateOn(const encoding::Pkcs11Uri& uri, const GenerateSpec& spec, base::ByteView id) {

@@ -4,6 +4,9 @@
 // allows one session only is served with that. Key
 // handles are kept per KeyRef: a search happens once per key and worker, and again after a loss; the
 // key found again must have the public key it had.
+// Proofs: no key leaves Find, and none signs, whose private half has not signed a fresh challenge that its
+// public half verifies. A proof holds for one object and public key, until handles are forgotten, and an hour
+// at most.
 //
 // Thread-safety: one thread.
 // Blocking:      every call, for as long as the HSM does.
@@ -12,8 +15,10 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "base/clock.hpp"
 #include "encoding/pkcs11_uri.hpp"
 #include "pkcs11/module.hpp"
 #include "pkcs11/rv.hpp"
@@ -34,6 +39,12 @@ struct KeyIdentity {
   std::string label;
   base::Bytes id;
   base::Bytes spki;
+};
+
+/// A key that may be believed, and why.
+struct ProvenKey {
+  pkcs11::KeyRecord record;
+  pkcs11::PossessionProof proof;
 };
 
 class TokenSession {
@@ -69,10 +80,12 @@ class TokenSession {
     bool lost_key = false;
   };
   Outcome Sign(KeyRef ref, encoding::SignatureAlgorithm algorithm, base::ByteView input);
-  base::Result<pkcs11::KeyRecord> Find(const encoding::Pkcs11Uri& uri);
-  base::Result<pkcs11::KeyRecord> Generate(const encoding::Pkcs11Uri& uri, const GenerateSpec& spec);
+  base::Result<ProvenKey> Find(const encoding::Pkcs11Uri& uri);
+  base::Result<ProvenKey> Generate(const encoding::Pkcs11Uri& uri, const GenerateSpec& spec);
   /// Whether the last Generate got as far as asking the token for a key.
   [[nodiscard]] bool generate_begun() const { return generate_begun_; }
+  /// The proofs made for Sign since the last call; those of Find and Generate are in their answer.
+  std::vector<KeyProof> TakeProofs() { return std::exchange(proofs_, {}); }
 
  private:
   struct CachedKey {
@@ -83,12 +96,20 @@ class TokenSession {
     int bits = 0;
     encoding::KeyAlgorithm algorithm{};
   };
+  struct Held {
+    pkcs11::ObjectHandle handle = 0;
+    base::Bytes spki;
+    pkcs11::PossessionProof proof;
+    base::SteadyPoint made_at{};
+  };
 
   base::Result<pkcs11::Session> OpenSession();
   base::Status OpenSessions();
   base::Status GenerateOn(const encoding::Pkcs11Uri& uri, const GenerateSpec& spec, base::ByteView id);
   base::Status Resolve(CachedKey& key);
+  base::Result<pkcs11::KeyRecord> FindAgain(const KeyIdentity& identity) const;
   [[nodiscard]] base::Result<pkcs11::KeyRecord> FindLive(const pkcs11::KeyQuery& query) const;
+  base::Result<ProvenKey> Prove(pkcs11::KeyRecord record);
   void ForgetHandles(bool forget_history) noexcept;
 
   std::string module_path_;
@@ -99,6 +120,8 @@ class TokenSession {
   std::optional<pkcs11::Session> parent_;  ///< nullopt: the token allows one session only
   std::optional<pkcs11::Session> session_;
   std::vector<CachedKey> keys_;  ///< by KeyRef
+  std::vector<Held> held_;       ///< the proofs that hold
+  std::vector<KeyProof> proofs_;
   Health health_ = Health::kDown;
   bool login_shown_ = false;  ///< the token shows a login in its sessions: without, it is lost
   base::Error trouble_;

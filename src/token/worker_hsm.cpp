@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <deque>
 #include <filesystem>
+#include <set>
 
 #include "crypto/digest.hpp"
 #include "obs/log.hpp"
@@ -15,6 +16,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr std::size_t kMaxRecorded = 65'536;         // proofs that are known to be on record
 constexpr std::size_t kMaxInput = kMaxFrame - 1024;  // octets of a message to sign
 
 base::Error Bad(std::string message) { return base::MakeError(base::Code::kInvalidArgument, std::move(message)); }
@@ -39,7 +41,7 @@ base::Status Validate(const WorkerHsmOptions& options) {
 /// Which pools a key may be in, asked one by one and brought together.
 struct Search {
   std::size_t open = 0;
-  std::vector<std::pair<std::size_t, pkcs11::KeyRecord>> found;
+  std::vector<std::pair<std::size_t, ProvenKey>> found;
   std::optional<base::Error> failure;  ///< anything but "not here"
 };
 
@@ -63,8 +65,9 @@ class WorkerHsmImpl final : public WorkerHsm {
       pool.generate_timeout = options_.generate_timeout;
       pool.queue_limit = options_.queue_limit;
       pool.executable = options_.executable;
-      pools_.push_back(
-          std::make_unique<WorkerPool>(std::move(pool), reactor_, clock_, reaper_, [this] { StateChanged(); }));
+      pools_.push_back(std::make_unique<WorkerPool>(
+          std::move(pool), reactor_, clock_, reaper_, [this] { StateChanged(); },
+          [this](const KeyProof& proof) { Record(proof, [](const base::Status&) {}); }));
       TRY_VOID(pools_.back()->Start());
     }
     return {};
@@ -76,13 +79,13 @@ class WorkerHsmImpl final : public WorkerHsm {
     auto search = std::make_shared<Search>();
     search->open = candidates.size();
     for (const std::size_t pool : candidates) {
-      pools_[pool]->Find(uri, [this, search, pool, done](base::Result<pkcs11::KeyRecord> record) {
+      pools_[pool]->Find(uri, [this, search, pool, done](base::Result<ProvenKey> record) {
         if (record) {
           search->found.emplace_back(pool, *std::move(record));
         } else if (record.error().code != base::Code::kNotFound) {
           search->failure = std::move(record).error();
         }
-        if (--search->open == 0) done(Conclude(*search));
+        if (--search->open == 0) Conclude(*search, done);
       });
     }
   }
@@ -100,9 +103,9 @@ class WorkerHsmImpl final : public WorkerHsm {
       return Later(std::move(done), Bad("no such key algorithm and size"));
     }
     const std::size_t pool = candidates.front();
-    pools_[pool]->Generate(uri, spec, [this, pool, done = std::move(done)](base::Result<pkcs11::KeyRecord> record) {
+    pools_[pool]->Generate(uri, spec, [this, pool, done = std::move(done)](base::Result<ProvenKey> record) {
       if (!record) return done(std::move(record).error());
-      done(Register(pool, *std::move(record)));
+      Accept(pool, *std::move(record), done);
     });
   }
 
@@ -197,17 +200,42 @@ class WorkerHsmImpl final : public WorkerHsm {
     return candidates;
   }
 
-  base::Result<KeyInfo> Conclude(Search& search) {
+  void Conclude(Search& search, const Callback<KeyInfo>& done) {
     // A token that could not be asked might hold a second key: no answer is better than a wrong one.
-    if (search.failure) return *search.failure;
+    if (search.failure) return done(*search.failure);
     if (search.found.empty()) {
-      return base::MakeError(base::Code::kNotFound, "KeyNotFound", "no private key in the HSM fits the key's URI");
+      return done(
+          base::MakeError(base::Code::kNotFound, "KeyNotFound", "no private key in the HSM fits the key's URI"));
     }
     if (search.found.size() > 1) {
-      return base::MakeError(base::Code::kFailedPrecondition, "KeyAmbiguous",
-                             "keys in more than one token fit the key's URI: name the token");
+      return done(base::MakeError(base::Code::kFailedPrecondition, "KeyAmbiguous",
+                                  "keys in more than one token fit the key's URI: name the token"));
     }
-    return Register(search.found.front().first, std::move(search.found.front().second));
+    Accept(search.found.front().first, std::move(search.found.front().second), done);
+  }
+
+  /// The proof is a signature: it goes on record before anybody hears of the key.
+  void Accept(std::size_t pool, ProvenKey key, const Callback<KeyInfo>& done) {
+    const KeyProof proof{key.record.public_key, pools_[pool]->token_label(), key.record.label,
+                         key.proof.algorithm,   key.proof.challenge,         key.proof.signature_sha256};
+    Record(proof, [this, alive = alive_, pool, record = std::move(key.record), done](const base::Status& recorded) {
+      if (!*alive) return;
+      if (!recorded) return done(recorded.error());
+      done(Register(pool, record));
+    });
+  }
+
+  /// A worker shows one proof for as long as it holds: one line for all of that time.
+  void Record(const KeyProof& proof, std::function<void(base::Status)> done) {
+    if (!options_.record_proof || recorded_.contains(proof.challenge)) return done({});
+    options_.record_proof(
+        proof, [this, alive = alive_, challenge = proof.challenge, done = std::move(done)](const base::Status& status) {
+          if (*alive && status) {
+            if (recorded_.size() >= kMaxRecorded) recorded_.clear();
+            recorded_.insert(challenge);
+          }
+          done(status);
+        });
   }
 
   KeyInfo Register(std::size_t pool, pkcs11::KeyRecord record) {
@@ -218,12 +246,8 @@ class WorkerHsmImpl final : public WorkerHsm {
     info.extractable = record.extractable;
     info.never_extractable = record.never_extractable;
     info.local = record.local;
-    info.can_sign = record.can_sign && !record.always_authenticate;
+    info.can_sign = record.can_sign;
     info.mechanisms = record.algorithms;
-    if (record.always_authenticate) {
-      obs::Warn("a key wants the PIN for every signature (CKA_ALWAYS_AUTHENTICATE), which Signet does not serve",
-                {{"key", record.label}});
-    }
     for (std::size_t i = 0; i < keys_.size(); ++i) {
       const Key& known = keys_[i];
       if (known.pool != pool || known.identity.spki != info.public_key.der() || known.identity.id != record.id ||
@@ -251,12 +275,18 @@ class WorkerHsmImpl final : public WorkerHsm {
   const base::Clock& clock_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   std::vector<std::function<void()>> handlers_;
-  std::deque<Key> keys_;  ///< by KeyRef - 1; addresses stay
-  Reaper reaper_;         ///< outlives the pools, whose workers it collects
+  std::set<std::string> recorded_;  ///< challenges of proofs that are on record
+  std::deque<Key> keys_;            ///< by KeyRef - 1; addresses stay
+  Reaper reaper_;                   ///< outlives the pools, whose workers it collects
   std::vector<std::unique_ptr<WorkerPool>> pools_;
 };
 
 }  // namespace
+
+bool IsKeyTrouble(const base::Error& error) {
+  return error.reason == "KeyChanged" || error.reason == "KeyMismatch" || error.reason == "KeyAmbiguous" ||
+         error.reason == "KeyNotUsable";
+}
 
 base::Result<std::unique_ptr<WorkerHsm>> WorkerHsm::Create(WorkerHsmOptions options, base::Reactor& reactor,
                                                            const base::Clock& clock) {

@@ -22,6 +22,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -41,6 +42,9 @@ struct TokenOptions {
   std::string pin_file;  ///< read by workers only; one trailing newline is not part of the PIN
 };
 
+/// Puts a proof on record, then calls `done`.
+using RecordProof = std::function<void(const KeyProof& proof, std::function<void(base::Status)> done)>;
+
 struct WorkerHsmOptions {
   std::string module;  ///< path of the PKCS#11 module
   std::vector<TokenOptions> tokens;
@@ -50,7 +54,9 @@ struct WorkerHsmOptions {
   std::chrono::milliseconds generate_timeout{120'000};  ///< key generation can be slow in an HSM
   std::uint32_t queue_limit = 1024;                     ///< operations waiting for a worker, per token
   std::string state_dir;                                ///< where a refused PIN is remembered; empty: nowhere
-  std::string executable = "/proc/self/exe";            ///< a program that calls MaybeRunWorker first
+  /// Where proofs of possession are recorded; empty: nowhere. A key is found only once its proof is on record.
+  RecordProof record_proof = {};
+  std::string executable = "/proc/self/exe";  ///< a program that calls MaybeRunWorker first
 };
 
 class WorkerHsm : public Hsm {

@@ -71,6 +71,7 @@ class Worker {
   bool WrongPinCounted();
   void RefusePin(const FrameHeader& header, FrameReader reader);
   void Sign(const FrameHeader& header, base::ByteView input);
+  void ReportProofs();
   void FindOrGenerate(const FrameHeader& header, FrameReader reader);
   void OnQuiet();
   void TryOpen(int attempts);
@@ -311,6 +312,7 @@ void Worker::Sign(const FrameHeader& header, base::ByteView input) {
   }
   for (int attempt = 0;; ++attempt) {
     auto outcome = token_->Sign(header.number, static_cast<encoding::SignatureAlgorithm>(header.detail), input);
+    ReportProofs();
     if (outcome.sign.signature) return Done(header, Progress::kOk, begun, *outcome.sign.signature);
     base::Error& error = outcome.sign.signature.error();
     const Consequence consequence = outcome.lost_key ? Consequence::kReinitialise : pkcs11::ConsequenceOf(error);
@@ -323,6 +325,14 @@ void Worker::Sign(const FrameHeader& header, base::ByteView input) {
       body.Err(ForCaller(std::move(error), true));
       return Done(header, Progress::kLost, begun, body.bytes());
     }
+  }
+}
+
+void Worker::ReportProofs() {
+  for (const KeyProof& proof : token_->TakeProofs()) {
+    FrameWriter body;
+    Write(body, proof);
+    Send(FrameType::kProven, 0, body);
   }
 }
 

@@ -42,6 +42,12 @@ FileIdentity ReadFile(FrameReader& reader) {
   return file;
 }
 
+base::Result<encoding::SignatureAlgorithm> ReadAlgorithm(FrameReader& reader) {
+  const std::uint8_t number = reader.U8();
+  if (number < encoding::Algorithms().size()) return static_cast<encoding::SignatureAlgorithm>(number);
+  return base::MakeError(base::Code::kInternal, "a worker named an algorithm that there is not");
+}
+
 }  // namespace
 
 void Write(FrameWriter& writer, const ConfigureMessage& message) {
@@ -132,17 +138,20 @@ KeyIdentity ReadKeyIdentity(FrameReader& reader) {
   return identity;
 }
 
-void Write(FrameWriter& writer, const pkcs11::KeyRecord& record) {
+void Write(FrameWriter& writer, const ProvenKey& key) {
+  const auto& record = key.record;
   writer.Text(record.label).Octets(record.id).Octets(record.public_key.der());
   writer.Bool(record.sensitive).Bool(record.extractable).Bool(record.never_extractable).Bool(record.local);
   writer.Bool(record.can_sign).Bool(record.always_authenticate);
   std::uint32_t algorithms = 0;
   for (const auto algorithm : record.algorithms) algorithms |= 1u << static_cast<unsigned>(algorithm);
   writer.U32(algorithms);
+  writer.U8(static_cast<std::uint8_t>(key.proof.algorithm)).Text(key.proof.challenge).Text(key.proof.signature_sha256);
 }
 
-base::Result<pkcs11::KeyRecord> ReadKeyRecord(FrameReader& reader) {
-  pkcs11::KeyRecord record;
+base::Result<ProvenKey> ReadProvenKey(FrameReader& reader) {
+  ProvenKey key;
+  auto& record = key.record;
   record.label = reader.Text();
   record.id = base::ToBytes(reader.Octets());
   TRY(record.public_key, crypto::PublicKey::FromDer(reader.Octets()));
@@ -156,8 +165,28 @@ base::Result<pkcs11::KeyRecord> ReadKeyRecord(FrameReader& reader) {
   for (const auto& info : encoding::Algorithms()) {
     if ((algorithms >> static_cast<unsigned>(info.algorithm) & 1u) != 0) record.algorithms.push_back(info.algorithm);
   }
+  TRY(key.proof.algorithm, ReadAlgorithm(reader));
+  key.proof.challenge = reader.Text();
+  key.proof.signature_sha256 = reader.Text();
   if (!reader.ok()) return base::MakeError(base::Code::kInternal, "a worker sent a key that cannot be read");
-  return record;
+  return key;
+}
+
+void Write(FrameWriter& writer, const KeyProof& proof) {
+  writer.Octets(proof.public_key.der()).Text(proof.token_label).Text(proof.key_label);
+  writer.U8(static_cast<std::uint8_t>(proof.algorithm)).Text(proof.challenge).Text(proof.signature_sha256);
+}
+
+base::Result<KeyProof> ReadKeyProof(FrameReader& reader) {
+  KeyProof proof;
+  TRY(proof.public_key, crypto::PublicKey::FromDer(reader.Octets()));
+  proof.token_label = reader.Text();
+  proof.key_label = reader.Text();
+  TRY(proof.algorithm, ReadAlgorithm(reader));
+  proof.challenge = reader.Text();
+  proof.signature_sha256 = reader.Text();
+  if (!reader.ok()) return base::MakeError(base::Code::kInternal, "a worker sent a proof that cannot be read");
+  return proof;
 }
 
 }  // namespace signet::token

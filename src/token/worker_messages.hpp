@@ -57,7 +57,10 @@ void Write(FrameWriter& writer, const KeyIdentity& identity);
 KeyIdentity ReadKeyIdentity(FrameReader& reader);
 
 /// A found key: everything but the handle, which means nothing outside its worker.
-void Write(FrameWriter& writer, const pkcs11::KeyRecord& record);
-base::Result<pkcs11::KeyRecord> ReadKeyRecord(FrameReader& reader);
+void Write(FrameWriter& writer, const ProvenKey& key);
+base::Result<ProvenKey> ReadProvenKey(FrameReader& reader);
+
+void Write(FrameWriter& writer, const KeyProof& proof);
+base::Result<KeyProof> ReadKeyProof(FrameReader& reader);
 
 }  // namespace signet::token

@@ -25,12 +25,13 @@ constexpr int kFramesPerTurn = 64;  // then everything else gets its turn
 }  // namespace
 
 WorkerPool::WorkerPool(PoolOptions options, base::Reactor& reactor, const base::Clock& clock, Reaper& reaper,
-                       std::function<void()> changed)
+                       std::function<void()> changed, std::function<void(const KeyProof&)> proven)
     : options_(std::move(options)),
       reactor_(reactor),
       clock_(clock),
       reaper_(reaper),
       changed_(std::move(changed)),
+      proven_(std::move(proven)),
       workers_(options_.workers),
       sign_seconds_(obs::GetHistogram("signet_hsm_operation_seconds", "Time an operation took in the HSM.",
                                       {{"operation", "sign"}})),
@@ -157,9 +158,18 @@ void WorkerPool::OnFrame(std::size_t index, const FrameHeader& header, base::Byt
       return OnPinRead(index, body);
     case FrameType::kLoginResult:
       return OnLoginResult(index, body);
+    case FrameType::kProven:
+      return OnProven(index, body);
     default:
       ProtocolError(index, "unknown frame");
   }
+}
+
+void WorkerPool::OnProven(std::size_t index, base::ByteView body) {
+  FrameReader reader(body);
+  const auto proof = ReadKeyProof(reader);
+  if (!proof) return ProtocolError(index, "unreadable proof");
+  proven_(*proof);
 }
 
 void WorkerPool::ProtocolError(std::size_t index, const char* what) {

@@ -43,10 +43,11 @@ struct PoolOptions {
 class WorkerPool {
  public:
   using SignCallback = Hsm::Callback<base::Bytes>;
-  using FindCallback = Hsm::Callback<pkcs11::KeyRecord>;
+  using FindCallback = Hsm::Callback<ProvenKey>;
 
+  /// `proven` gets the proofs that workers make for signatures.
   WorkerPool(PoolOptions options, base::Reactor& reactor, const base::Clock& clock, Reaper& reaper,
-             std::function<void()> changed);
+             std::function<void()> changed, std::function<void(const KeyProof&)> proven);
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
   ~WorkerPool();
@@ -119,6 +120,7 @@ class WorkerPool {
   bool Receive(std::size_t index);
   void OnFrame(std::size_t index, const FrameHeader& header, base::ByteView body);
   void OnEnd(std::size_t index);
+  void OnProven(std::size_t index, base::ByteView body);
   void OnStatus(std::size_t index, const FrameHeader& header, base::ByteView body);
   void SetPhase(std::size_t index, Phase phase);
   void ProtocolError(std::size_t index, const char* what);
@@ -159,6 +161,7 @@ class WorkerPool {
   const base::Clock& clock_;
   Reaper& reaper_;
   std::function<void()> changed_;
+  std::function<void(const KeyProof&)> proven_;
   HsmState state_;
 
   std::vector<Worker> workers_;

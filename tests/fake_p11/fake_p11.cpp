@@ -17,6 +17,11 @@
 //   env=FILE                       C_Initialize writes the environment there
 //   login_rv=RV         answer of C_Login                           init_rv=RV answer of C_Initialize
 //   login=hang|crash    instead of an answer            init=hang|crash  the same for C_Initialize
+//   point=raw|coordinates|bitstring|private     how CKA_EC_POINT is written, or that the private half alone has it
+//   signature=der|padded|text                   how C_Sign writes its signature
+//   hashing_only=1      CKM_ECDSA_SHA256 in the place of CKM_ECDSA
+//   sign_flag=no|hidden  always_authenticate=1  attributes of the private half
+//   foreign_info=FILE   DER of the private half's CKA_PUBLIC_KEY_INFO
 //   sign_rv=N:RV        the Nth C_Sign (of all processes) answers RV; N may be *; several by comma
 //   signinit_rv=N:RV open_rv=N:RV find_rv=N:RV attribute_rv=N:RV    the same for C_SignInit, C_OpenSession,
 //                       C_FindObjectsInit and C_GetAttributeValue
@@ -264,7 +269,8 @@ CK_RV GetTokenInfo(CK_SLOT_ID slot, CK_TOKEN_INFO* info) {
 CK_RV GetMechanismInfo(CK_SLOT_ID /*slot*/, CK_MECHANISM_TYPE type, CK_MECHANISM_INFO* info) {
   const Call call;
   if (call.rv != CKR_OK) return call.rv;
-  if (type != CKM_ECDSA || On(call.config, "no_ecdsa")) return CKR_MECHANISM_INVALID;
+  const CK_MECHANISM_TYPE offered = On(call.config, "hashing_only") ? CKM_ECDSA_SHA256 : CKM_ECDSA;
+  if (type != offered || On(call.config, "no_ecdsa")) return CKR_MECHANISM_INVALID;
   *info = {256, 521, On(call.config, "no_flags") ? 0UL : CKF_SIGN | CKF_HW};
   return CKR_OK;
 }
@@ -367,6 +373,30 @@ CK_RV FindObjectsFinal(CK_SESSION_HANDLE session) {
   return call.rv;
 }
 
+/// CKA_EC_POINT of the key, in the form that is asked for.
+CK_RV Point(const Config& config, bool public_half, CK_ATTRIBUTE& attribute) {
+  const std::string form = Get(config, "point");
+  if (public_half == (form == "private")) {
+    attribute.ulValueLen = CK_UNAVAILABLE_INFORMATION;
+    return CKR_ATTRIBUTE_TYPE_INVALID;
+  }
+  EVP_PKEY* key = Key(config);
+  if (key == nullptr) return CKR_DEVICE_ERROR;
+  unsigned char point[68] = {0x04, 65};
+  std::size_t size = 0;
+  EVP_PKEY_get_octet_string_param(key, OSSL_PKEY_PARAM_PUB_KEY, point + 2, 65, &size);
+  EVP_PKEY_free(key);
+  if (size != 65) return CKR_DEVICE_ERROR;
+  if (form == "raw") return Answer(attribute, point + 2, 65);
+  if (form == "coordinates") return Answer(attribute, point + 3, 64);
+  if (form != "bitstring") return Answer(attribute, point, 67);
+  std::memmove(point + 3, point + 2, 65);
+  point[0] = 0x03;
+  point[1] = 66;
+  point[2] = 0;
+  return Answer(attribute, point, 68);
+}
+
 CK_RV One(const Config& config, bool public_half, CK_ATTRIBUTE& attribute) {
   const CK_BBOOL yes = CK_TRUE;
   const CK_BBOOL no = CK_FALSE;
@@ -381,23 +411,25 @@ CK_RV One(const Config& config, bool public_half, CK_ATTRIBUTE& attribute) {
     case CKA_SENSITIVE:
     case CKA_NEVER_EXTRACTABLE:
     case CKA_LOCAL:
-    case CKA_SIGN:
       return Answer(attribute, &yes, sizeof(yes));
+    case CKA_SIGN:
+      if (Get(config, "sign_flag") == "hidden") break;
+      return Answer(attribute, Get(config, "sign_flag") == "no" ? &no : &yes, sizeof(yes));
     case CKA_EXTRACTABLE:
-    case CKA_ALWAYS_AUTHENTICATE:
       return Answer(attribute, &no, sizeof(no));
+    case CKA_ALWAYS_AUTHENTICATE:
+      return Answer(attribute, On(config, "always_authenticate") ? &yes : &no, sizeof(no));
+    case CKA_PUBLIC_KEY_INFO: {
+      std::ifstream file(Get(config, "foreign_info"), std::ios::binary);
+      if (public_half || !file) break;
+      std::stringstream text;
+      text << file.rdbuf();
+      return Answer(attribute, text.str().data(), text.str().size());
+    }
     case CKA_EC_PARAMS:
       return Answer(attribute, kP256.data(), kP256.size());
-    case CKA_EC_POINT: {
-      if (!public_half) break;
-      EVP_PKEY* key = Key(config);
-      if (key == nullptr) return CKR_DEVICE_ERROR;
-      unsigned char point[67] = {0x04, 65};
-      std::size_t size = 0;
-      EVP_PKEY_get_octet_string_param(key, OSSL_PKEY_PARAM_PUB_KEY, point + 2, 65, &size);
-      EVP_PKEY_free(key);
-      return size == 65 ? Answer(attribute, point, sizeof(point)) : CKR_DEVICE_ERROR;
-    }
+    case CKA_EC_POINT:
+      return Point(config, public_half, attribute);
     default:
       break;
   }
@@ -459,6 +491,20 @@ CK_RV Sign(CK_SESSION_HANDLE session, unsigned char* data, CK_ULONG size, unsign
   ECDSA_SIG_free(parsed);
   *signature_size = 64;
   if (how == "flip") signature[40] ^= 0x10;
+  const std::string form = Get(call.config, "signature");
+  if (form == "der") {
+    std::memcpy(signature, der, der_size);
+    *signature_size = der_size;
+  } else if (form == "padded") {  // to whole blocks of 36 octets
+    std::memmove(signature + 40, signature + 32, 32);
+    std::memmove(signature + 4, signature, 32);
+    std::memset(signature, 0, 4);
+    std::memset(signature + 36, 0, 4);
+    *signature_size = 72;
+  } else if (form == "text") {
+    std::memcpy(signature, "signed!", 7);
+    *signature_size = 7;
+  }
   return CKR_OK;
 }
 

@@ -12,6 +12,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     case 1:
     case 2: {
       const std::size_t half = data[0] % 6 == 0 ? 32 : data[0] % 6 == 1 ? 48 : 66;
+      if (const auto any = crypto::EcdsaTokenToDer(rest, half)) {
+        HOLDS(crypto::EcdsaDerToP1363(*any, half).has_value());
+      }
       const auto raw = crypto::EcdsaDerToP1363(rest, half);
       if (!raw) return 0;
       HOLDS(raw->size() == 2 * half);
@@ -36,6 +39,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }
     default:
       (void)crypto::PublicKey::FromPem(base::AsText(rest));
+      (void)crypto::PublicKey::FromCertificate(rest);
       return 0;
   }
 }

@@ -32,12 +32,20 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   WritesWhatItRead(token::ReadLoginResult, body);
   WritesWhatItRead(token::ReadKeyIdentity, body);
   token::FrameReader reader(body);
-  if (const auto record = token::ReadKeyRecord(reader)) {
+  if (const auto key = token::ReadProvenKey(reader)) {
     token::FrameWriter writer;
-    Write(writer, *record);
+    Write(writer, *key);
     token::FrameReader again(writer.bytes());
-    const auto same = token::ReadKeyRecord(again);
-    HOLDS(same.has_value() && same->public_key.der() == record->public_key.der());
+    const auto same = token::ReadProvenKey(again);
+    HOLDS(same.has_value() && same->record.public_key.der() == key->record.public_key.der());
+  }
+  token::FrameReader other(body);
+  if (const auto proof = token::ReadKeyProof(other)) {
+    token::FrameWriter writer;
+    Write(writer, *proof);
+    token::FrameReader again(writer.bytes());
+    const auto same = token::ReadKeyProof(again);
+    HOLDS(same.has_value() && same->challenge == proof->challenge);
   }
   if (const auto record = token::ParsePinRecord(std::string(fuzz::AsInput(data, size)))) {
     const auto text = token::FormatPinRecord(*record);

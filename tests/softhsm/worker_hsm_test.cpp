@@ -8,9 +8,7 @@
 #include <sys/wait.h>
 
 #include "crypto/digest.hpp"
-#include "support/loop.hpp"
-#include "support/matchers.hpp"
-#include "support/softhsm.hpp"
+#include "softhsm/worker_fixture.hpp"
 #include "token/check.hpp"
 
 namespace signet::token {
@@ -23,42 +21,6 @@ using encoding::SignatureAlgorithm;
 using testing::IsErr;
 using testing::IsOk;
 using testing::SoftHsm;
-
-class SoftHsmTest : public ::testing::Test {
- protected:
-  WorkerHsmOptions Options(std::uint32_t workers = 1) {
-    WorkerHsmOptions options;
-    options.module = SoftHsm::module();
-    options.tokens = {{std::nullopt, softhsm_.pin_file()}};
-    options.workers_per_token = workers;
-    return options;
-  }
-  void StartReady(WorkerHsmOptions options) {
-    const auto workers = static_cast<std::uint32_t>(options.workers_per_token * options.tokens.size());
-    auto created = WorkerHsm::Create(std::move(options), loop_.reactor());
-    ASSERT_THAT(created, IsOk());
-    hsm_ = *std::move(created);
-    ASSERT_TRUE(Ready(workers)) << hsm_->State().reason << ": " << hsm_->State().message;
-  }
-  bool Ready(std::uint32_t workers) {
-    return loop_.Until([&] { return hsm_->State().workers_ready == workers; });
-  }
-  base::Result<KeyInfo> Find(const std::string& uri) {
-    return loop_.Await<KeyInfo>([&](auto done) { hsm_->Find(*encoding::ParsePkcs11Uri(uri), done); });
-  }
-  base::Result<KeyInfo> Generate(const std::string& uri, KeyAlgorithm algorithm, int bits) {
-    return loop_.Await<KeyInfo>([&](auto done) {
-      hsm_->Generate(*encoding::ParsePkcs11Uri(uri), {algorithm, bits}, done);
-    });
-  }
-  base::Result<base::Bytes> Sign(KeyRef key, SignatureAlgorithm algorithm, base::ByteView input) {
-    return loop_.Await<base::Bytes>([&](auto done) { hsm_->Sign(key, algorithm, input, done); });
-  }
-
-  SoftHsm softhsm_;
-  testing::Loop loop_;
-  std::unique_ptr<WorkerHsm> hsm_;
-};
 
 struct Kind {
   const char* name;
