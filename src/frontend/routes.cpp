@@ -77,13 +77,13 @@ class KeyInWork {
     if (used_) return;
     try {
       obs::Err("a request with an idempotency key was dropped without an answer");
-      answers_->Finish(name_, ToResponse(MakeProblem("Internal", "the request was dropped: see the log")));
+      answers_->Finish(name_, {ToResponse(MakeProblem("Internal", "the request was dropped: see the log")), {}});
     } catch (const std::exception& error) {
       obs::Err("who waits for an idempotency key could not be told", {{"error", error.what()}});
     }
   }
-  void Finish(const http::Response& response, bool keep = true) {
-    if (!std::exchange(used_, true)) answers_->Finish(name_, response, keep);
+  void Finish(IdempotencyCache::Kept answer, bool keep = true) {
+    if (!std::exchange(used_, true)) answers_->Finish(name_, std::move(answer), keep);
   }
 
  private:
@@ -92,6 +92,15 @@ class KeyInWork {
   bool used_ = false;
 };
 using KeyInWorkPtr = std::shared_ptr<KeyInWork>;
+
+std::vector<IdempotencyCache::Made> MadeIn(const std::vector<signing::SigningService::Answer>& answers) {
+  std::vector<IdempotencyCache::Made> made;
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    if (!answers[i]) continue;
+    made.push_back({i, answers[i]->record, answers[i]->public_key.keyID(), answers[i]->algorithm});
+  }
+  return made;
+}
 
 http::Response RateLimited(base::Duration wait) {
   auto problem = MakeProblem("RateLimited");
@@ -201,13 +210,21 @@ class SigningApi::Impl : public std::enable_shared_from_this<Impl> {
     Batch(request.body, *key, std::move(caller), std::move(respond));
   }
 
-  /// True: somebody has done, or is doing, this very thing, or it cannot be done, and `respond` knows or will know.
-  /// Otherwise the work is the caller's, who has `work` to end it with.
-  bool IsAnswered(const signing::Caller& caller, std::string_view policy, std::string_view key, std::string_view text,
-                  http::Responder& respond, KeyInWorkPtr& work) {
-    const auto name = IdempotencyCache::Key(OwnerOf(caller), policy, key);
-    switch (answers_->Begin(name, crypto::Sha256(base::AsBytes(text)), respond)) {
-      case IdempotencyCache::Verdict::kAnswered:
+  /// Returns true if `respond` has been or will be called: the request was made before, or cannot be made. What it
+  /// needs for that it takes. Otherwise the work is the caller's, with `work` to end it.
+  bool IsAnswered(signing::Caller& caller, std::vector<signing::SignCall>& calls, std::string_view key,
+                  std::string_view text, http::Responder& respond, KeyInWorkPtr& work) {
+    const auto name = IdempotencyCache::Key(OwnerOf(caller), calls.front().policy, key);
+    const auto found = answers_->Begin(name, crypto::Sha256(base::AsBytes(text)));
+    switch (found.verdict) {
+      case IdempotencyCache::Verdict::kDone:
+        Replay(std::move(caller), std::move(calls), found.kept, std::move(respond));
+        return true;
+      case IdempotencyCache::Verdict::kInWork:
+        answers_->Wait(name, [self = shared_from_this(), caller = std::move(caller), calls = std::move(calls),
+                              respond = std::move(respond)](const IdempotencyCache::KeptPtr& kept) {
+          self->Replay(caller, calls, kept, respond);
+        });
         return true;
       case IdempotencyCache::Verdict::kConflict:
         respond(ToResponse(MakeProblem("IdempotencyConflict")));
@@ -219,6 +236,29 @@ class SigningApi::Impl : public std::enable_shared_from_this<Impl> {
         work = std::make_shared<KeyInWork>(answers_, name);
     }
     return false;
+  }
+
+  /// Gives an answer once more, if its signatures would be made now, too.
+  void Replay(signing::Caller caller, std::vector<signing::SignCall> calls, IdempotencyCache::KeptPtr kept,
+              http::Responder respond) {
+    if (kept->response.status != 200) return respond(kept->response);
+    const std::string policy = calls.front().policy;
+    std::vector<signing::Replayed> items;
+    for (const auto& made : kept->made) {
+      items.push_back({std::move(calls.at(made.item)), made.record, made.key_id, made.algorithm});
+    }
+    Prepared(std::move(caller), policy,
+             [self = shared_from_this(), items = std::move(items), kept = std::move(kept),
+              respond = std::move(respond)](base::Result<signing::Caller> ready) mutable {
+               if (!ready) return respond(ToResponse(FromError(ready.error())));
+               self->service_.Replay(*ready, std::move(items),
+                                     [kept, respond = std::move(respond)](const std::optional<signing::Refused>& no) {
+                                       if (no) return respond(ToResponse(FromRefused(*no)));
+                                       http::Response again = kept->response;
+                                       again.headers.emplace_back("Idempotency-Replayed", "true");
+                                       respond(std::move(again));
+                                     });
+             });
   }
 
   /// p1363 is for ECDSA. The algorithm is fixed here where the policy would choose it, so that no signature
@@ -242,24 +282,28 @@ class SigningApi::Impl : public std::enable_shared_from_this<Impl> {
     if (const auto checked = CheckEncoding(caller, *body); !checked) {
       return respond(ToResponse(FromError(checked.error())));
     }
+    std::vector<signing::SignCall> calls;
+    calls.push_back(std::move(body->call));
     KeyInWorkPtr work;
     if (key) {
-      if (IsAnswered(caller, body->call.policy, *key, text, respond, work)) return;
-      body->call.idempotency_key = *key;
+      calls.front().idempotency_key = *key;
+      if (IsAnswered(caller, calls, *key, text, respond, work)) return;
     }
-    const std::string policy = body->call.policy;
-    auto finish = [work = std::move(work), respond = std::move(respond)](const http::Response& response) {
-      if (work) work->Finish(response);
+    signing::SignCall call = std::move(calls.front());
+    const std::string policy = call.policy;
+    auto finish = [work = std::move(work), respond = std::move(respond)](
+                      const http::Response& response, std::vector<IdempotencyCache::Made> made = {}) {
+      if (work) work->Finish({response, std::move(made)});
       respond(response);
     };
     Prepared(std::move(caller), policy,
-             [self = shared_from_this(), call = std::move(body->call), encoding = body->encoding,
+             [self = shared_from_this(), call = std::move(call), encoding = body->encoding,
               finish = std::move(finish)](base::Result<signing::Caller> ready) mutable {
                if (!ready) return finish(ToResponse(FromError(ready.error())));
                self->service_.Sign(
                    *ready, std::move(call),
                    [finish = std::move(finish), encoding](const signing::SigningService::Answer& answer) {
-                     finish(SignResponse(answer, encoding));
+                     finish(SignResponse(answer, encoding), MadeIn({answer}));
                    });
              });
   }
@@ -285,16 +329,17 @@ class SigningApi::Impl : public std::enable_shared_from_this<Impl> {
       calls.push_back(std::move(body.call));
       encodings.push_back(body.encoding);
     }
-    const std::string policy = calls.front().policy;
     KeyInWorkPtr work;
-    if (key && IsAnswered(caller, policy, *key, text, respond, work)) return;
+    if (key && IsAnswered(caller, calls, *key, text, respond, work)) return;
+    const std::string policy = calls.front().policy;
     SignAll(std::move(caller), policy, std::move(calls), std::move(encodings), std::move(work), std::move(respond));
   }
 
   void SignAll(signing::Caller caller, const std::string& policy, std::vector<signing::SignCall> calls,
                std::vector<SignatureEncoding> encodings, KeyInWorkPtr work, http::Responder respond) {
-    auto finish = [work = std::move(work), respond = std::move(respond)](const http::Response& response, bool keep) {
-      if (work) work->Finish(response, keep);
+    auto finish = [work = std::move(work), respond = std::move(respond)](
+                      const http::Response& response, bool keep, std::vector<IdempotencyCache::Made> made = {}) {
+      if (work) work->Finish({response, std::move(made)}, keep);
       respond(response);
     };
     Prepared(std::move(caller), policy,
@@ -307,7 +352,7 @@ class SigningApi::Impl : public std::enable_shared_from_this<Impl> {
                                           // A batch of which nothing was signed may be asked for again.
                                           const bool any = std::any_of(answers.begin(), answers.end(),
                                                                        [](const auto& a) { return a.has_value(); });
-                                          finish(BatchResponse(answers, encodings), any);
+                                          finish(BatchResponse(answers, encodings), any, MadeIn(answers));
                                         });
              });
   }

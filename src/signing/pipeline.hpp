@@ -25,6 +25,7 @@ class Pipeline final : public SigningService {
 
   void Sign(const Caller& caller, SignCall call, Done done) override;
   void SignBatch(const Caller& caller, std::vector<SignCall> calls, BatchDone done) override;
+  void Replay(const Caller& caller, std::vector<Replayed> items, ReplayDone done) override;
   void Settle(const audit::Release& release, std::function<void()> done) override;
   [[nodiscard]] policy::Decision Explain(const Caller& caller, const SignCall& call) const override;
   [[nodiscard]] std::vector<std::shared_ptr<const ActivePolicy>> Visible(const Caller& caller) const override;
@@ -63,7 +64,9 @@ class Pipeline final : public SigningService {
   std::optional<Refused> Prepare(Operation& operation);
   std::optional<Refused> Decide(Operation& operation) const;
   std::optional<Refused> PrepareInput(Operation& operation) const;
+  static std::optional<Refused> CheckHasKey(const ActivePolicy& active);
   std::optional<Refused> CheckKey(const Operation& operation) const;
+  std::optional<Refused> CheckReplay(Operation& operation, const Replayed& item) const;
   std::optional<Refused> CheckFresh(const ActivePolicy& active) const;
   std::optional<Refused> Recheck(const Operation& operation) const;
   [[nodiscard]] policy::Decision Ask(const ActivePolicy& active, const Caller& caller, const SignCall& call,

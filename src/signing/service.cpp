@@ -74,7 +74,15 @@ struct HsmVerdict {
   Refused refused;
 };
 
+/// As a policy without a key is refused, so that one reason is seen everywhere.
+Refused KeyNotReady(const std::string& reason, const std::string& message) {
+  return No(Code::kUnavailable, "KeyNotReady", fmt::format("{}: {}", reason, message), kLater);
+}
+
 HsmVerdict Judge(const base::Error& error) {
+  if (token::IsKeyTrouble(error)) {
+    return {audit::Result::kFailed, "KeyNotReady", KeyNotReady(error.reason, error.message)};
+  }
   switch (error.code) {
     case Code::kUnavailable:
     case Code::kNotFound:  // a key that is not there now (its token was taken away) has signed nothing
@@ -220,13 +228,21 @@ std::optional<Refused> Pipeline::PrepareInput(Operation& operation) const {
   return std::nullopt;
 }
 
+std::optional<Refused> Pipeline::CheckHasKey(const ActivePolicy& active) {
+  if (active.key) return std::nullopt;
+  if (active.not_ready_reason == "MechanismMissing") {
+    return No(Code::kFailedPrecondition, "MechanismMissing", active.not_ready_message);
+  }
+  if (active.not_ready_reason != "HSMUnavailable") {
+    return KeyNotReady(active.not_ready_reason, active.not_ready_message);
+  }
+  return No(Code::kUnavailable, "HSMUnavailable",
+            fmt::format("{}: {}", active.not_ready_reason, active.not_ready_message), kSoon);
+}
+
 std::optional<Refused> Pipeline::CheckKey(const Operation& operation) const {
   const auto& active = *operation.active;
-  if (!active.key) {
-    const bool hsm = active.not_ready_reason == "HSMUnavailable";
-    return No(Code::kUnavailable, hsm ? "HSMUnavailable" : "KeyNotReady",
-              fmt::format("{}: {}", active.not_ready_reason, active.not_ready_message), hsm ? kSoon : kLater);
-  }
+  if (auto refused = CheckHasKey(active)) return refused;
   const auto& info = encoding::Info(operation.algorithm);
   const auto& mechanisms = active.key->mechanisms;
   if (info.key != active.key->public_key.algorithm() ||
@@ -408,6 +424,8 @@ void Pipeline::OnHsmError(const OperationPtr& operation, const base::Error& erro
 
 bool Pipeline::MustVerify(const Operation& operation) const {
   if (operation.caller.door == Door::kController) return true;
+  // The roots speak of keys: a signature that another key made must not pass as theirs.
+  if (options_.approval_roots) return true;
   if (encoding::Info(operation.algorithm).key == encoding::KeyAlgorithm::kRsa) return true;
   return operation.active->compiled->policy().spec.verify_signatures;
 }

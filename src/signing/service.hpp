@@ -86,6 +86,14 @@ struct Signed {
   std::vector<api::ApprovalStatus> approvals;
 };
 
+/// A signature that was released before and is asked for again: the same call by the same caller.
+struct Replayed {
+  SignCall call;
+  std::string record;  ///< operation id of the signature
+  std::string key_id;
+  api::SignatureAlgorithm algorithm{};
+};
+
 /// An error with the time after which asking again makes sense (429 and 503).
 struct Refused {
   base::Error error;
@@ -110,6 +118,11 @@ class SigningService {
   virtual void Sign(const Caller& caller, SignCall call, Done done) = 0;
   /// At most 256 calls; one answer per call, in order; all intents in one append.
   virtual void SignBatch(const Caller& caller, std::vector<SignCall> calls, BatchDone done) = 0;
+  using ReplayDone = std::function<void(std::optional<Refused>)>;
+  /// Whether signatures that were released before may be given out once more. Each is decided as a new call would be,
+  /// with the policy as it is now, and put on record (a line `replayed`); quotas count it no second time. One that is
+  /// refused refuses all. IdempotencyConflict: the policy has another key since. No HSM is needed.
+  virtual void Replay(const Caller& caller, std::vector<Replayed> items, ReplayDone done) = 0;
   /// Controller door: how the delivery of a signed operation ended (the status carries it, or never will). Also for
   /// Journal::unsettled(), found at start. Kept and repeated until the record has it; then `done` (may be empty) runs.
   virtual void Settle(const audit::Release& release, std::function<void()> done) = 0;

@@ -85,6 +85,13 @@ class FakeService final : public signing::SigningService {
     }
     done(std::move(answers));
   }
+  /// Nothing set: replays are allowed.
+  std::function<std::optional<signing::Refused>(const signing::Caller&, const std::vector<signing::Replayed>&)> replay;
+  std::vector<signing::Replayed> replayed;
+  void Replay(const signing::Caller& caller, std::vector<signing::Replayed> items, ReplayDone done) override {
+    replayed.insert(replayed.end(), items.begin(), items.end());
+    done(replay ? replay(caller, items) : std::nullopt);
+  }
   void Settle(const audit::Release& /*release*/, std::function<void()> /*done*/) override { ADD_FAILURE(); }
   /// Nothing set: no subject.
   std::function<policy::Decision(const signing::Caller&, const signing::SignCall&)> explain;

@@ -12,10 +12,14 @@ using Verdict = IdempotencyCache::Verdict;
 class IdempotencyCacheTest : public ::testing::Test {
  protected:
   Verdict Begin(const std::string& key, std::uint8_t body = 1) {
-    http::Responder respond = [this](const http::Response& response) { got_.push_back(response); };
-    return cache_.Begin(key, {body}, respond);
+    const auto found = cache_.Begin(key, {body});
+    if (found.verdict == Verdict::kDone) got_.push_back(found.kept->response);
+    if (found.verdict == Verdict::kInWork) {
+      cache_.Wait(key, [this](const IdempotencyCache::KeptPtr& kept) { got_.push_back(kept->response); });
+    }
+    return found.verdict;
   }
-  void Finish(const std::string& key, int status) { cache_.Finish(key, {status, "text/plain", key, {}}); }
+  void Finish(const std::string& key, int status) { cache_.Finish(key, {{status, "text/plain", key, {}}, {}}); }
 
   testing::FakeClock clock_;
   IdempotencyCache cache_{{3, std::chrono::seconds(600), 2}, clock_};
@@ -26,7 +30,7 @@ TEST_F(IdempotencyCacheTest, KeepsSuccessesForTheirTime) {
   EXPECT_EQ(Begin("k"), Verdict::kFirst);
   Finish("k", 200);
   clock_.Advance(std::chrono::seconds(599));
-  EXPECT_EQ(Begin("k"), Verdict::kAnswered);
+  EXPECT_EQ(Begin("k"), Verdict::kDone);
   ASSERT_EQ(got_.size(), 1U);
   EXPECT_EQ(got_[0].body, "k");
   EXPECT_EQ(Begin("k", 2), Verdict::kConflict);
@@ -36,19 +40,18 @@ TEST_F(IdempotencyCacheTest, KeepsSuccessesForTheirTime) {
 
 TEST_F(IdempotencyCacheTest, HoldsSoManyOctets) {
   IdempotencyCache cache({100, std::chrono::seconds(600), 2, 10}, clock_);
-  http::Responder respond = [](const http::Response&) {};
   for (const char* key : {"a", "b", "c"}) {
-    EXPECT_EQ(cache.Begin(key, {1}, respond), Verdict::kFirst);
-    cache.Finish(key, {200, "text/plain", "4444", {}});
+    EXPECT_EQ(cache.Begin(key, {1}).verdict, Verdict::kFirst);
+    cache.Finish(key, {{200, "text/plain", "4444", {}}, {}});
   }
   EXPECT_EQ(cache.size(), 2U);
-  EXPECT_EQ(cache.Begin("c", {1}, respond), Verdict::kAnswered);
-  EXPECT_EQ(cache.Begin("a", {1}, respond), Verdict::kFirst);
+  EXPECT_EQ(cache.Begin("c", {1}).verdict, Verdict::kDone);
+  EXPECT_EQ(cache.Begin("a", {1}).verdict, Verdict::kFirst);
 }
 
 TEST_F(IdempotencyCacheTest, ForgetsRefusals) {
   EXPECT_EQ(Begin("k"), Verdict::kFirst);
-  EXPECT_EQ(Begin("k"), Verdict::kAnswered);
+  EXPECT_EQ(Begin("k"), Verdict::kInWork);
   Finish("k", 503);
   ASSERT_EQ(got_.size(), 1U);
   EXPECT_EQ(got_[0].status, 503);
@@ -62,7 +65,7 @@ TEST_F(IdempotencyCacheTest, HoldsTheOldestNoLonger) {
     Finish(key, 200);
   }
   EXPECT_EQ(cache_.size(), 3U);
-  EXPECT_EQ(Begin("b"), Verdict::kAnswered);
+  EXPECT_EQ(Begin("b"), Verdict::kDone);
   EXPECT_EQ(Begin("a"), Verdict::kFirst);
 }
 
@@ -73,14 +76,14 @@ TEST_F(IdempotencyCacheTest, NeverDropsWhatIsInWork) {
     Finish(key, 200);
   }
   clock_.Advance(std::chrono::hours(1));
-  EXPECT_EQ(Begin("slow"), Verdict::kAnswered);
+  EXPECT_EQ(Begin("slow"), Verdict::kInWork);
   EXPECT_EQ(Begin("slow", 2), Verdict::kConflict);
 }
 
 TEST_F(IdempotencyCacheTest, BoundsThoseWhoWait) {
   EXPECT_EQ(Begin("k"), Verdict::kFirst);
-  EXPECT_EQ(Begin("k"), Verdict::kAnswered);
-  EXPECT_EQ(Begin("k"), Verdict::kAnswered);
+  EXPECT_EQ(Begin("k"), Verdict::kInWork);
+  EXPECT_EQ(Begin("k"), Verdict::kInWork);
   EXPECT_EQ(Begin("k"), Verdict::kTooMany);
   Finish("k", 200);
   EXPECT_EQ(got_.size(), 2U);

@@ -315,6 +315,57 @@ TEST_F(RoutesTest, KeepsABatchOfWhichSomethingWasSigned) {
   EXPECT_EQ(Header(last, "Idempotency-Replayed"), "true");
 }
 
+// A replay releases a signature: suspend, a deleted policy or a lost subject stop it as they stop a new one.
+TEST_F(RoutesTest, DecidesBeforeItGivesAnAnswerAgain) {
+  service_.answer = [&](const auto&, const auto&) { return P256Signed("first"); };
+  ASSERT_EQ(Ask("POST", "/v1/sign", kBody, {{"idempotency-key", "k1"}}).status, 200);
+  service_.replay = [](const auto&, const auto&) {
+    return signing::Refused{base::MakeError(base::Code::kPermissionDenied, "Suspended", "the policy is suspended"), {}};
+  };
+  ExpectProblem(Ask("POST", "/v1/sign", kBody, {{"idempotency-key", "k1"}}), 403, "Suspended");
+  ASSERT_EQ(service_.replayed.size(), 1U);
+  EXPECT_EQ(service_.replayed[0].record, "first");
+  EXPECT_EQ(service_.replayed[0].key_id, testing::kP256KeyID);
+  EXPECT_EQ(service_.replayed[0].algorithm, encoding::SignatureAlgorithm::kEcdsaWithSha256);
+  EXPECT_EQ(service_.replayed[0].call.policy, service_.calls.at(0).policy);
+  EXPECT_EQ(service_.replayed[0].call.idempotency_key, "k1");
+  EXPECT_EQ(service_.calls.size(), 1U) << "nothing is signed for it";
+  service_.replay = nullptr;
+  EXPECT_EQ(Ask("POST", "/v1/sign", kBody, {{"idempotency-key", "k1"}}).status, 200) << "the answer is still kept";
+}
+
+TEST_F(RoutesTest, DecidesForThoseWhoWaitedToo) {
+  std::vector<http::Response> answers;
+  const auto keep = [&](http::Response response) { answers.push_back(std::move(response)); };
+  Start("POST", "/v1/sign", kBody, {{"idempotency-key", "k"}}, "application/json", keep);
+  Start("POST", "/v1/sign", kBody, {{"idempotency-key", "k"}}, "application/json", keep);
+  service_.replay = [](const auto&, const auto&) {
+    return signing::Refused{base::MakeError(base::Code::kPermissionDenied, "Suspended", "the policy is suspended"), {}};
+  };
+  ASSERT_EQ(service_.waiting.size(), 1U);
+  service_.waiting[0](P256Signed());
+  ASSERT_EQ(answers.size(), 2U);
+  EXPECT_EQ(answers[0].status + answers[1].status, 200 + 403);
+}
+
+TEST_F(RoutesTest, DecidesEachSignatureOfABatchAgain) {
+  int item = 0;
+  service_.answer = [&](const auto&, const auto&) -> signing::SigningService::Answer {
+    if (item++ == 0) return Refuse(base::Code::kPermissionDenied, "ArtifactNotAllowed", "no");
+    return P256Signed("second");
+  };
+  ASSERT_EQ(Ask("POST", "/v1/sign/batch", kBatch, {{"idempotency-key", "k1"}}).status, 200);
+  const auto again = Ask("POST", "/v1/sign/batch", kBatch, {{"idempotency-key", "k1"}});
+  EXPECT_EQ(Header(again, "Idempotency-Replayed"), "true");
+  ASSERT_EQ(service_.replayed.size(), 2U) << "only what was signed";
+  EXPECT_EQ(service_.replayed[0].record, "second");
+  EXPECT_EQ(service_.replayed[0].call.digest->value, service_.calls.at(1).digest->value);
+  service_.replay = [](const auto&, const auto&) {
+    return signing::Refused{base::MakeError(base::Code::kPermissionDenied, "NotAllowed", "no such policy"), {}};
+  };
+  ExpectProblem(Ask("POST", "/v1/sign/batch", kBatch, {{"idempotency-key", "k1"}}), 403, "NotAllowed");
+}
+
 TEST_F(RoutesTest, TellsTheRecordTheIdempotencyKey) {
   AnswerWith(P256Signed());
   Ask("POST", "/v1/sign", kBody, {{"idempotency-key", "k1"}});
@@ -409,9 +460,13 @@ TEST_F(RoutesTest, PreparesTheCallerForThePolicy) {
   Start("POST", "/v1/sign", kBody, {{"idempotency-key", "k"}}, "application/json", keep);
   Start("POST", "/v1/sign", kBody, {{"idempotency-key", "k"}}, "application/json", keep);
   Start("POST", "/v1/sign/batch", kBatch, {}, "application/json", keep);
-  EXPECT_EQ(prepared_, (std::vector<std::string>{"release", "release"})) << "who waits for the same is not prepared";
+  EXPECT_EQ(prepared_, (std::vector<std::string>{"release", "release"})) << "who waits for the same waits";
   EXPECT_TRUE(service_.calls.empty());
-  for (auto& go_on : waiting) go_on();
+  for (std::size_t i = 0; i < waiting.size(); ++i) {
+    auto go_on = std::move(waiting[i]);
+    go_on();
+  }
+  EXPECT_EQ(prepared_.size(), 3U) << "an answer is decided for whoever gets it";
   ASSERT_EQ(got.size(), 3U);
   for (const auto& response : got) EXPECT_EQ(response.status, 200);
 }

@@ -217,6 +217,10 @@ class ScriptedService final : public signing::SigningService {
     done(made);
   }
   void SignBatch(const signing::Caller&, std::vector<signing::SignCall>, BatchDone done) override { done({}); }
+  void Replay(const signing::Caller& /*caller*/, std::vector<signing::Replayed> /*items*/,
+              ReplayDone /*done*/) override {
+    ADD_FAILURE() << "requests are signed once";
+  }
   void Settle(const audit::Release& release, std::function<void()> done) override {
     const std::string word = release.released == audit::Released::kNo ? " discarded " : " unknown ";
     settled.push_back(release.operation +
