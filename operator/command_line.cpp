@@ -15,8 +15,9 @@ constexpr const char* kDefaultProbe = "127.0.0.1:8080";
 struct Flags {
   std::string config_file;
   std::optional<std::string> kubeconfig, context, store, module, pin_file, token, state_dir, audit, durability, metrics,
-      approval_roots, lease_name, lease_namespace, log_level, log_format, username, webhook, webhook_url,
-      webhook_service, gateway, gateway_service, gateway_audience, gateway_url, sidecar_image, sidecar_form;
+      metrics_token_file, approval_roots, lease_name, lease_namespace, log_level, log_format, username, webhook,
+      webhook_url, webhook_service, gateway, gateway_service, gateway_audience, gateway_url, sidecar_image,
+      sidecar_form;
   std::vector<std::string> gateway_names;
   std::optional<std::uint32_t> workers, parallelism, gateway_rate;
   std::optional<double> lease_duration, drain_timeout, webhook_certificate_lifetime, webhook_rotation_pause,
@@ -103,6 +104,8 @@ void Declare(CLI::App& app, Flags& flags, CommandLine& out) {
   app.add_option("--approval-roots", flags.approval_roots,
                  "file with the people whose own signatures must stand behind approvals");
   app.add_option("--metrics", flags.metrics, "HOST:PORT of /metrics, /healthz and /readyz");
+  app.add_option("--metrics-token-file", flags.metrics_token_file,
+                 "file with the bearer token that a scrape of /metrics has to show");
   app.add_option("--health", out.health, "HOST:PORT of /healthz and /readyz alone");
   // By a function: CLI11 would set an optional bool to false when the flag is not given.
   app.add_flag_function(
@@ -163,6 +166,7 @@ void Merge(const Flags& flags, config::OperatorConfig& config) {
   Take(flags.parallelism, config.request_workers);
   Take(flags.approval_roots, config.approval_roots);
   Take(flags.metrics, config.metrics);
+  Take(flags.metrics_token_file, config.metrics_token_file);
   Take(flags.leader_elect, config.leader_election.enabled);
   Take(flags.lease_name, config.leader_election.name);
   Take(flags.lease_namespace, config.leader_election.ns);

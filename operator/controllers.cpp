@@ -404,8 +404,9 @@ frontend::Check Operator::PoliciesCheck() const {
 Ending Operator::Run() {
   if (auto ending = Open()) return *ending;
   core_->reactor->OnTerminate([this] { finish_.Report({}); });
-  auto probes =
-      Probes::Listen(*core_->reactor, {command_.config.metrics, command_.health}, [this] { return Checks(); });
+  auto probes = Probes::Listen(*core_->reactor, clock_,
+                               {command_.config.metrics, command_.health, command_.config.metrics_token_file},
+                               [this] { return Checks(); });
   if (!probes) return Fail(ExitCode::kConfiguration, probes.error());
   probes_ = std::move(*probes);
   core_->reactor->Post([this] { TellUnsettled(); });

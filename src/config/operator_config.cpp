@@ -45,6 +45,7 @@ base::Result<OperatorConfig> LoadOperatorConfig(const std::string& file) {
   ReadAudit(reader.Section("audit"), out.audit);
   reader.Text("approvalRoots", out.approval_roots);
   reader.Text("metrics", out.metrics);
+  reader.Text("metricsTokenFile", out.metrics_token_file);
   ReadLeaderElection(reader.Section("leaderElection"), out.leader_election);
   reader.Number("policyWorkers", out.policy_workers, 1, 64);
   reader.Number("requestWorkers", out.request_workers, 1, 256);

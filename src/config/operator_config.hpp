@@ -37,8 +37,9 @@ struct OperatorConfig {
   InjectionOptions injection;  ///< likewise; of sidecars into pods
   HsmOptions hsm;
   AuditOptions audit;
-  std::string approval_roots;  ///< file; empty: none
-  std::string metrics;         ///< HOST:PORT of /metrics, /healthz and /readyz; empty: none
+  std::string approval_roots;      ///< file; empty: none
+  std::string metrics;             ///< HOST:PORT of /metrics, /healthz and /readyz; empty: none
+  std::string metrics_token_file;  ///< bearer token that a scrape has to show; empty: none
   LeaderElectionOptions leader_election;
   std::uint32_t policy_workers = 2;
   std::uint32_t request_workers = 16;

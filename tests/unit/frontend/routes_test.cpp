@@ -568,5 +568,15 @@ TEST(MetricsEndpointTest, ServesMetricsAndProbes) {
   EXPECT_EQ(ask("GET", "/v1/sign").status, 404);
 }
 
+TEST(MetricsEndpointTest, HealthPortServesNoMetrics) {
+  const auto handler = HealthEndpoint([] { return std::vector<Check>{}; });
+  for (const auto& [target, status] : {std::pair{"/healthz", 200}, {"/readyz", 200}, {"/metrics", 404}}) {
+    http::Request request;
+    request.method = "GET";
+    request.target = target;
+    handler(request, [&, expected = status](http::Response response) { EXPECT_EQ(response.status, expected); });
+  }
+}
+
 }  // namespace
 }  // namespace signet::frontend
