@@ -1,7 +1,7 @@
 # One image for the three programs: /usr/bin/signet-operator, /usr/bin/signet-sidecar, /usr/bin/signet. docs/image.md.
 #
-#   docker build -t signet .                                   compiles (BuildKit, or buildah bud)
-#   buildah bud --target runtime-prebuilt -t signet .          takes programs that are compiled already, from build/bin
+#   docker build -t signet .                                   (BuildKit, or buildah bud)
+#   buildah bud --volume ~/.cache/ccache:/mnt:ro -t signet .    takes what ccache has compiled already
 #
 # No shell, package manager or writable file is needed at run time, and none of the programs starts one. There is no tini: operator and
 # sidecar are proper as PID 1. They handle SIGTERM and SIGINT themselves, reap every process that they start (workers, which die with them
@@ -39,17 +39,12 @@ WORKDIR /
 STOPSIGNAL SIGTERM
 CMD ["/usr/bin/signet", "--help"]
 
-# ---- programs that somebody else has compiled, on the same Debian -----------------------------------------------------------
-FROM runtime-base AS runtime-prebuilt
-ARG PREBUILT=build/bin
-COPY --chown=0:0 --chmod=0755 ${PREBUILT}/signet-operator ${PREBUILT}/signet-sidecar ${PREBUILT}/signet /usr/bin/
-
 # ---- compile -----------------------------------------------------------------------------------------------------------------
 FROM ${BASE_IMAGE} AS build
 # PACKAGES_BUILD of tests/support/dev_lib.sh, without what only tests and people need.
 RUN set -e; export DEBIAN_FRONTEND=noninteractive; \
     apt-get update -qq; \
-    apt-get install -y -qq --no-install-recommends g++ cmake ninja-build pkg-config libcpprest-dev libboost-dev libssl-dev \
+    apt-get install -y -qq --no-install-recommends g++ cmake ninja-build pkg-config ccache libcpprest-dev libboost-dev libssl-dev \
       libyaml-cpp-dev libp11-kit-dev prometheus-cpp-dev libspdlog-dev libfmt-dev libcli11-dev nlohmann-json3-dev libexpected-dev \
       libabsl-dev tzdata
 WORKDIR /src
@@ -60,9 +55,10 @@ COPY operator operator
 COPY sidecar sidecar
 COPY cli cli
 ARG JOBS=
-RUN cmake --preset release >/dev/null \
-    && ninja -C build ${JOBS:+-j${JOBS}} signet-operator signet-sidecar signet \
-    && strip --strip-unneeded build/bin/signet-operator build/bin/signet-sidecar build/bin/signet
+# /mnt (no folder of its own, which would stay in the image): what somebody has compiled with the same compiler, the same flags and the same source. It is read, never written.
+RUN export CCACHE_TEMPDIR=/tmp; if [ -n "$(ls -A /mnt)" ]; then export CCACHE_DIR=/mnt CCACHE_READONLY=1 CCACHE_NOSTATS=1; fi; \
+    cmake --preset release >/dev/null \
+    && ninja -C build ${JOBS:+-j${JOBS}} signet-operator signet-sidecar signet
 
 # ---- the image, and the default target -----------------------------------------------------------------------------------------
 FROM runtime-base AS runtime

@@ -7,33 +7,25 @@ umask 022 # a base made under 077 has a /bin/sh that only root can run
 
 usage() {
   cat <<TEXT
-usage: image.sh --programs BIN
+usage: image.sh
 
 Makes what is not yet there of these images, and prints "NAME FILE" for each (OCI archives):
   localhost/pause:1        a static C program: what holds a pod's namespaces
   localhost/workload:1     Debian with curl and openssl: what a pipeline runs in
-  localhost/signet:test    the repository's Dockerfile, target runtime-prebuilt, with the programs in BIN
+  localhost/signet:test    the repository's Dockerfile, whole: compiled in the image, with this machine's ccache to read from
 They stand on docker.io/library/debian:bookworm-slim, made here with mmdebstrap from this machine's own Debian sources.
-All of it is kept in \${SIGNET_CACHE:-\${XDG_CACHE_HOME:-~/.cache}/signet}/images by content: base and workload take a
-minute once, new programs some seconds. Archives that nobody asked for in a week are removed. Needs root.
+All of it is kept in \${SIGNET_CACHE:-\${XDG_CACHE_HOME:-~/.cache}/signet}/images by content: base, workload and compilers take
+three minutes once, other sources a minute where ccache has them. Archives that nobody asked for in a week are removed. Needs root.
 TEXT
 }
 
-programs=''
-while (($#)); do
-  case $1 in
-    --programs) [[ -n ${2:-} ]] || usage_error "--programs needs a folder" && programs=$2 && shift ;;
-    -h | --help) usage && exit ;;
-    *) usage_error "unknown argument '$1'" ;;
-  esac
-  shift
-done
-[[ -n $programs ]] || usage_error "no --programs"
-for name in signet-operator signet-sidecar signet; do
-  [[ -x $programs/$name ]] || die "$programs has no $name: build it first"
-done
+case ${1:-} in
+  '') ;;
+  -h | --help) usage && exit ;;
+  *) usage_error "unknown argument '$1'" ;;
+esac
 need_root image.sh
-need_programs buildah mmdebstrap gcc strip flock
+need_programs buildah mmdebstrap gcc flock
 
 cache=${SIGNET_CACHE:-${XDG_CACHE_HOME:-${HOME:?}/.cache}/signet}/images
 mkdir -p "$cache"
@@ -44,7 +36,7 @@ trap 'exit 143' TERM HUP
 
 # Its own storage: the images of whoever uses this machine are not touched.
 builder() {
-  timeout 600 buildah --root "$cache/storage" --runroot "$cache/run" "$@" 9>&-
+  timeout 2400 buildah --root "$cache/storage" --runroot "$cache/run" "$@" 9>&-
 }
 
 # quietly COMMAND...: what it says is shown when it fails.
@@ -103,14 +95,17 @@ make_workload() {
 }
 
 make_signet() {
-  local build=(bud --isolation chroot --pull-never --layers --file "$repo/Dockerfile")
-  # Tagged, so that its layers outlive the images of earlier programs.
-  quietly builder "${build[@]}" --target runtime-base --tag localhost/signet-runtime-base:1 "$work/signet"
-  quietly builder "${build[@]}" --target runtime-prebuilt --build-arg PREBUILT=bin --tag "$1" "$work/signet"
+  local build=(bud --isolation chroot --pull-never --layers --file "$repo/Dockerfile") compiled
+  compiled=${CCACHE_DIR:-$(ccache --get-config cache_dir 2>/dev/null || true)}
+  [[ ! -d $compiled ]] || build+=(--volume "$compiled:/mnt:ro")
+  quietly builder "${build[@]}" --tag "$1" "$repo"
 }
 
+# All that the Dockerfile can see.
+sources() { (cd "$repo" && find .dockerignore Dockerfile CMakeLists.txt CMakePresets.json cmake src operator sidecar cli -type f -print0 | sort -z | xargs -0 sha256sum); }
+
 exec 9>"$cache/lock"
-flock -w 900 9 || die "another image.sh has held $cache for 15 minutes"
+flock -w 2400 9 || die "another image.sh has held $cache for 40 minutes"
 base_key=$({ "$repo/tests/cluster/binaries.sh" --sources && declare -f make_base; } | key)
 if [[ ! -e $cache/base-$base_key ]] || ! builder inspect --type image "$base" >/dev/null 2>&1; then
   make_base
@@ -118,7 +113,5 @@ if [[ ! -e $cache/base-$base_key ]] || ! builder inspect --type image "$base" >/
 fi
 archive localhost/pause:1 "$(key <"$here/pause.c")" make_pause
 archive localhost/workload:1 "$(echo "$base_key $workload" | key)" make_workload
-mkdir -p "$work/signet/bin"
-for name in signet-operator signet-sidecar signet; do strip --strip-unneeded -o "$work/signet/bin/$name" "$programs/$name"; done
-archive localhost/signet:test "$( (cd "$work/signet/bin" && sha256sum -- * "$repo/Dockerfile" | cut -d' ' -f1 && echo "$base_key") | key)" make_signet
+archive localhost/signet:test "$( (sources && echo "$base_key") | key)" make_signet
 find "$cache" -maxdepth 1 -name '*.tar' -mtime +7 -delete
