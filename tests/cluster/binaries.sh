@@ -13,17 +13,17 @@ go_version=1.19
 
 usage() {
   cat <<TEXT
-usage: binaries.sh [--node | --kubectl | --sources]
+usage: binaries.sh [--node | --sources]
 
 Prints the folder that holds etcd, ${components[*]}; with --node,
-the one that also holds ${node_components[*]} (a minute more to build, in the same go); with --kubectl,
-the path of a kubectl; with --sources, the package sources that a build would use. First that has them:
+the one that also holds ${node_components[*]} (a minute more to build, in the same go); with --sources,
+the package sources that a build would use. First that has them:
   KUBEBUILDER_ASSETS   an envtest folder (kube-controller-manager may be absent; with --node nothing may)
   the cache            \${SIGNET_CACHE:-\${XDG_CACHE_HOME:-~/.cache}/signet}/kubernetes-$version-$recipe
   a build              Kubernetes $version from Debian 12's source package, into the cache: about 5 minutes on
                        2 cores, once. Needs apt and this machine's Debian mirror, 5 GB of disk for the time of
                        the build, and no root: packages are unpacked there, nothing is installed.
-kubectl is taken from KUBEBUILDER_ASSETS, else from PATH, else from Debian's kubernetes-client into the cache.
+kubectl and Helm: clients.sh.
 TEXT
 }
 
@@ -31,7 +31,6 @@ want=folder
 while (($#)); do
   case $1 in
     --node) components+=("${node_components[@]}") ;;
-    --kubectl) want=kubectl ;;
     --sources) want=sources ;;
     -h | --help) usage && exit ;;
     *) usage_error "unknown argument '$1'" ;;
@@ -47,18 +46,6 @@ log=$cache.log
 # ---- what is there ----
 
 works() { [[ -x $1 ]] && "$1" --version >/dev/null 2>&1; }
-kubectl_works() { [[ -x $1 ]] && "$1" version --client >/dev/null 2>&1; }
-
-find_kubectl() {
-  local candidate
-  for candidate in "${KUBEBUILDER_ASSETS:+$KUBEBUILDER_ASSETS/kubectl}" "$(type -P kubectl || true)" "$cache/kubectl"; do
-    if [[ -n $candidate ]] && kubectl_works "$candidate"; then
-      realpath -s "$candidate"
-      return
-    fi
-  done
-  return 1
-}
 
 # Prints what a build has to make, one word per line.
 missing() {
@@ -214,7 +201,6 @@ build() {
   for name; do
     case $name in
       etcd) packages+=(etcd-server) ;;
-      kubectl) packages+=(kubernetes-client) ;;
       *) sources+=("$name") ;;
     esac
   done
@@ -232,14 +218,10 @@ build() {
   step "fetching Debian's packages: ${packages[*]}"
   setup_apt
   unpack "${packages[@]}"
-  for name in etcd kubectl; do
-    [[ " $* " != *" $name "* ]] || cp "$stage/root/usr/bin/$name" "$stage/out/"
-  done
-  works "$stage/out/etcd" || [[ ! -e $stage/out/etcd ]] || die "Debian's etcd does not run here"
-  kubectl_works "$stage/out/kubectl" || [[ ! -e $stage/out/kubectl ]] || die "Debian's kubectl does not run here"
-  for name in etcd kubectl; do
-    [[ ! -e $stage/out/$name ]] || mv "$stage/out/$name" "$cache/"
-  done
+  if [[ " $* " == *" etcd "* ]]; then
+    works "$stage/root/usr/bin/etcd" || die "Debian's etcd does not run here"
+    mv "$stage/root/usr/bin/etcd" "$cache/"
+  fi
 
   if ((${#sources[@]})); then
     export GOROOT=$stage/root/usr/lib/go-$go_version GOPATH=$stage/go GOCACHE=$stage/go-cache GOTMPDIR=$stage/tmp
@@ -291,24 +273,14 @@ if [[ $want == sources ]]; then
   exit
 fi
 
-wanted() {
-  if [[ $want == kubectl ]]; then
-    find_kubectl >/dev/null || echo kubectl
-  else
-    missing
-    # In the same go, since it is the fetching of Debian's lists that takes the time.
-    [[ -z $(missing) ]] || find_kubectl >/dev/null || echo kubectl
-  fi
-}
-
-if [[ -n $(wanted) ]]; then
+if [[ -n $(missing) ]]; then
   mkdir -p "$cache_root"
   exec 9>"$cache.lock"
   flock -n 9 || {
     step "waiting for another build in $cache_root"
     flock 9
   }
-  mapfile -t names < <(wanted) # again: the one we waited for may have made them
+  mapfile -t names < <(missing) # again: the one we waited for may have made them
   ((${#names[@]} == 0)) || build "${names[@]}"
 fi
-if [[ $want == kubectl ]]; then find_kubectl; else echo "$cache"; fi
+echo "$cache"

@@ -117,6 +117,9 @@ end() {
 
 # ---- the daemons' command lines ----
 
+# has_flag NAME FLAG: flags come and go between Kubernetes 1.20 and 1.36, and a program refuses one that it does not know.
+has_flag() { grep -qE -- "^ +--$2([ =]|\$)" <<<"$("$BIN/$1" --help 2>&1)"; }
+
 start_etcd() {
   local tls=(--cert-file="$dir/pki/etcd.crt" --key-file="$dir/pki/etcd.key" --trusted-ca-file="$dir/pki/etcd.crt" --client-cert-auth
     --peer-cert-file="$dir/pki/etcd.crt" --peer-key-file="$dir/pki/etcd.key" --peer-trusted-ca-file="$dir/pki/etcd.crt" --peer-client-cert-auth)
@@ -141,12 +144,12 @@ start_apiserver() {
 }
 
 start_controller_manager() {
-  local port=()
+  local old=()
   # Until 1.23 there was a second, plain port, on by default and the same for everyone.
-  grep -q -- ' --port int' <<<"$("$BIN/kube-controller-manager" --help 2>&1)" && port=(--port=0)
+  ! has_flag kube-controller-manager port || old+=(--port=0)
+  ! has_flag kube-controller-manager flex-volume-plugin-dir || old+=(--flex-volume-plugin-dir=/dev/null/none)
   spawn kube-controller-manager --kubeconfig="$dir/kubeconfig.kube-controller-manager" --use-service-account-credentials \
-    --leader-elect=false --kube-api-qps=500 --kube-api-burst=500 --bind-address=127.0.0.1 --secure-port=0 "${port[@]}" \
-    --flex-volume-plugin-dir=/dev/null/none \
+    --leader-elect=false --kube-api-qps=500 --kube-api-burst=500 --bind-address=127.0.0.1 --secure-port=0 "${old[@]}" \
     --service-account-private-key-file="$dir/pki/sa.key" --root-ca-file="$dir/pki/ca.crt" \
     --cluster-signing-cert-file="$dir/pki/ca.crt" --cluster-signing-key-file="$dir/pki/ca.key"
 }

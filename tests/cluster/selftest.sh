@@ -94,10 +94,10 @@ pid() { cat "$1/run/$2.pid"; }
 alive() { kill -0 "$(pid "$1" "$2")"; }
 server() { grep -o 'https://.*' "$1/kubeconfig"; }
 kubectl() { "$kubectl" "$@"; }
-kubectl=$("$scripts/binaries.sh" --kubectl)
+kubectl=$("$scripts/clients.sh" kubectl)
 
 # ---- help, wrong use, folders that are not ours ----
-for script in binaries up down ctl; do
+for script in binaries clients up down ctl; do
   check "$script.sh --help" says "usage: $script.sh" "$scripts/$script.sh" --help
   check "$script.sh refuses an unknown argument" exits 2 "$scripts/$script.sh" --nonsense
 done

@@ -33,7 +33,7 @@ while (($#)); do
   shift
 done
 dir=$(realpath -m -- "$dir")
-binaries=$(dirname "${BASH_SOURCE[0]}")/binaries.sh
+binaries=$(dirname "${BASH_SOURCE[0]}")/binaries.sh clients=$(dirname "${BASH_SOURCE[0]}")/clients.sh
 
 # ---- objects ----
 
@@ -59,7 +59,7 @@ apply_objects() {
 if [[ -n ${KUBECONFIG:-} && $(realpath -m -- "$KUBECONFIG") != "$dir/kubeconfig" ]]; then
   # kubectl would go to localhost:8080 without a word. (A list of files is left to kubectl.)
   [[ $KUBECONFIG == *:* || -r $KUBECONFIG ]] || die "KUBECONFIG=$KUBECONFIG cannot be read: unset it to start a cluster here"
-  KUBECTL=$("$binaries" --kubectl)
+  KUBECTL=$("$clients" kubectl)
   admin() { "$KUBECTL" --request-timeout=30s "$@"; }
   step "using the cluster of KUBECONFIG=$KUBECONFIG (unset it to start one)"
   apply_objects
@@ -190,7 +190,7 @@ controllers_settled() {
 
 began=${EPOCHREALTIME/[.,]/}
 BIN=$("$binaries")
-KUBECTL=$("$binaries" --kubectl)
+KUBECTL=$("$clients" kubectl)
 if [[ -d $dir && ! -f $dir/$marker && -n $(ls -A "$dir") ]]; then
   die "$dir is not empty and not a cluster of ours: name another folder with --dir"
 fi

@@ -5,12 +5,16 @@
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=components.sh
+. "$here/components.sh"
 umask 022 # files that programs in pods read as somebody else
 
 dir=${1#--dir=}
 dir=${dir%/}
 [[ $$ == 1 ]] || die "init.sh is for up.sh to start"
 read -r BIN <"$dir/run/node.env"
+PATH=$BIN:$PATH # a containerd and a runc beside kubelet go before the machine's
+flags=()
 
 fail() {
   printf '%s\n' "$*" >"$dir/run/failed"
@@ -42,22 +46,7 @@ echo 1 >/proc/sys/net/ipv4/ip_forward
 
 # ---- what runs ----
 
-cat >/run/node/containerd.toml <<TEXT
-version = 2
-root = "$dir/containerd"
-state = "/run/containerd"
-disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper",
-  "io.containerd.snapshotter.v1.zfs", "io.containerd.internal.v1.opt", "io.containerd.internal.v1.tracing"]
-[grpc]
-address = "/run/containerd/containerd.sock"
-[plugins."io.containerd.grpc.v1.cri"]
-sandbox_image = "localhost/pause:1"
-restrict_oom_score_adj = true
-disable_apparmor = true
-[plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "/usr/lib/cni"
-conf_dir = "/run/node/cni"
-TEXT
+containerd_configuration >/run/node/containerd.toml || fail "no configuration for containerd: see $dir/logs/init.log"
 mkdir /run/node/cni
 # Point to point, not a bridge: every packet is routed, so Services work without bridge netfilter.
 cat >/run/node/cni/10-signet.conflist <<TEXT
@@ -65,27 +54,7 @@ cat >/run/node/cni/10-signet.conflist <<TEXT
   "ranges": [[{"subnet": "$pod_subnet"}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}
 TEXT
 : >/run/node/resolv.conf # the machine's name servers are out of reach, and no test's business
-cat >/run/node/kubelet.yaml <<TEXT
-apiVersion: kubelet.config.k8s.io/v1beta1
-kind: KubeletConfiguration
-address: $node_address
-authentication:
-  anonymous: {enabled: false}
-  webhook: {enabled: false}
-  x509: {clientCAFile: $dir/cluster/pki/ca.crt}
-authorization: {mode: AlwaysAllow} # for whoever has the API server's client certificate
-cgroupDriver: cgroupfs
-cgroupRoot: /$(cgroup_of)
-clusterDNS: [$node_address]
-clusterDomain: $cluster_domain
-resolvConf: /run/node/resolv.conf
-failSwapOn: false
-enforceNodeAllocatable: []
-evictionHard: {}
-imageGCHighThresholdPercent: 100 # images come from files: nothing could pull them again
-featureGates: {DevicePlugins: false}
-syncFrequency: 5s
-TEXT
+kubelet_configuration "$(cgroup_of)" >/run/node/kubelet.yaml || fail "no configuration for kubelet: see $dir/logs/init.log"
 
 # start NAME COMMAND...: its output goes to DIR/logs.
 declare -A names=()
@@ -101,16 +70,11 @@ until [[ -S /run/containerd/containerd.sock ]]; do sleep 0.05; done
 touch "$dir/run/containerd-up" # up.sh imports the images
 until [[ -e $dir/run/control-plane-up ]]; do sleep 0.05; done
 
-start kube-proxy "$BIN/kube-proxy" --kubeconfig="$dir/cluster/kubeconfig.kube-proxy" --proxy-mode=iptables --hostname-override="$node_name" \
-  --cluster-cidr="$pod_subnet" --conntrack-max-per-core=0 --conntrack-tcp-timeout-established=0 --conntrack-tcp-timeout-close-wait=0 \
-  --healthz-bind-address=127.0.0.1:10256 --metrics-bind-address=127.0.0.1:10249
-start kube-scheduler "$BIN/kube-scheduler" --kubeconfig="$dir/cluster/kubeconfig.kube-scheduler" --leader-elect=false \
-  --bind-address=127.0.0.1 --port=0 --secure-port=0
+kube_proxy_flags && start kube-proxy "$BIN/kube-proxy" "${flags[@]}"
+kube_scheduler_flags && start kube-scheduler "$BIN/kube-scheduler" "${flags[@]}"
 start dns python3 -B "$here/dns.py" --address "$node_address" --domain "$cluster_domain" --kubeconfig "$dir/cluster/kubeconfig"
 until [[ -e $dir/run/images-imported ]]; do sleep 0.05; done
-start kubelet "$BIN/kubelet" --kubeconfig="$dir/cluster/kubeconfig.kubelet" --config=/run/node/kubelet.yaml --root-dir="$dir/kubelet" \
-  --cert-dir="$dir/kubelet/pki" --volume-plugin-dir="$dir/volume-plugins" --container-runtime=remote \
-  --container-runtime-endpoint=unix:///run/containerd/containerd.sock --hostname-override="$node_name" --node-ip="$node_address"
+kubelet_flags && start kubelet "$BIN/kubelet" "${flags[@]}"
 
 # PID 1 also reaps what pods leave. One of ours that ends takes the node with it: half a node helps nobody.
 while :; do

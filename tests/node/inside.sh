@@ -31,8 +31,9 @@ done
 need_root inside.sh
 dir=$(realpath -m -- "$dir")
 pid=$(init_pid) || die "no node runs in $dir: start one with up.sh --dir $dir"
-KUBECTL=$("$repo/tests/cluster/binaries.sh" --kubectl)
-export KUBECONFIG=$dir/cluster/kubeconfig PATH=${KUBECTL%/*}:$PATH
+BIN=$(<"$dir/run/node.env") # its ctr and runc, if it has them
+KUBECTL=$("$repo/tests/cluster/clients.sh" kubectl)
+export KUBECONFIG=$dir/cluster/kubeconfig PATH=${KUBECTL%/*}:${BIN:+$BIN:}$PATH
 umask 022
 namespaces=(--net="/proc/$pid/ns/net")
 ((whole == 0)) || namespaces+=(--mount="/proc/$pid/ns/mnt" --pid="/proc/$pid/ns/pid_for_children")

@@ -37,6 +37,14 @@ need_programs() {
   ((${#missing[@]} == 0)) || die "not installed: ${missing[*]} (./dev setup test)"
 }
 
+# KUBEBUILDER_ASSETS is for a node when kubelet is in it: an envtest folder has none.
+assets_with_kubelet() {
+  [[ -n ${KUBEBUILDER_ASSETS:-} ]] || return 0
+  [[ ! -x $KUBEBUILDER_ASSETS/kubelet ]] || { KUBEBUILDER_ASSETS=$(realpath -s -- "$KUBEBUILDER_ASSETS") && export KUBEBUILDER_ASSETS && return; }
+  step "KUBEBUILDER_ASSETS has no kubelet: the node takes Kubernetes from the cache"
+  unset KUBEBUILDER_ASSETS
+}
+
 # A cgroup of the node's own, by its folder, so that two nodes on one machine do not meet.
 cgroup_of() { printf 'signet-node-%s' "$(printf '%s' "$dir" | sha256sum | cut -c1-12)"; }
 

