@@ -6,7 +6,7 @@ import subprocess
 import ceiling_bench
 import gateway_bench
 import webhook_bench
-from harness import BIN, Operator, policy, records, wait_for
+from harness import BIN, Operator, client, policy, records, wait_for
 
 from datetime import datetime
 
@@ -28,7 +28,7 @@ def seconds(text):
 
 def measure(bench, kubeconfig, count):
     def kubectl(*args, data=None):
-        done = subprocess.run(["kubectl", "--kubeconfig", kubeconfig, *args], input=data, capture_output=True, text=True)
+        done = subprocess.run([client("kubectl"), "--kubeconfig", kubeconfig, *args], input=data, capture_output=True, text=True)
         if done.returncode != 0:
             raise SystemExit(f"bench: kubectl {' '.join(args)}: {done.stderr}")
         return done.stdout
@@ -42,7 +42,7 @@ def measure(bench, kubeconfig, count):
     def clear():
         """One call for many objects; kubectl's --all makes one each, slowly. The server may need several."""
         for _ in range(20):
-            done = subprocess.run(["kubectl", "--kubeconfig", kubeconfig, "delete", "--raw", "/apis/signet.dev/v1alpha1/namespaces/bench/signingrequests"],
+            done = subprocess.run([client("kubectl"), "--kubeconfig", kubeconfig, "delete", "--raw", "/apis/signet.dev/v1alpha1/namespaces/bench/signingrequests"],
                                   capture_output=True, text=True)
             if done.returncode == 0:
                 return
@@ -56,7 +56,7 @@ def measure(bench, kubeconfig, count):
         """The webhook stamps: a dry run comes back with a seal."""
         probe = {"apiVersion": "signet.dev/v1alpha1", "kind": "SigningRequest", "metadata": {"name": "probe", "namespace": "bench"},
                  "spec": {"policyRef": {"name": "none"}, "digest": "sha256:" + "0" * 64}}
-        done = subprocess.run(["kubectl", "--kubeconfig", kubeconfig, "create", "--dry-run=server", "-o", "json", "-f", "-"], input=json.dumps(probe),
+        done = subprocess.run([client("kubectl"), "--kubeconfig", kubeconfig, "create", "--dry-run=server", "-o", "json", "-f", "-"], input=json.dumps(probe),
                               capture_output=True, text=True)
         return done.returncode == 0 and "stamp" in json.loads(done.stdout)["spec"]
 

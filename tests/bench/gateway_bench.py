@@ -3,7 +3,7 @@ import json
 import statistics
 import subprocess
 
-from harness import BIN, Client, Operator, Process, digest_of, free_port, policy, wait_for
+from harness import BIN, Client, Operator, Process, client, digest_of, free_port, policy, wait_for
 
 from bench import run
 
@@ -56,7 +56,7 @@ def measure(bench, kubeconfig, kubectl):
     ca = bench.folder / "gateway-ca.crt"
 
     def published():
-        done = subprocess.run(["kubectl", "--kubeconfig", kubeconfig, "get", "configmaps", "-A", "--field-selector", "metadata.name=signet-gateway-ca", "-o", "json"],
+        done = subprocess.run([client("kubectl"), "--kubeconfig", kubeconfig, "get", "configmaps", "-A", "--field-selector", "metadata.name=signet-gateway-ca", "-o", "json"],
                               capture_output=True, text=True)
         found = json.loads(done.stdout)["items"] if done.returncode == 0 else []
         if found:

@@ -4,6 +4,7 @@ Standard library and PyYAML only. Every process is started here and ended here, 
 """
 import base64
 import contextlib
+import functools
 import hashlib
 import http.client
 import json
@@ -50,6 +51,12 @@ def module_path():
         for found in pathlib.Path("/").glob(pattern):
             return str(found)
     raise RuntimeError("SoftHSM is not installed (package softhsm2)")
+
+
+@functools.cache
+def client(name):
+    """The path of `kubectl` or `helm`."""
+    return subprocess.run([ROOT / "tests/cluster/clients.sh", name], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
 def wait_for(what, probe, seconds=DEADLINE, interval=0.02):

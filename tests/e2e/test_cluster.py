@@ -13,7 +13,7 @@ import tempfile
 import time
 import unittest
 
-from harness import (ALGORITHMS, ROOT, Case, RecordLines, audit_verify, condition, digest_of, free_port, kill_in_the_middle, kill_instants,
+from harness import (ALGORITHMS, ROOT, Case, RecordLines, audit_verify, client, condition, digest_of, free_port, kill_in_the_middle, kill_instants,
                      openssl_verifies, outage_seconds, outlives, policy, records, request, wait_for, wait_for_lines)
 
 import base64
@@ -27,7 +27,7 @@ SEED = int(os.environ.get("SIGNET_TEST_SEED", "20261123"))
 
 
 def kubectl(*args, data=None, check=True, seconds=120):
-    done = subprocess.run(["kubectl", "--kubeconfig", KUBECONFIG, *args], input=data, capture_output=True, text=True, timeout=seconds)
+    done = subprocess.run([client("kubectl"), "--kubeconfig", KUBECONFIG, *args], input=data, capture_output=True, text=True, timeout=seconds)
     if check and done.returncode != 0:
         raise AssertionError(f"kubectl {' '.join(args)}: {done.stderr}")
     return done

@@ -6,7 +6,7 @@ import subprocess
 import unittest
 from datetime import datetime, timedelta, timezone
 
-from harness import ROOT, condition, digest_of, openssl_verifies, records, wait_for, write_yaml
+from harness import ROOT, client, condition, digest_of, openssl_verifies, records, wait_for, write_yaml
 from test_approvals import NAMESPACE, Person, _Turned, stamp
 from test_cluster import CLUSTER, OWN_CLUSTER, Api, apply, get, kubectl, webhook_is_away
 
@@ -19,7 +19,7 @@ def put(made):
 
 def kubectl_as(user, *args, data=None):
     """kubectl with that user's own token."""
-    return subprocess.run(["kubectl", "--kubeconfig", str(CLUSTER / f"kubeconfig.{user}"), *args], input=data, capture_output=True, text=True, timeout=60)
+    return subprocess.run([client("kubectl"), "--kubeconfig", str(CLUSTER / f"kubeconfig.{user}"), *args], input=data, capture_output=True, text=True, timeout=60)
 
 
 @unittest.skipUnless(OWN_CLUSTER, "needs the users of our own API server's token file")

@@ -32,6 +32,7 @@ from harness import module_path, records, wait_for  # noqa: E402
 DIR = pathlib.Path(os.environ.get("SIGNET_NODE_DIR", "/nonexistent"))
 SYSTEM = "signet-system"
 OPERATOR = "signet-operator"
+RELEASE = "signet"
 UID = 65532
 REPLICAS = 2
 AUDIENCE = "signet.dev"
@@ -51,6 +52,21 @@ def run(*command, stdin=None, seconds=90, check=True):
     return done
 
 
+def helm(*words, seconds=600):
+    """Helm on the node's cluster; what the pods say when it fails."""
+    done = chart.helm(*words, "--namespace", SYSTEM, "--kubeconfig", os.environ["KUBECONFIG"], check=False, timeout=seconds)
+    if done.returncode != 0:
+        raise AssertionError(f"helm {words[0]} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}\n"
+                             f"{describe()[-6000:]}\n{operator_logs()}")
+    return done.stdout
+
+
+def release(command, values, *words):
+    """helm install or upgrade of the chart, until it is ready."""
+    with chart.values_file(values) as file:
+        return helm(command, RELEASE, chart.CHART, "-f", file, "--wait", "--timeout", "5m", *words)
+
+
 def kubectl(*words, **options):
     return run("kubectl", *words, **options).stdout
 
@@ -63,8 +79,7 @@ def get(kind, name, namespace=None):
 
 
 def apply(*objects, **options):
-    # Servers before 1.25 drop the CRDs' validation rules, and kubectl refuses to send them there.
-    return kubectl("apply", "--validate=false", "-f", "-", stdin=yaml.safe_dump_all(objects), **options)
+    return kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(objects), **options)
 
 
 def condition(thing, kind):
@@ -159,6 +174,7 @@ def record_volume(replica):
 
 def remove(namespaces):
     """What an earlier run on this node has left."""
+    chart.helm("uninstall", RELEASE, "--namespace", SYSTEM, "--kubeconfig", os.environ["KUBECONFIG"], "--no-hooks", "--ignore-not-found", timeout=300)
     # First what makes the configurations anew.
     kubectl("delete", "statefulset", OPERATOR, "--namespace", SYSTEM, "--ignore-not-found", "--cascade=foreground",
             f"--timeout={GONE}s", seconds=GONE + 30)
@@ -181,17 +197,8 @@ def install(hsm):
         give_to_operator(record_folder(replica))
     pin = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hsm-pin", "namespace": SYSTEM}, "stringData": {"pin": hsm.pin}}
     apply(namespace(SYSTEM), pin, *(record_volume(n) for n in range(REPLICAS)))
-    objects = chart.render(values())
-    apply(*objects)
-    rolled_out()
+    release("install", values())
     wait_for("the webhook that injects", lambda: get("mutatingwebhookconfiguration", "signet.dev"))
-
-
-def rolled_out(seconds=300):
-    done = run("kubectl", "rollout", "status", f"statefulset/{OPERATOR}", "--namespace", SYSTEM, f"--timeout={seconds}s",
-               seconds=seconds + 30, check=False)
-    if done.returncode != 0:
-        raise AssertionError(f"{done.stdout}{done.stderr}\n{describe()[-6000:]}\n{operator_logs()}")
 
 
 def operator_logs():
@@ -291,8 +298,14 @@ def sign_inside(name, where, policy_name, message, seconds=30):
     return Answer(int(status or 0), text, {})
 
 
+def containers(thing):
+    """All of a pod's, init containers too: the sidecar is one or the other, as the server's version has it."""
+    return thing["spec"]["containers"] + thing["spec"].get("initContainers", [])
+
+
 def container_status(thing, name):
-    return next((s for s in thing["status"].get("containerStatuses", []) if s["name"] == name), {})
+    lists = (thing["status"].get(kind) or [] for kind in ("containerStatuses", "initContainerStatuses"))
+    return next((status for each in lists for status in each if status["name"] == name), {})
 
 
 def processes(uid, program):
@@ -308,11 +321,13 @@ def processes(uid, program):
 
 
 def main_process(uid, program):
-    """PID 1 of the container: the one whose parent is not among them."""
-    found = processes(uid, program)
-    for pid in found:
-        parent = int(re.search(r"^PPid:\t(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)[1])
-        if parent not in found:
+    """PID 1 of the container: workers and probes are others."""
+    for pid in processes(uid, program):
+        try:
+            status = pathlib.Path(f"/proc/{pid}/status").read_text()
+        except OSError:  # ended meanwhile
+            continue
+        if re.search(r"^NSpid:.*\t1$", status, re.M):
             return pid
     raise AssertionError(f"no {program} runs in pod {uid}")
 

@@ -1,9 +1,10 @@
-"""Signet in real pods: the rendered chart on the node, a pipeline that signs with curl through the sidecar it was given."""
+"""Signet in real pods: the chart as Helm installs and upgrades it, a pipeline that signs with curl through the sidecar it was given."""
 import base64
 import hashlib
 import json
 import os
 import pathlib
+import re
 import signal
 import time
 import unittest
@@ -91,7 +92,7 @@ class Pipeline(Case):
     def started_again(self, replica, before):
         wait_for("kubelet to start the killed replica again", lambda: self.restarts(replica) > before, 120, interval=0.3)
 
-    def test_a_job_gets_every_signature_while_the_gateway_is_rolled_twice_and_replicas_are_killed(self):
+    def test_a_job_gets_every_signature_while_helm_upgrades_and_rolls_back_and_replicas_are_killed(self):
         node.kubectl("delete", "job", "pipeline", "--namespace", CI, "--ignore-not-found")
         node.apply(node.job("pipeline", CI, BUILDER, PIPELINE))
         wait_for("the Job's pod", lambda: node.pod_of_job("pipeline", CI), interval=0.3)
@@ -99,9 +100,14 @@ class Pipeline(Case):
         pod = node.running(name, CI)
         self.more(pod, 10)
 
-        for _ in range(2):
-            node.kubectl("rollout", "restart", f"statefulset/{node.OPERATOR}", "--namespace", node.SYSTEM)
-            node.rolled_out()
+        uids = {each["metadata"]["uid"] for each in node.operators()}
+        node.release("upgrade", {**node.values(), "logLevel": "debug", "drainTimeout": 12, "podAnnotations": {"example.org/upgraded": "yes"}})
+        upgraded = node.operators()
+        self.assertEqual([each["metadata"]["annotations"].get("example.org/upgraded") for each in upgraded], ["yes"] * node.REPLICAS)
+        self.assertEqual(uids & {each["metadata"]["uid"] for each in upgraded}, set(), "replicas that the upgrade has not replaced")
+        self.more(pod, 5)
+        node.helm("rollback", node.RELEASE, "1", "--wait", "--timeout", "5m")
+        self.assertNotIn("example.org/upgraded", node.operators()[0]["metadata"]["annotations"])
         self.more(pod, 5)
         first, second = (operator["metadata"] for operator in node.operators())
         before = [self.restarts(each["name"]) for each in (first, second)]
@@ -158,6 +164,33 @@ class Pipeline(Case):
         self.signs()
         self.assertEqual(node.container_status(node.get("pod", LOOK, CI), "main")["restartCount"],
                          node.container_status(before, "main")["restartCount"])
+
+
+class Installed(Case):
+    def test_helm_test_signs_and_verifies_once(self):
+        def signed():
+            return sum(line["type"] == "outcome" and line["result"] == "signed" for lines in node.all_records().values() for line in lines)
+        before = signed()
+        said = node.helm("test", node.RELEASE, "--timeout", "4m")
+        self.assertIn("Phase:          Succeeded", said)
+        self.assertEqual(signed() - before, 1)
+        for kind, name, where in (("pod", "signet-test", node.SYSTEM), ("serviceaccount", "signet-test", node.SYSTEM), ("signingpolicy", "signet-test", None)):
+            self.assertIsNone(node.get(kind, name, where))
+
+    def test_helm_test_fails_when_nothing_can_be_signed(self):
+        values = {**node.values(), "test": {"policy": "no-such-policy"}}
+        node.release("upgrade", values)
+        self.addCleanup(node.helm, "rollback", node.RELEASE, "--wait", "--timeout", "5m")
+        with self.assertRaisesRegex(AssertionError, "signet-test"):
+            node.helm("test", node.RELEASE, "--timeout", "4m")
+
+    def test_every_pod_that_was_injected_has_one_sidecar_in_the_form_of_its_server(self):
+        pod = node.get("pod", LOOK, CI)
+        self.assertEqual([each["name"] for each in node.containers(pod)].count(node.SIDECAR), 1)
+        self.assertTrue(node.container_status(pod, node.SIDECAR)["ready"])
+        minor = int(re.match(r"\d+", json.loads(node.kubectl("get", "--raw", "/version"))["minor"])[0])
+        native = [each for each in pod["spec"].get("initContainers", []) if each["name"] == node.SIDECAR]
+        self.assertEqual([each.get("restartPolicy") for each in native], ["Always"] if minor >= 29 else [])
 
 
 class Workload(Case):

@@ -91,6 +91,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and .Values.approvalRoots.configMap .Values.approvalRoots.secret -}}
 {{- fail "approvalRoots: a configMap or a secret, not both" -}}
 {{- end -}}
+{{- if not (or .Values.networkPolicy.enabled .Values.metrics.tokenSecret.name) -}}
+{{- fail "metrics name policies, and nothing would guard them: set networkPolicy.enabled=true, or metrics.tokenSecret.name to a Secret with a token (docs/install.md)" -}}
+{{- end -}}
 {{- if and .Values.injection.enabled (not .Values.gateway.enabled) -}}
 {{- fail "injected sidecars sign through the gateway: set gateway.enabled=true or injection.enabled=false" -}}
 {{- end -}}
