@@ -110,16 +110,16 @@ Bytes UnwrapPoint(ByteView point, int nid) {
     whole.insert(whole.end(), point.begin(), point.end());
     return whole;
   }
-  constexpr std::uint8_t kBitString = 3;
   const unsigned char* cursor = point.data();
   int tag = 0;
   int tag_class = 0;
   long length = 0;
   const int form = ASN1_get_object(&cursor, &length, &tag, &tag_class, static_cast<long>(point.size()));
   ERR_clear_error();
-  if ((form & 0x80) != 0 || cursor + length != point.data() + point.size()) return {};
+  const bool is_string = tag_class == V_ASN1_UNIVERSAL && (tag == V_ASN1_OCTET_STRING || tag == V_ASN1_BIT_STRING);
+  if ((form & 0x80) != 0 || !is_string || cursor + length != point.data() + point.size()) return {};
   ByteView inner(cursor, static_cast<std::size_t>(length));
-  if (tag == kBitString && !inner.empty() && inner[0] == 0) inner = inner.subspan(1);  // no unused bits
+  if (tag == V_ASN1_BIT_STRING && !inner.empty() && inner[0] == 0) inner = inner.subspan(1);  // no unused bits
   return is_point(inner) ? base::ToBytes(inner) : Bytes();
 }
 

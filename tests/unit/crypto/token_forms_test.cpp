@@ -151,6 +151,9 @@ TEST(TokenFormsTest, ReadsRsaNumbersWithLeadingZerosAndRefusesWrongExponents) {
 TEST(TokenFormsTest, ReadsTheKeyOfACertificate) {
   const Pkey key = Own(EVP_RSA_gen(2048));
   const std::unique_ptr<X509, decltype(&X509_free)> made(X509_new(), X509_free);
+  X509_set_version(made.get(), 2);
+  X509_gmtime_adj(X509_getm_notBefore(made.get()), 0);
+  X509_gmtime_adj(X509_getm_notAfter(made.get()), 3600);
   X509_set_pubkey(made.get(), key.get());
   X509_sign(made.get(), key.get(), EVP_sha256());
   unsigned char* der = nullptr;
