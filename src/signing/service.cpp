@@ -120,7 +120,20 @@ std::string_view Name(Door door) {
     case Door::kGateway:
       return "gateway";
   }
-  return "socket";
+  return "none";
+}
+
+bool IsConsistent(const Caller& caller) {
+  const auto proof = caller.principal.proof;
+  switch (caller.door) {
+    case Door::kSocket:
+      return proof == identity::Proof::kAsserted && !caller.pod && !caller.images;
+    case Door::kController:
+      return proof != identity::Proof::kTokenReview && !caller.pod && !caller.images && !caller.peer;
+    case Door::kGateway:
+      return proof == identity::Proof::kTokenReview && caller.pod && !caller.pod->uid.empty() && !caller.peer;
+  }
+  return false;
 }
 
 std::unique_ptr<SigningService> SigningService::Create(Options options, Dependencies dependencies) {
@@ -261,6 +274,16 @@ std::optional<Refused> Pipeline::CheckKey(const Operation& operation) const {
 
 std::optional<Refused> Pipeline::Prepare(Operation& operation) {
   const auto& call = operation.call;
+  if (!IsConsistent(operation.caller)) {
+    obs::Err("a caller's entry point, proof and pod do not agree: nothing is signed",
+             {{"door", std::string(Name(operation.caller.door))},
+              {"identity", std::string(identity::Name(operation.caller.principal.proof))},
+              {"pod", operation.caller.pod ? operation.caller.pod->name : ""}});
+    return No(
+        Code::kInternal, "Internal",
+        "the caller's entry point, proof of identity and pod do not agree: nothing was signed; this is an error of "
+        "Signet, please report it with the operator's log");
+  }
   if (in_flight_ > options_.max_in_flight) {
     return No(Code::kUnavailable, "Busy", "too many signatures are being made: ask again", kVerySoon);
   }

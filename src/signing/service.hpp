@@ -51,18 +51,24 @@ class PolicySource {
   [[nodiscard]] virtual std::vector<std::shared_ptr<const ActivePolicy>> All() const = 0;
 };
 
-enum class Door : std::uint8_t { kSocket, kController, kGateway };
+/// 0 is no door: a caller whose door is not set gets no signature.
+enum class Door : std::uint8_t { kSocket = 1, kController, kGateway };
+/// "socket", "controller", "gateway"; "none" for any other value.
 std::string_view Name(Door door);
 
 /// Who asks, as the door has authenticated them.
 struct Caller {
-  Door door = Door::kSocket;
+  Door door{};
   identity::Principal principal;
   std::optional<identity::PeerInfo> peer;
   std::optional<identity::PodIdentity> pod;  ///< gateway door
   std::shared_ptr<const identity::PodImages>
       images;  ///< gateway door, where the policy asks for them; nullptr: unknown
 };
+
+/// Returns true if door, proof and pod belong together: a socket asserts, the controller has a stamp or asserts, the
+/// gateway has a reviewed token of a pod. A caller of any other combination was damaged on its way: nothing is signed.
+bool IsConsistent(const Caller& caller);
 
 struct SignCall {
   std::string policy;

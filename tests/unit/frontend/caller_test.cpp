@@ -77,7 +77,9 @@ TEST_F(CallerTest, ReachesTheServiceWhenItIsKnownLater) {
 }
 
 TEST_F(CallerTest, ReachesTheServiceOfABatchWhenItIsKnownLater) {
-  EXPECT_EQ(AskLater("/v1/sign/batch", std::string(R"({"items":[)") + std::string(kBody) + "," + std::string(kBody) + "]}").status, 200);
+  const std::string item = R"({"digest":"sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"})";
+  const auto response = AskLater("/v1/sign/batch", R"({"policy":"release","items":[)" + item + "," + item + "]}");
+  EXPECT_EQ(response.status, 200) << response.body;
   ExpectSeen(2);
 }
 

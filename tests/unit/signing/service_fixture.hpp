@@ -36,8 +36,7 @@ class SigningServiceTest : public JournalFixture {
   void SetUp() override {
     journal_ = Open();
     Put("release", MakePolicy("release"), hsm_.Add(TestKey::Ec()));
-    caller_.principal.username = "system:serviceaccount:ci:builder";
-    caller_.peer = identity::PeerInfo{1000, 1000, 42};
+    caller_ = Through(Door::kSocket);
     Start();
   }
   void Start() {
@@ -105,8 +104,21 @@ class SigningServiceTest : public JournalFixture {
     }
     return results;
   }
-  static Caller Stranger() {
+  /// The caller of the tests, as this door establishes it.
+  static Caller Through(Door door) {
     Caller caller;
+    caller.door = door;
+    caller.principal.username = "system:serviceaccount:ci:builder";
+    if (door == Door::kSocket) caller.peer = identity::PeerInfo{1000, 1000, 42};
+    if (door == Door::kController) caller.principal.proof = identity::Proof::kAdmission;
+    if (door == Door::kGateway) {
+      caller.principal.proof = identity::Proof::kTokenReview;
+      caller.pod = identity::PodIdentity{"ci", "build-7", "uid-7", "node-1"};
+    }
+    return caller;
+  }
+  static Caller Stranger() {
+    Caller caller = Through(Door::kSocket);
     caller.principal.username = "system:serviceaccount:ci:stranger";
     return caller;
   }

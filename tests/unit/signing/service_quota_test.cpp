@@ -136,12 +136,12 @@ TEST_F(SharedQuotaServiceTest, LooksAtThePolicyAgainAfterTheWait) {
 }
 
 TEST_F(SharedQuotaServiceTest, TheControllersRequestsCountInTheSameBudget) {
-  caller_.door = Door::kController;
+  caller_ = Through(Door::kController);
   StartSigning();
   EXPECT_EQ(lender_.waiting(), 1U);
   lender_.Answer(policy::Lease{1, true});
   reactor_.RunReady();
-  caller_.door = Door::kGateway;
+  caller_ = Through(Door::kGateway);
   EXPECT_EQ(ReasonOf(Sign(Call())), "QuotaExceeded");
 }
 

@@ -33,7 +33,7 @@ TEST_F(SigningServiceTest, DiscardsWhatAPolicyNoLongerAllows) {
 TEST_F(SigningServiceTest, DiscardsWhatAPolicyTurnsAgainstAfterTheOutcome) {
   for (const auto door : {Door::kSocket, Door::kController}) {
     Change([](auto& policy) { policy.spec.suspend = false; });
-    caller_.door = door;
+    caller_ = Through(door);
     hsm_.hold = true;
     std::optional<SigningService::Answer> answer;
     service_->Sign(caller_, Call(), [&](SigningService::Answer a) { answer = std::move(a); });
@@ -72,15 +72,14 @@ TEST_F(SigningServiceTest, KeepsSigningThroughHarmlessEdits) {
 TEST_F(SigningServiceTest, RecordsThePodAndTheIdempotencyKey) {
   auto call = Call();
   call.idempotency_key = "job-7/1";
-  caller_.door = Door::kGateway;
-  caller_.pod = identity::PodIdentity{"ci", "build-7", "uid-7", "node-1"};
+  caller_ = Through(Door::kGateway);
   ASSERT_TRUE(Sign(call));
   const auto with = Records();
   const nlohmann::json pod = {{"name", "build-7"}, {"namespace", "ci"}, {"uid", "uid-7"}, {"node", "node-1"}};
   EXPECT_EQ(with[with.size() - 2]["pod"], pod);
   EXPECT_EQ(with[with.size() - 2]["idempotencyKey"], "job-7/1");
   EXPECT_EQ(with.back()["idempotencyKey"], "job-7/1");
-  caller_.pod.reset();
+  caller_ = Through(Door::kSocket);
   ASSERT_TRUE(Sign(Call()));
   const auto without = Records();
   for (const auto* name : {"pod", "idempotencyKey"}) {
@@ -165,7 +164,7 @@ TEST_F(SigningServiceTest, RefusesBatchesOfWrongSize) {
 }
 
 TEST_F(SigningServiceTest, SettlesSoonOrLater) {
-  caller_.door = Door::kController;
+  caller_ = Through(Door::kController);
   auto call = Call();
   call.request_name = "req";
   call.request_uid = "uid-1";

@@ -92,9 +92,7 @@ TEST_F(SigningServiceTest, AnswersAlikeForUnknownPoliciesAndStrangers) {
 
 TEST_F(SigningServiceTest, JudgesThePodsImagesAtTheGatewayOnly) {
   Change([](auto& policy) { policy.spec.pod = api::PodRule{{"sha256:builder"}}; });
-  Caller pod = caller_;
-  pod.door = Door::kGateway;
-  pod.pod = identity::PodIdentity{"ci", "build-7", "uid-7", ""};
+  Caller pod = Through(Door::kGateway);
   const auto pending = Sign(pod, Call());
   EXPECT_EQ(ReasonOf(pending), "PodPending");
   EXPECT_EQ(pending.error().error.code, Code::kUnavailable);
@@ -107,12 +105,10 @@ TEST_F(SigningServiceTest, JudgesThePodsImagesAtTheGatewayOnly) {
   runs({"sha256:builder"});
   EXPECT_TRUE(Sign(pod, Call()));
   for (const auto door : {Door::kSocket, Door::kController}) {
-    pod.door = door;
-    const auto refused = Sign(pod, Call());
+    const auto refused = Sign(Through(door), Call());
     EXPECT_EQ(ReasonOf(refused), "ImageNotAllowed") << Name(door);
     EXPECT_THAT(refused.error().error.message, HasSubstr("only callers of the gateway"));
   }
-  pod.door = Door::kGateway;
   hsm_.before_sign = [this] { Change([](auto& policy) { policy.spec.pod->image_digests = {"sha256:newer"}; }); };
   EXPECT_EQ(ReasonOf(Sign(pod, Call())), "ImageNotAllowed") << "the list changed while the HSM signed";
   EXPECT_EQ(Last()["result"], "discarded");
@@ -144,9 +140,7 @@ TEST_F(SigningServiceTest, GivesEveryReasonToSubjects) {
 
   Change([](auto& policy) { policy.spec.approvals = api::Approvals{1, {}, std::nullopt, false}; });
   EXPECT_EQ(ReasonOf(Sign(Call())), "ApprovalRequired");
-  Caller controller = caller_;
-  controller.door = Door::kController;
-  EXPECT_EQ(ReasonOf(Sign(controller, Call())), "AwaitingApproval");
+  EXPECT_EQ(ReasonOf(Sign(Through(Door::kController), Call())), "AwaitingApproval");
   Change([](auto& policy) { policy.spec.approvals.reset(); });
 
   // The fake clock stands at 09:00 on a Monday.
@@ -272,6 +266,40 @@ TEST_F(SigningServiceTest, PutsRefusalsOnRecord) {
   EXPECT_THAT(obs::RenderMetrics(), HasSubstr("signet_refusals_total{policy=\"\",reason=\"NotAllowed\"}"));
 }
 
+// ---- who asks, and how that is known ------------------------------------------------------
+
+TEST_F(SigningServiceTest, SignsNothingForACallerThatLostItsDoorProofOrPod) {
+  const auto refuses = [this](const Caller& caller, const char* what) {
+    const auto answer = Sign(caller, Call());
+    EXPECT_EQ(ReasonOf(answer), "Internal") << what;
+    if (answer) return;
+    EXPECT_EQ(answer.error().error.code, Code::kInternal) << what;
+    EXPECT_FALSE(answer.error().retry_after) << what;
+  };
+  for (const auto door : {Door::kSocket, Door::kController, Door::kGateway}) {
+    const Caller whole = Through(door);
+    EXPECT_TRUE(Sign(whole, Call())) << Name(door);
+    for (const auto other : {Door{}, Door::kSocket, Door::kController, Door::kGateway, Door{4}}) {
+      Caller damaged = whole;
+      damaged.door = other;
+      if (other != door) refuses(damaged, "another door");
+    }
+    for (const auto proof : {identity::Proof::kAsserted, identity::Proof::kAdmission, identity::Proof::kTokenReview}) {
+      Caller damaged = whole;
+      damaged.principal.proof = proof;
+      const bool folder = door == Door::kController && proof == identity::Proof::kAsserted;
+      if (proof != whole.principal.proof && !folder) refuses(damaged, "another proof");
+    }
+    Caller damaged = whole;
+    damaged.pod = whole.pod ? std::nullopt : std::optional(identity::PodIdentity{"ci", "p", "u", ""});
+    refuses(damaged, "a pod gained or lost");
+    damaged = whole;
+    if (damaged.pod) damaged.pod->uid.clear();
+    if (damaged.pod) refuses(damaged, "the pod's uid lost");
+  }
+  EXPECT_EQ(hsm_.signs, 3);
+}
+
 // ---- what the HSM does -------------------------------------------------------------------
 
 struct HsmCase {
@@ -312,9 +340,7 @@ TEST_F(SigningServiceTest, VerifiesUnlessAnEcPolicyOnTheSocketSaysNo) {
   hsm_.spoil = true;
   Change([](auto& policy) { policy.spec.verify_signatures = false; });
   EXPECT_TRUE(Sign(Call()));
-  Caller controller = caller_;
-  controller.door = Door::kController;
-  EXPECT_EQ(ReasonOf(Sign(controller, Call())), "VerificationFailed");
+  EXPECT_EQ(ReasonOf(Sign(Through(Door::kController), Call())), "VerificationFailed");
   Put("rsa", MakePolicy("rsa"), hsm_.Add(TestKey::Rsa()));
   Change(
       [](auto& policy) {
