@@ -10,6 +10,7 @@
 #include "api/json.hpp"
 #include "cli/cluster.hpp"
 #include "cli/output.hpp"
+#include "cli/signature_check.hpp"
 #include "cli/socket.hpp"
 #include "cli/table.hpp"
 #include "reconcile/resources.hpp"
@@ -116,7 +117,14 @@ ExitCode Show(const Context& context, const Flags& flags, const std::vector<json
   switch (flags.format) {
     case Format::kPem: {
       std::string pem;
-      for (const json& key : keys) pem += key.value("publicKey", "");
+      for (const json& key : keys) {
+        const auto one = key.value("publicKey", "");
+        if (one.empty()) continue;
+        if (const auto checked = CheckKeyID(one, key.value("keyID", "")); !checked) {
+          return Fail(context, ExitCode::kFailed, checked.error());
+        }
+        pem += one;
+      }
       if (pem.empty()) return Fail(context, ExitCode::kFailed, "no key is there yet: see `keys` without -o pem");
       return Print(context, pem);
     }

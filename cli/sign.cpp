@@ -21,12 +21,16 @@ constexpr const char* kPurpose = R"(Sign a file, stdin or a digest under a polic
 
 Through the socket of a sidecar (--socket, SIGNET_SOCKET, /run/signet/signet.sock if it is there), or as a
 SigningRequest (--request; the default where there is no socket but a kubeconfig). The signature goes to stdout as
-base64, or to a file in binary, as openssl reads it; everything else goes to stderr.)";
+base64, or to a file in binary, as openssl reads it; everything else goes to stderr.
+
+The signature is verified before it is written: under --key or the key that --key-id names, otherwise under the key
+that the socket or the status publishes.)";
 
 constexpr const char* kFooter = R"(Examples:
   {signet} sign --policy release app.tar.gz -o app.tar.gz.sig
   tar c dist | {signet} sign --policy release - > dist.sig.b64
   {signet} sign --policy release --digest sha256:9f86d081... --artifact registry.example.com/app
+  {signet} sign --policy release --key release.pem app.tar.gz           # only a signature of this key is written
   {signet} sign --request --policy release app.tar.gz --timeout 2h     # waits for approvals
   {signet} sign --request --no-wait --policy release app.tar.gz        # prints the request's name
 
@@ -96,6 +100,11 @@ void AddSign(CLI::App& parent, Context& context) {
   command->add_option("--encoding", flags->encoding, "ECDSA: asn1 (DER, what openssl reads; default) or p1363 (r||s)")
       ->type_name("FORM")
       ->check(CLI::IsMember({"asn1", "p1363"}).description(""));
+  command->add_option("--key", flags->key, "The public key (PEM) that the signature must verify under")
+      ->type_name("FILE");
+  command
+      ->add_option("--key-id", flags->key_id, "The ID of the key that must have signed, as the command keys shows it")
+      ->type_name("HEX");
   command->add_flag("--wait", flags->wait, "Wait for the signature (default)");
   command->add_flag("!--no-wait", flags->wait, "Ask once, and do not wait");
   command->add_option("--timeout", flags->timeout, "How long to wait, such as 30s, 5m (default) or 2h")

@@ -28,6 +28,8 @@ struct SignFlags {
   std::string output;  ///< file; "": stdout
   std::string format;  ///< base64, binary; "": base64 to stdout, binary to a file
   std::string encoding = "asn1";
+  std::string key;     ///< file of the public key that the signature must verify under; "": the published one
+  std::string key_id;  ///< the key that must sign; "": any of the policy
   bool wait = true;
   std::string timeout = "5m";
   bool quiet = false;

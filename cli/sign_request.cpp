@@ -8,6 +8,7 @@
 #include "base/clock.hpp"
 #include "cli/request_text.hpp"
 #include "cli/sign.hpp"
+#include "cli/signature_check.hpp"
 #include "crypto/digest.hpp"
 #include "crypto/public_key.hpp"
 #include "encoding/text.hpp"
@@ -57,9 +58,15 @@ base::Result<json> CreateRequest(const SignFlags& flags, const SignInput& input,
   return cluster.store->Create(reconcile::SigningRequests(), cluster.ns, object);
 }
 
-ExitCode DeliverOf(const Context& context, const SignFlags& flags, const api::SigningRequest& request) {
+ExitCode DeliverOf(const Context& context, const SignFlags& flags, const SignInput& input,
+                   const api::SigningRequest& request) {
   auto signature = encoding::FromBase64(request.status.signature);
   if (!signature || signature->empty()) return Fail(context, ExitCode::kFailed, "the status holds no signature");
+  const SignatureClaim claim{request.status.algorithm, request.status.key_id, request.status.public_key, *signature,
+                             "asn1"};
+  if (const auto checked = CheckSignature(flags, input, claim); !checked) {
+    return Fail(context, ExitCode::kFailed, checked.error());
+  }
   if (flags.encoding == "p1363") {
     const auto key = crypto::PublicKey::FromPem(request.status.public_key);
     if (key && key->algorithm() == encoding::KeyAlgorithm::kEcdsa) {
@@ -77,8 +84,8 @@ ExitCode DeliverOf(const Context& context, const SignFlags& flags, const api::Si
 }
 
 /// Looks again and again, ever more slowly: those who may get a request need not be allowed to watch all of them.
-ExitCode WaitFor(const Context& context, const SignFlags& flags, Cluster& cluster, const api::ObjectMeta& made,
-                 base::SteadyPoint end, Progress& progress) {
+ExitCode WaitFor(const Context& context, const SignFlags& flags, const SignInput& input, Cluster& cluster,
+                 const api::ObjectMeta& made, base::SteadyPoint end, Progress& progress) {
   constexpr milliseconds kSlowest{2000};
   for (milliseconds pause{50};; pause = std::min(pause * 2, kSlowest)) {
     const auto object = cluster.store->Get(reconcile::SigningRequests(), cluster.ns, made.name);
@@ -92,7 +99,7 @@ ExitCode WaitFor(const Context& context, const SignFlags& flags, Cluster& cluste
                     fmt::format("{} was deleted and made anew by somebody else", made.name));
       }
       const auto state = StateOf(request);
-      if (state.kind == RequestState::Kind::kSigned) return DeliverOf(context, flags, request);
+      if (state.kind == RequestState::Kind::kSigned) return DeliverOf(context, flags, input, request);
       if (state.kind != RequestState::Kind::kWaiting) return Fail(context, ExitCode::kDenied, Sentence(state));
       progress.Say("waiting: " + WaitingLine(request, state));
     } else {
@@ -128,7 +135,7 @@ ExitCode SignAsRequest(const Context& context, const SignFlags& flags, milliseco
   const auto made = ReadLeniently(*created).metadata;
   if (!flags.wait) return Print(context, fmt::format("signingrequest.signet.dev/{}\n", made.name));
   if (!flags.quiet) Note(fmt::format("made SigningRequest {} in namespace {}", made.name, cluster->ns));
-  return WaitFor(context, flags, *cluster, made, end, progress);
+  return WaitFor(context, flags, *input, *cluster, made, end, progress);
 }
 
 }  // namespace signet::cli

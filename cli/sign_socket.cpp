@@ -7,6 +7,7 @@
 
 #include "base/clock.hpp"
 #include "cli/sign.hpp"
+#include "cli/signature_check.hpp"
 #include "cli/socket.hpp"
 #include "crypto/digest.hpp"
 #include "encoding/text.hpp"
@@ -70,6 +71,29 @@ base::Result<json> SendUntilDecided(const http::UnixClient& client, const std::s
   }
 }
 
+/// A member that is a string; "" where it is absent or something else.
+std::string TextOf(const json& object, const char* name) {
+  const auto found = object.find(name);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+/// What the socket claims to have signed. The policy's public key is asked for where no file of it was given.
+base::Result<SignatureClaim> ClaimOf(const json& answer, const SignFlags& flags, const http::UnixClient& client) {
+  if (!answer.is_object()) return base::MakeError(base::Code::kInternal, "the socket's answer is not an object");
+  SignatureClaim claim;
+  claim.algorithm = TextOf(answer, "algorithm");
+  claim.key_id = TextOf(answer, "keyID");
+  claim.encoding = flags.encoding;
+  auto signature = encoding::FromBase64(TextOf(answer, "signature"));
+  if (!signature) return base::MakeError(base::Code::kInternal, "the socket's answer holds no signature");
+  claim.signature = std::move(*signature);
+  if (flags.key.empty()) {
+    TRY(const json key, GetKey(client, flags.policy));
+    claim.public_key = TextOf(key, "publicKey");
+  }
+  return claim;
+}
+
 }  // namespace
 
 ExitCode SignThroughSocket(const Context& context, const SignFlags& flags, const std::string& socket,
@@ -100,13 +124,15 @@ ExitCode SignThroughSocket(const Context& context, const SignFlags& flags, const
                             answer.error().reason.empty() ? "" : ": ", answer.error().message));
   }
   if (!answer) return FailOfSocket(context, answer.error());
-  const auto signature = encoding::FromBase64(answer->value("signature", ""));
-  if (!signature) return Fail(context, ExitCode::kFailed, "the socket's answer holds no signature");
-  if (!flags.quiet) {
-    Note(fmt::format("signed with {}, key {}, record {}", answer->value("algorithm", ""), answer->value("keyID", ""),
-                     answer->value("record", "")));
+  const auto claim = ClaimOf(*answer, flags, client);
+  if (!claim) return FailOfSocket(context, claim.error());
+  if (const auto checked = CheckSignature(flags, *input, *claim); !checked) {
+    return Fail(context, ExitCode::kFailed, checked.error());
   }
-  return Deliver(context, flags, *signature);
+  if (!flags.quiet) {
+    Note(fmt::format("signed with {}, key {}, record {}", claim->algorithm, claim->key_id, TextOf(*answer, "record")));
+  }
+  return Deliver(context, flags, claim->signature);
 }
 
 }  // namespace signet::cli

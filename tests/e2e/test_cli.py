@@ -2,11 +2,15 @@
 """The signet command: against a real sidecar on SoftHSM, with openssl as judge, and on records and policy files."""
 import base64
 import csv
+import hashlib
+import http.server
 import io
 import json
 import os
 import signal
+import socketserver
 import subprocess
+import threading
 import unittest
 
 from harness import BIN, ROOT, SUBJECT, Case, away_from_midnight, openssl_verifies, policy, write_yaml
@@ -205,6 +209,117 @@ class Socket(Cli):
         self.assertIn("not whole", done.stderr)
         self.assertIn(b"release", done.stdout)
         self.expect(2, "audit", "query", audit, "--since", "yesterday")
+
+
+class LyingSocket(Cli):
+    """Whatever sits at the socket's path: only what verifies is written."""
+
+    def setUp(self):
+        super().setUp()
+        self.keys = {name: self.make_key(name) for name in ("release", "other")}
+        self.file = self.folder / "app"
+        self.file.write_bytes(b"what is signed")
+        self.answer, self.key = self.signed("release"), self.published("release")
+        self.socket = self.folder / "s"
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *args):
+                pass
+
+            def address_string(self):
+                return "unix"
+
+            def send(self, body):
+                data = json.dumps(body).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def do_POST(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.send(outer.answer)
+
+            def do_GET(self):
+                self.send(outer.key)
+
+        class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+            daemon_threads = True
+
+        server = Server(str(self.socket), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        self.env = {"SIGNET_SOCKET": str(self.socket)}
+
+    def make_key(self, name):
+        key = self.folder / f"{name}.key"
+        subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key], check=True, capture_output=True)
+        pem = subprocess.run(["openssl", "ec", "-in", key, "-pubout"], check=True, capture_output=True).stdout
+        (self.folder / f"{name}.pem").write_bytes(pem)
+        der = subprocess.run(["openssl", "ec", "-in", key, "-pubout", "-outform", "DER"], check=True, capture_output=True).stdout
+        return {"file": key, "pem": pem.decode(), "id": hashlib.sha256(der).hexdigest()}
+
+    def signed(self, name, over=None):
+        signature = subprocess.run(["openssl", "dgst", "-sha256", "-sign", self.keys[name]["file"]], input=over or self.file.read_bytes(),
+                                   check=True, capture_output=True).stdout
+        return {"signature": base64.b64encode(signature).decode(), "algorithm": "ECDSAWithSHA256", "keyID": self.keys[name]["id"], "record": "R"}
+
+    def published(self, name):
+        return {"policy": "release", "keyID": self.keys[name]["id"], "publicKey": self.keys[name]["pem"], "algorithms": ["ECDSAWithSHA256"],
+                "ready": True}
+
+    def sign(self, code, *more):
+        out = self.folder / "out.sig"
+        done = self.expect(code, "sign", "--policy", "release", self.file, "-o", out, *more, env=self.env)
+        self.assertEqual(out.exists(), code == 0, done.stderr)
+        out.unlink(missing_ok=True)
+        return done
+
+    def test_writes_only_a_signature_that_verifies(self):
+        self.sign(0)
+        good = self.answer
+        zeros = base64.b64encode(bytes(3)).decode()
+        for wrong in ({"signature": zeros}, {"signature": ""}, {"signature": base64.b64encode(bytes(5000)).decode()}, {"signature": 7},
+                      {"signature": "%%%"}, {"keyID": self.keys["other"]["id"]}, {"keyID": ""}, {"algorithm": "ECDSAWithSHA512"},
+                      {"algorithm": "PureEd25519"}, {"algorithm": "none"}, {"algorithm": None}, self.signed("other"),
+                      {"signature": self.signed("other")["signature"]}, {"signature": self.signed("release", b"something else")["signature"]}):
+            with self.subTest(wrong=wrong):
+                self.answer = {**good, **wrong}
+                done = self.sign(1)
+                self.assertNotIn("signed with", done.stderr)
+        for answer in ([], None, "text"):
+            with self.subTest(answer=answer):
+                self.answer = answer
+                self.sign(1)
+        self.answer = good
+        for key in ({"publicKey": ""}, {"publicKey": "no PEM"}, {"publicKey": self.keys["other"]["pem"]}):
+            with self.subTest(key=key):
+                self.key = {**self.published("release"), **key}
+                self.sign(1)
+
+    def test_the_form_is_the_one_that_was_asked_for(self):
+        self.sign(1, "--encoding", "p1363")
+        self.sign(1, "--algorithm", "ECDSAWithSHA384")
+
+    def test_a_pinned_key_is_the_one_that_must_have_signed(self):
+        self.sign(0, "--key", self.folder / "release.pem")
+        self.sign(0, "--key-id", self.keys["release"]["id"].upper())
+        self.answer, self.key = self.signed("other"), self.published("other")  # consistent, and somebody else's
+        self.sign(0)
+        self.assertIn("the pinned key is", self.sign(1, "--key", self.folder / "release.pem").stderr)
+        self.assertIn("as --key-id asks", self.sign(1, "--key-id", self.keys["release"]["id"]).stderr)
+        self.sign(1, "--key", self.file)
+        self.sign(3, "--key", self.folder / "absent.pem")
+
+    def test_keys_of_another_id_are_not_shown_as_pem(self):
+        self.expect(0, "keys", "release", "-o", "pem", env=self.env)
+        self.key = {**self.published("release"), "publicKey": self.keys["other"]["pem"]}
+        self.assertEqual(self.expect(1, "keys", "release", "-o", "pem", env=self.env).stdout, b"")
 
 
 class Policies(Cli):

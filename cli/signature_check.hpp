@@ -1,0 +1,39 @@
+// cli/signature_check.hpp - nothing that a socket or an API server sends is written before it has been verified here.
+//
+// Thread-safety: none. Blocking: reads the file of a pinned key.
+#pragma once
+
+#include <string>
+
+#include "base/bytes.hpp"
+#include "base/result.hpp"
+#include "cli/sign.hpp"
+#include "crypto/public_key.hpp"
+
+namespace signet::cli {
+
+/// A signature as the other side describes it. Every member is a claim.
+struct SignatureClaim {
+  std::string algorithm;   ///< "ECDSAWithSHA256"
+  std::string key_id;      ///< hex SHA-256 of the public key
+  std::string public_key;  ///< PEM; not used where --key names one
+  base::Bytes signature;   ///< in the form that `encoding` names
+  std::string encoding;    ///< "asn1" or "p1363"
+};
+
+/// The key that the signature must verify under: the file of --key, else the claimed key. Compares its computed key ID
+/// with the claimed one and with --key-id.
+/// @return kInvalidArgument "ConfigInvalid": --key is not a public key; "FileUnreadable"; kPermissionDenied
+///         "SignatureRefused": another key than the pinned or the claimed one
+base::Result<crypto::PublicKey> TrustedKey(const SignFlags& flags, const SignatureClaim& claim);
+
+/// Verifies the claim over the input that was sent. Without --key and --key-id that shows that the signature belongs to
+/// the key that the other side publishes; with one of them, that it belongs to the caller's.
+/// @return the errors of TrustedKey, and "SignatureRefused" for an algorithm that was not asked for, an empty or
+///         oversized signature, and one that does not verify
+base::Status CheckSignature(const SignFlags& flags, const SignInput& input, const SignatureClaim& claim);
+
+/// Compares the key ID that is claimed for a PEM public key with the computed one.
+base::Status CheckKeyID(const std::string& pem, const std::string& key_id);
+
+}  // namespace signet::cli
