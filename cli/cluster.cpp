@@ -45,10 +45,7 @@ bool InPod(const Context& context) {
 
 base::Result<kube::ClusterConfig> FindConfig(const Context& context, const ClusterFlags& flags) {
   const auto files = KubeconfigFiles(context, flags);
-  for (const auto& file : files) {
-    auto config = config::LoadKubeconfig(file, flags.context);
-    if (config || &file == &files.back()) return config;
-  }
+  if (!files.empty()) return config::LoadKubeconfig(files, flags.context);
   if (InPod(context)) {
     return kube::InClusterConfig(kube::kServiceAccountFolder, context.environment.kube_host,
                                  context.environment.kube_port);

@@ -1,6 +1,6 @@
 // cli/cluster.hpp - which API server and namespace: kubectl's conventions.
 //
-// --kubeconfig, else the files of KUBECONFIG (the first that is there and has the context), else ~/.kube/config, else
+// --kubeconfig, else the files of KUBECONFIG that are there, merged, else ~/.kube/config, else
 // the pod's own account. -n, else the context's namespace, else "default".
 //
 // Thread-safety: none.

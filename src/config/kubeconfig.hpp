@@ -1,23 +1,29 @@
-// config/kubeconfig.hpp - a kubeconfig file becomes a kube::ClusterConfig.
+// config/kubeconfig.hpp - kubeconfig files become a kube::ClusterConfig, merged by client-go's rules.
 //
-// Relative paths are relative to the kubeconfig. What we cannot do safely is refused with its reason:
+// Of each cluster, user and context the first file that has one of that name wins, whole; current-context is the first
+// that is set. A file that cannot be read or parsed is an error that names it: another file never takes its place.
+// Relative paths are relative to the file that names them. What we cannot do safely is refused with its reason:
 // exec and auth-provider plugins (they run programs), basic authentication, impersonation,
 // insecure-skip-tls-verify, plain HTTP, proxies.
 //
 // Thread-safety: no shared state.
-// Blocking:      reads one file.
+// Blocking:      reads the files.
 // Errors:        kInvalidArgument, reason "KubeconfigInvalid".
 #pragma once
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.hpp"
 #include "kube/cluster_config.hpp"
 
 namespace signet::config {
 
-/// @param context  overrides the file's current-context; may be empty
+/// @param paths    at least one, the most important first; each must exist
+/// @param context  overrides the files' current-context; may be empty
+base::Result<kube::ClusterConfig> LoadKubeconfig(const std::vector<std::string>& paths, std::string_view context);
+/// The same for one file.
 base::Result<kube::ClusterConfig> LoadKubeconfig(const std::string& path, std::string_view context);
 
 }  // namespace signet::config

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "support/matchers.hpp"
 #include "support/temp_folder.hpp"
 
@@ -98,6 +100,84 @@ TEST(KubeconfigTest, NeverRepeatsSecretsInItsErrors) {
   const std::string message = Problem(Load(File(kCa, "{client-key-data: 's3cr3t!', token: t0p}")));
   EXPECT_THAT(message, ::testing::Not(HasSubstr("s3cr3t")));
   EXPECT_THAT(message, ::testing::Not(HasSubstr("t0p")));
+}
+
+/// `name` is of the context, its cluster and its user.
+std::string Named(std::string_view name, std::string_view port, std::string_view current = "") {
+  return fmt::format(
+      "current-context: {3}\nclusters:\n- name: {0}\n  cluster: {{server: 'https://127.0.0.1:{1}', {2}}}\n"
+      "users:\n- name: {0}\n  user: {{token: {0}}}\ncontexts:\n- name: {0}\n  context: {{cluster: {0}, user: {0}}}\n",
+      name, port, kCa, current);
+}
+
+class MergedKubeconfigTest : public ::testing::Test {
+ protected:
+  std::string Put(const std::string& name, std::string_view text) {
+    std::filesystem::create_directories((folder_.path() / name).parent_path());
+    folder_.Write(name, text);
+    return (folder_.path() / name).string();
+  }
+  static std::string ServerOf(const std::vector<std::string>& files, std::string_view context = "") {
+    const auto loaded = LoadKubeconfig(files, context);
+    return loaded ? loaded->server : loaded.error().message;
+  }
+  const TempFolder folder_;
+};
+
+TEST_F(MergedKubeconfigTest, TakesTheFirstFileThatHasAnEntryAndTheFirstCurrentContext) {
+  const auto one = Put("one", Named("a", "1"));
+  const auto two = Put("two", Named("a", "2", "a") + "# again\n");
+  const auto three = Put("three", Named("b", "3", "b"));
+  EXPECT_EQ(ServerOf({one, two, three}), "https://127.0.0.1:1") << "current-context of two, the entries of one";
+  EXPECT_EQ(ServerOf({two, one, three}), "https://127.0.0.1:2");
+  EXPECT_EQ(ServerOf({three, one}), "https://127.0.0.1:3");
+  EXPECT_EQ(ServerOf({one, two, three}, "b"), "https://127.0.0.1:3");
+}
+
+TEST_F(MergedKubeconfigTest, JoinsContextClusterAndUserOfDifferentFiles) {
+  const auto context = Put("context", "current-context: x\ncontexts: [{name: x, context: {cluster: a, user: u}}]\n");
+  const auto cluster =
+      Put("sub/cluster", "clusters: [{name: a, cluster: {server: 'https://h:1', certificate-authority: ca}}]\n");
+  const auto user = Put("user", "users: [{name: u, user: {tokenFile: t}}]\n");
+  const auto loaded = LoadKubeconfig({context, cluster, user}, "");
+  ASSERT_THAT(loaded, IsOk());
+  EXPECT_EQ(loaded->ca_file, (folder_.path() / "sub/ca").string()) << "relative to the file that names it";
+  EXPECT_EQ(loaded->token_file, (folder_.path() / "t").string());
+}
+
+TEST_F(MergedKubeconfigTest, NeverGoesToAnotherClusterWhenAFileOrItsEntryIsBroken) {
+  const auto good = Put("good", Named("a", "1", "a"));
+  const std::vector<std::pair<std::string, std::string>> broken = {
+      {"yaml", "clusters: ["},
+      {"list", "[]"},
+      {"text", "just words"},
+      {"clusters", "clusters: {a: b}\ncurrent-context: a\n"},
+      {"number", "current-context: 7\n"},
+      {"empty-entry", "clusters: [{name: a}]\n"},
+      {"twice", Named("a", "9") + "\nusers: []\n"},
+      {"doubled", "clusters: [{name: a, cluster: {server: s}}, {name: a, cluster: {server: t}}]\n"},
+      {"exec", "users: [{name: a, user: {exec: {command: aws}}}]\n"},
+      {"http", "clusters: [{name: a, cluster: {server: 'http://127.0.0.1:2'}}]\n"}};
+  for (const auto& [name, text] : broken) {
+    const auto file = Put(name, text);
+    const auto loaded = LoadKubeconfig({file, good}, "");
+
+    EXPECT_THAT(Problem(loaded), HasSubstr(file)) << name;
+  }
+  const auto other = Put("other", Named("b", "2", "c"));
+  EXPECT_THAT(ServerOf({other, good}), HasSubstr("called \"c\"")) << "a current-context that is nowhere";
+  EXPECT_THAT(ServerOf({good, (folder_.path() / "absent").string()}), HasSubstr("absent"));
+}
+
+TEST_F(MergedKubeconfigTest, TakesEmptyFilesAndBrokenLinesOfBase64) {
+  const auto empty = Put("empty", "");
+  const auto folded = Put("folded",
+                          "current-context: a\nclusters:\n- name: a\n  cluster:\n    server: https://h:1\n"
+                          "    certificate-authority-data: |\n      Q0\n      E=\n"
+                          "contexts: [{name: a, context: {cluster: a}}]\n");
+  const auto loaded = LoadKubeconfig({empty, folded}, "");
+  ASSERT_THAT(loaded, IsOk());
+  EXPECT_EQ(loaded->ca_data, "CA");
 }
 
 }  // namespace
