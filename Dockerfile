@@ -1,7 +1,7 @@
 # One image for the three programs: /usr/bin/signet-operator, /usr/bin/signet-sidecar, /usr/bin/signet. docs/image.md.
 #
 #   docker build -t signet .                                   (BuildKit, or buildah bud)
-#   buildah bud --volume ~/.cache/ccache:/mnt:ro -t signet .    takes what ccache has compiled already
+#   buildah bud --volume FOLDER:/mnt -t signet .                keeps what is compiled in FOLDER, for the next time
 #
 # No shell, package manager or writable file is needed at run time, and none of the programs starts one. There is no tini: operator and
 # sidecar are proper as PID 1. They handle SIGTERM and SIGINT themselves, reap every process that they start (workers, which die with them
@@ -55,8 +55,8 @@ COPY operator operator
 COPY sidecar sidecar
 COPY cli cli
 ARG JOBS=
-# /mnt (no folder of its own, which would stay in the image): what somebody has compiled with the same compiler, the same flags and the same source. It is read, never written.
-RUN export CCACHE_TEMPDIR=/tmp; if [ -n "$(ls -A /mnt)" ]; then export CCACHE_DIR=/mnt CCACHE_READONLY=1 CCACHE_NOSTATS=1; fi; \
+# /mnt (no folder of its own, which would stay in the image): where ccache keeps what it compiles.
+RUN export CCACHE_DIR=/mnt; \
     cmake --preset release >/dev/null \
     && ninja -C build ${JOBS:+-j${JOBS}} signet-operator signet-sidecar signet
 

@@ -12,10 +12,10 @@ usage: image.sh
 Makes what is not yet there of these images, and prints "NAME FILE" for each (OCI archives):
   localhost/pause:1        a static C program: what holds a pod's namespaces
   localhost/workload:1     Debian with curl and openssl: what a pipeline runs in
-  localhost/signet:test    the repository's Dockerfile, whole: compiled in the image, with this machine's ccache to read from
+  localhost/signet:test    the repository's Dockerfile, whole: compiled in the image, with a ccache of its own
 They stand on docker.io/library/debian:bookworm-slim, made here with mmdebstrap from this machine's own Debian sources.
 All of it is kept in \${SIGNET_CACHE:-\${XDG_CACHE_HOME:-~/.cache}/signet}/images by content: base, workload and compilers take
-three minutes once, other sources a minute where ccache has them. Archives that nobody asked for in a week are removed. Needs root.
+three minutes once, the first compilation ten, later ones what has changed. Archives that nobody asked for in a week are removed. Needs root.
 TEXT
 }
 
@@ -95,10 +95,8 @@ make_workload() {
 }
 
 make_signet() {
-  local build=(bud --isolation chroot --pull-never --layers --file "$repo/Dockerfile") compiled
-  compiled=${CCACHE_DIR:-$(ccache --get-config cache_dir 2>/dev/null || true)}
-  [[ ! -d $compiled ]] || build+=(--volume "$compiled:/mnt:ro")
-  quietly builder "${build[@]}" --tag "$1" "$repo"
+  mkdir -p "$cache/ccache"
+  quietly builder bud --isolation chroot --pull-never --layers --volume "$cache/ccache:/mnt" --file "$repo/Dockerfile" --tag "$1" "$repo"
 }
 
 # All that the Dockerfile can see.

@@ -31,7 +31,7 @@ programs=$(realpath -m -- "$programs")
 assets_with_kubelet
 if [[ $(id -u) != 0 ]]; then
   cache=${SIGNET_CACHE:-${XDG_CACHE_HOME:-${HOME:?}/.cache}/signet} # what this user has built already
-  keep=("SIGNET_CACHE=$cache" "CCACHE_DIR=${CCACHE_DIR:-$(ccache --get-config cache_dir 2>/dev/null || true)}")
+  keep=("SIGNET_CACHE=$cache")
   for name in KUBEBUILDER_ASSETS SIGNET_HELM SIGNET_KUBECTL; do
     [[ -z ${!name:-} ]] || keep+=("$name=${!name}")
   done

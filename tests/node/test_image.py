@@ -16,7 +16,7 @@ def make():
     """The archive of localhost/signet:test."""
     command = [HERE / "image.sh"]
     if os.geteuid() != 0:
-        keep = [f"{name}={os.environ[name]}" for name in ("SIGNET_CACHE", "CCACHE_DIR", "HOME") if name in os.environ]
+        keep = [f"{name}={os.environ[name]}" for name in ("SIGNET_CACHE", "HOME") if name in os.environ]
         command = ["sudo", "env", *keep, *command]
     made = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     return next(line.split(" ", 1)[1] for line in made.splitlines() if line.startswith("localhost/signet:test "))
