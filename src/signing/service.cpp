@@ -111,31 +111,6 @@ HsmVerdict Judge(const base::Error& error) {
 
 }  // namespace
 
-std::string_view Name(Door door) {
-  switch (door) {
-    case Door::kSocket:
-      return "socket";
-    case Door::kController:
-      return audit::kDoorController;
-    case Door::kGateway:
-      return "gateway";
-  }
-  return "none";
-}
-
-bool IsConsistent(const Caller& caller) {
-  const auto proof = caller.principal.proof;
-  switch (caller.door) {
-    case Door::kSocket:
-      return proof == identity::Proof::kAsserted && !caller.pod && !caller.images;
-    case Door::kController:
-      return proof != identity::Proof::kTokenReview && !caller.pod && !caller.images && !caller.peer;
-    case Door::kGateway:
-      return proof == identity::Proof::kTokenReview && caller.pod && !caller.pod->uid.empty() && !caller.peer;
-  }
-  return false;
-}
-
 std::unique_ptr<SigningService> SigningService::Create(Options options, Dependencies dependencies) {
   return std::make_unique<Pipeline>(options, std::move(dependencies));
 }

@@ -24,6 +24,7 @@ ENVIRONMENT = re.compile(r"\bgetenv\s*\(")
 EXCEPTIONS_TO_CLOCK = {"base"}
 LIMITS = {".hpp": 250, ".cpp": 600}
 FUNCTION_LIMIT = 80
+ENVIRONMENT_OF_CHILDREN = "src/base/environment.cpp"  # keeps what a variable was; nobody decides by it
 
 
 def floors(root):
@@ -53,14 +54,14 @@ def check_includes(path, module, lines, table):
             yield number, f"{module} (floor {table[module]}) must not include {target} (floor {table[target]})"
 
 
-def check_ownership(module, code):
+def check_ownership(name, module, code):
     for number, line in enumerate(code.split("\n"), 1):
         for pattern, owners in OWNERS:
             if module is not None and module not in owners and pattern.search(line):
                 yield number, f"{pattern.search(line).group(0).strip()} belongs to {' and '.join(sorted(owners)) or 'floor 7'}"
         if module not in EXCEPTIONS_TO_CLOCK and CLOCKS.search(line):
             yield number, "time comes from base::Clock"
-        if module is not None and ENVIRONMENT.search(line):
+        if module is not None and name != ENVIRONMENT_OF_CHILDREN and ENVIRONMENT.search(line):
             yield number, "environment variables are read on floor 7 only"
 
 
@@ -115,7 +116,7 @@ def main():
             print(f"{name}:1: module {module} is not in src/CMakeLists.txt")
             problems += 1
             continue
-        found = list(check_sizes(path, text)) + list(check_ownership(module, code_only(text)))
+        found = list(check_sizes(path, text)) + list(check_ownership(name, module, code_only(text)))
         if module is not None:
             found += list(check_includes(path, module, text.split("\n"), table))
         if path.name == "main.cpp" and text.count("\n") > 200:
