@@ -4,18 +4,29 @@
 #include <nlohmann/json.hpp>
 
 #include "api/json.hpp"
+#include "reconcile/pin_secret.hpp"
 #include "reconcile/resources.hpp"
 #include "token/check.hpp"
 
 namespace signet::app {
 namespace {
 
-/// The keys that the store's policies name; without a store, or when it cannot be read, there are none to check.
-std::vector<encoding::Pkcs11Uri> KeysOf(const CommandLine& command, const Environment& environment) {
+/// The configured store; nullptr: none is named. `ns` becomes the operator's namespace in a cluster.
+base::Result<std::unique_ptr<kube::ObjectStore>> OpenStore(const CommandLine& command, const Environment& environment,
+                                                           std::string& ns) {
   const auto& config = command.config;
-  if (config.store.empty() && config.kubeconfig.empty() && environment.service_host.empty()) return {};
-  auto store = config.StoreFolder().empty() ? OpenCluster(config, environment, {}, nullptr) : OpenFolder(config);
-  base::Result<kube::List> policies = store ? (*store)->ListAll(reconcile::SigningPolicies()) : store.error();
+  if (config.store.empty() && config.kubeconfig.empty() && environment.service_host.empty()) {
+    return std::unique_ptr<kube::ObjectStore>();
+  }
+  if (!config.StoreFolder().empty()) return OpenFolder(config);
+  auto store = OpenCluster(config, environment, {}, &ns);
+  if (!config.leader_election.ns.empty()) ns = config.leader_election.ns;
+  return store;
+}
+
+/// The keys that the store's policies name; when it cannot be read, there are none to check.
+std::vector<encoding::Pkcs11Uri> KeysOf(kube::ObjectStore& store) {
+  const auto policies = store.ListAll(reconcile::SigningPolicies());
   if (!policies) {
     std::printf("note  policies  not read, so their keys are not checked: %s\n", policies.error().message.c_str());
     return {};
@@ -32,6 +43,14 @@ std::vector<encoding::Pkcs11Uri> KeysOf(const CommandLine& command, const Enviro
   return keys;
 }
 
+/// The memory of the operator that runs with this configuration.
+std::shared_ptr<token::PinMemory> MemoryOf(const CommandLine& command, kube::ObjectStore* store,
+                                           const std::string& ns) {
+  if (store != nullptr && !ns.empty()) return std::make_shared<reconcile::SecretPinMemory>(*store, ns);
+  const auto folder = config::PinStateFolder(command.config.hsm, command.config.audit);
+  return folder.empty() ? token::MakeProcessPinMemory() : token::MakeFolderPinMemory(folder);
+}
+
 }  // namespace
 
 Ending RunCheck(const CommandLine& command, const Environment& environment) {
@@ -40,8 +59,15 @@ Ending RunCheck(const CommandLine& command, const Environment& environment) {
   token::CheckOptions check;
   check.module = options->module;
   check.tokens = options->tokens;
-  check.keys = KeysOf(command, environment);
+  std::string ns;
+  auto store = OpenStore(command, environment, ns);
+  if (!store) {
+    std::printf("note  policies  not read, so their keys are not checked: %s\n", store.error().message.c_str());
+  } else if (*store) {
+    check.keys = KeysOf(**store);
+  }
   check.login = command.login;
+  if (command.login) check.pin_memory = MemoryOf(command, store ? store->get() : nullptr, ns);
   const auto report = token::Check(check);
   for (const auto& line : report.lines) {
     std::printf("%-5s %-9s %s\n", line.ok ? "ok" : "FAIL", line.what.c_str(), line.detail.c_str());

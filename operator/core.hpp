@@ -47,7 +47,7 @@ struct CoreHooks {
   std::function<base::Status(const nlohmann::json& object)> stamped;
   std::function<void()> hsm_changed;  ///< loop thread
   base::Duration waiting_grace{0};
-  std::string ns;       ///< of this operator; day's budgets are shared there. Empty: they are this process's alone
+  std::string ns;       ///< of this operator; day's budgets and refused PINs are shared there. Empty: with nobody
   std::string replica;  ///< this process's name there
 };
 
@@ -85,7 +85,7 @@ class Core {
 
  private:
   Core() = default;
-  std::optional<Ending> OpenParts(const config::OperatorConfig& config);
+  std::optional<Ending> OpenParts(const config::OperatorConfig& config, const std::string& ns);
   void Wire(const config::OperatorConfig& config, std::string instance, CoreHooks hooks);
   base::Status RefreshNamespace(const std::string& name);
   [[nodiscard]] std::string ClusterId() const;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <nlohmann/json.hpp>
@@ -41,9 +42,10 @@ std::optional<Ending> AwaitHsm(Core& core) {
     if (state.ready && state.reason.empty()) return std::nullopt;
     const std::string line = state.reason + ": " + state.message;
     if (state.fatal_configuration) return Ending{ExitCode::kConfiguration, line};
-    // A PIN is tried once; waiting changes what the token says only while it is starting or absent.
-    const bool may_come = state.reason.empty() || state.reason == "Starting" || state.reason == "TokenNotFound" ||
-                          state.reason == "WorkerFailed";
+    // A PIN that was refused is not tried again, and what is configured does not change. All else may come.
+    constexpr std::array kStays = {"PinRefused",      "PinLocked",    "PinFinalTry",   "PinFileUnreadable",
+                                   "StateUnreadable", "ModuleFailed", "TokenAmbiguous"};
+    const bool may_come = std::find(kStays.begin(), kStays.end(), state.reason) == kStays.end();
     if (!may_come || core.clock.Steady() >= deadline) {
       if (state.ready) return std::nullopt;  // with the keys of the tokens that are there
       return Ending{ExitCode::kHsm, line};

@@ -33,6 +33,8 @@ Ending RunCheck(const CommandLine& command) {
   check.module = options->module;
   check.tokens = options->tokens;
   check.login = command.login;
+  const auto folder = config::PinStateFolder(command.config.hsm, command.config.audit);
+  if (!folder.empty() && command.login) check.pin_memory = token::MakeFolderPinMemory(folder);
   if (!command.config.policies.empty()) {
     auto keys = KeysOf(command.config.policies);
     if (!keys) {

@@ -74,7 +74,8 @@ void Declare(CLI::App& app, Flags& flags, CommandLine& out) {
   app.add_option("--token", flags.token, "label of the token, where the module shows several");
   app.add_option("--workers", flags.workers, "processes that hold a session of the HSM each (default 2)")
       ->check(CLI::Range(1, 16));
-  app.add_option("--state-dir", flags.state_dir, "folder that remembers a refused PIN and pinned keys across restarts");
+  app.add_option("--state-dir", flags.state_dir,
+                 "folder that remembers refused PINs (default: beside the record) and pinned keys");
   app.add_option("--audit", flags.audit, "file of the audit record");
   app.add_option("--durability", flags.durability, "process (survives a kill, default) or fsync (survives the node)")
       ->check(CLI::IsMember({"process", "fsync"}));

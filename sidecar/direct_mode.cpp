@@ -56,6 +56,7 @@ class DirectSidecar {
 std::optional<Ending> DirectSidecar::OpenHsm() {
   auto options = config::ToWorkerHsmOptions(config_.hsm);
   if (!options) return Fail(ExitCode::kConfiguration, options.error());
+  options->state_dir = config::PinStateFolder(config_.hsm, config_.audit);
   // The record first: of two processes by mistake, the second must not even try the PIN.
   auto journal = audit::Journal::Open(config::ToJournalOptions(config_.audit), *reactor_, clock_);
   if (!journal) return Fail(ExitCode::kConfiguration, journal.error());

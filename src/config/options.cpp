@@ -132,6 +132,11 @@ base::Result<token::WorkerHsmOptions> ToWorkerHsmOptions(const HsmOptions& optio
   return out;
 }
 
+std::string PinStateFolder(const HsmOptions& hsm, const AuditOptions& audit) {
+  if (!hsm.state_dir.empty() || audit.file.empty()) return hsm.state_dir;
+  return (std::filesystem::path(audit.file).parent_path() / "pin-state").string();
+}
+
 audit::Journal::Options ToJournalOptions(const AuditOptions& options) {
   audit::Journal::Options out;
   out.file = options.file;

@@ -59,6 +59,8 @@ void ReadLog(Reader section, LogOptions& out);
 /// What the worker processes are to be told.
 /// @return "ConfigInvalid": no module file, no PIN source, both forms at once, a token named twice
 base::Result<token::WorkerHsmOptions> ToWorkerHsmOptions(const HsmOptions& options);
+/// Where refused PINs are remembered: stateDir, or beside the record.
+std::string PinStateFolder(const HsmOptions& hsm, const AuditOptions& audit);
 /// With to_stdout it starts the copying: call it once.
 audit::Journal::Options ToJournalOptions(const AuditOptions& options);
 void Apply(const LogOptions& options);

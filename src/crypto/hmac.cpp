@@ -21,6 +21,15 @@ Mac HmacSha256(base::ByteView key, base::ByteView message) {
   return mac;
 }
 
+Mac Pbkdf2Sha256(base::ByteView secret, base::ByteView salt, int rounds) {
+  Mac mac{};
+  const bool done = PKCS5_PBKDF2_HMAC(reinterpret_cast<const char*>(secret.data()), static_cast<int>(secret.size()),
+                                      salt.data(), static_cast<int>(salt.size()), rounds, EVP_sha256(),
+                                      static_cast<int>(mac.size()), mac.data()) == 1;
+  CHECK(done, "PBKDF2 is always there");
+  return mac;
+}
+
 bool EqualConstantTime(base::ByteView a, base::ByteView b) {
   return a.size() == b.size() && (a.empty() || CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0);
 }

@@ -3,7 +3,7 @@
 // Ownership:     an HmacKey owns its Secret; move-only, so that there is one copy to wipe.
 // Thread-safety: const calls from any thread.
 // Blocking:      never, except for the system's random source at its first use.
-// Sources:       RFC 2104; FIPS 198-1. Vectors: RFC 4231.
+// Sources:       RFC 2104; FIPS 198-1; RFC 8018. Vectors: RFC 4231, RFC 7914 section 11.
 #pragma once
 
 #include <array>
@@ -19,6 +19,9 @@ using Mac = std::array<std::uint8_t, 32>;
 
 /// One MAC; `key` of any length (RFC 2104 section 2).
 Mac HmacSha256(base::ByteView key, base::ByteView message);
+
+/// PBKDF2 with HMAC-SHA-256 (RFC 8018 section 5.2): a MAC that takes `rounds` times as long to guess.
+Mac Pbkdf2Sha256(base::ByteView secret, base::ByteView salt, int rounds);
 
 /// True for equal octet strings. Takes the same time for all contents of one length; lengths are no secret.
 bool EqualConstantTime(base::ByteView a, base::ByteView b);

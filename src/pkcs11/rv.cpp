@@ -125,6 +125,21 @@ bool IsDeviceTrouble(const base::Error& error) {
   return IsTrouble(error) && rv != CKR_GENERAL_ERROR && rv != CKR_FUNCTION_FAILED && !RowOf(rv).name.empty();
 }
 
+PinMeaning MeaningForPin(const base::Error& error) {
+  if (error.native.source != kNativeSource) return PinMeaning::kNone;
+  switch (static_cast<Rv>(error.native.number)) {
+    case CKR_PIN_INCORRECT:
+      return PinMeaning::kWrong;
+    case CKR_PIN_LOCKED:
+      return PinMeaning::kLocked;
+    case CKR_PIN_INVALID:
+    case CKR_PIN_LEN_RANGE:
+      return PinMeaning::kCannotBeOne;
+    default:
+      return PinMeaning::kNone;
+  }
+}
+
 bool HasNoLogin(const base::Error& error) {
   const auto rv = static_cast<Rv>(error.native.number);
   return error.native.source == kNativeSource && (rv == CKR_FUNCTION_NOT_SUPPORTED || rv == CKR_USER_TYPE_INVALID);

@@ -49,6 +49,9 @@ bool IsDeviceTrouble(const base::Error& error);
 /// True when `error` came from FromRv with a value that says that nothing was begun.
 bool CertainlyNotBegun(const base::Error& error);
 
+enum class PinMeaning : std::uint8_t { kNone, kWrong, kLocked, kCannotBeOne };
+/// What an answer to C_Login says about the PIN itself. kNone: nothing.
+PinMeaning MeaningForPin(const base::Error& error);
 /// True when a login failed because the token knows no login of a user at all.
 bool HasNoLogin(const base::Error& error);
 /// True for an answer about module, device or session, false for one about what was asked (an attribute, a mechanism).

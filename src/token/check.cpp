@@ -2,13 +2,18 @@
 
 #include <fmt/format.h>
 
+#include "crypto/digest.hpp"
+#include "encoding/text.hpp"
+#include "pkcs11/rv.hpp"
 #include "token/pin_file.hpp"
+#include "token/pin_guard.hpp"
 #include "token/token_session.hpp"
 
 namespace signet::token {
 namespace {
 
 constexpr int kAttempts = 14;
+constexpr base::Duration kClaim = std::chrono::minutes(2);
 
 class Checker {
  public:
@@ -91,12 +96,47 @@ class Checker {
     }
     auto file = ReadPinFile(pin_file);
     if (!file) return Add(false, "login", base::Describe(file.error()));
+    auto sized = CheckPinSize(pin_file, file->pin.Reveal().size(), token.info.min_pin, token.info.max_pin);
+    if (!sized) return Add(false, "login", base::Describe(sized.error()));
+    std::string pin;
+    PinGuard::Verdict verdict;
+    auto claimed = WithGuard(token.info, [&](PinGuard& guard) {
+      pin = PinFingerprint(file->pin, guard.key());
+      verdict = guard.Claim(pin, base::Bytes(guard.key()), holder_, base::SystemClock().Now(), kClaim);
+    });
+    if (!claimed) return Add(false, "login", "not tried: " + base::Describe(claimed.error()));
+    if (verdict.kind != PinGuard::Verdict::Kind::kTry) {
+      const bool taken = verdict.answer.empty();
+      return Add(false, "login", "not tried: " + (taken ? "another process tries it now" : verdict.answer));
+    }
     const auto login = token.session.Login(file->pin.Reveal());
-    token.logged_in = login.has_value();
+    token.logged_in = login.has_value() || (!token.info.login_required && pkcs11::HasNoLogin(login.error()));
+    const auto settled = WithGuard(token.info, [&](PinGuard& guard) {
+      guard.Settle(pin, holder_, OutcomeOf(login, verdict.known_good, token.info),
+                   login ? "" : base::Describe(login.error()), base::SystemClock().Now());
+    });
     Add(token.logged_in, "login",
-        login
+        token.logged_in
             ? fmt::format("the PIN in {} opens '{}'", pin_file, token.info.label)
             : fmt::format("{}: put the right PIN into {} before another try", base::Describe(login.error()), pin_file));
+    if (!settled) Add(false, "login", "not remembered: " + base::Describe(settled.error()));
+  }
+
+  LoginOutcome OutcomeOf(const base::Result<bool>& login, bool known_good, const pkcs11::TokenInfo& before) const {
+    if (login) return *login ? LoginOutcome::kAccepted : LoginOutcome::kUncounted;
+    const auto now = module_->Token(before.slot);
+    const PinFlags flags = now ? FlagsSince(before, *now) : PinFlags{};
+    return ClassifyLogin(base::Status(login.error()), known_good, flags);
+  }
+
+  base::Status WithGuard(const pkcs11::TokenInfo& token, const std::function<void(PinGuard&)>& edit) const {
+    const auto memory = options_.pin_memory ? options_.pin_memory : MakeProcessPinMemory();
+    return memory->Change(PinMemoryName(token), [&](std::string& text) -> base::Status {
+      TRY(PinGuard guard, PinGuard::Parse(text, token));
+      edit(guard);
+      text = guard.Format();
+      return {};
+    });
   }
 
   void CheckKey(const encoding::Pkcs11Uri& uri) {
@@ -169,6 +209,7 @@ class Checker {
   }
 
   const CheckOptions& options_;
+  const std::string holder_ = "check-" + encoding::ToHex(crypto::RandomBytes(8));
   CheckReport report_;
   std::shared_ptr<pkcs11::Module> module_;
   std::vector<pkcs11::TokenInfo> tokens_;

@@ -24,6 +24,8 @@ struct CheckOptions {
   std::vector<TokenOptions> tokens;
   std::vector<encoding::Pkcs11Uri> keys;
   bool login = false;  ///< tries the PIN once; without it private keys may be invisible
+  /// What is remembered of PINs, shared with the programs that serve; nullptr: nothing.
+  std::shared_ptr<PinMemory> pin_memory;
 };
 
 struct CheckReport {

@@ -6,7 +6,7 @@
 // frame says by when it must be begun: what the worker has not taken by then, it will refuse. The front
 // can tell its caller so at once, and need not wait for the frames before it.
 //
-//   to the worker   Configure, ReadPin, Login, RefusePin, DefineKey | Sign, Find, Generate
+//   to the worker   Configure, ReadPin, Login, ForgetPin, DefineKey | Sign, Find, Generate
 //   to the front    Status, PinRead, LoginResult, Proven            | Done
 #pragma once
 
@@ -27,9 +27,9 @@ inline constexpr std::size_t kMaxFrame = 128 * 1024;  ///< octets
 
 enum class FrameType : std::uint8_t {
   kConfigure = 1,
-  kReadPin,
-  kLogin,
-  kRefusePin,  ///< the PIN just read: detail 0 is refused, keep it to compare with; 1 forget it. Body: state file text
+  kReadPin,    ///< body: the key of the fingerprint
+  kLogin,      ///< with the PIN just read; detail 1: the token accepted it before
+  kForgetPin,  ///< the PIN just read
   kDefineKey,
   kSign,
   kFind,

@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::size_t kMaxFile = kMaxPin + 64;  // bytes; a byte order mark and line ends
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-constexpr std::size_t kMaxSmallFile = 16 * 1024;
+constexpr std::size_t kMaxSmallFile = 64 * 1024;
 
 FileIdentity Identity(const struct stat& status) {
   return {static_cast<std::uint64_t>(status.st_dev), static_cast<std::uint64_t>(status.st_ino),

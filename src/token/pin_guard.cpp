@@ -1,8 +1,13 @@
 #include "token/pin_guard.hpp"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "crypto/digest.hpp"
+#include "crypto/hmac.hpp"
 #include "encoding/json.hpp"
 #include "encoding/text.hpp"
 #include "pkcs11/rv.hpp"
@@ -10,118 +15,228 @@
 namespace signet::token {
 namespace {
 
-constexpr std::array<std::string_view, 4> kStates = {"trying", "refused", "accepted", "unclear"};
-constexpr std::uint32_t kUnresolvedLimit = 2;
-constexpr std::uint32_t kUnclearLimit = 5;
+using namespace std::chrono_literals;
+using nlohmann::json;
 
-base::Error NotARecord() {
-  return base::MakeError(base::Code::kFailedPrecondition, "StateUnwritable",
-                         "the PIN state file is damaged: make sure that the PIN file holds the right PIN, then remove "
-                         "the state file");
+constexpr std::array<std::string_view, 5> kStates = {"trying", "accepted", "refused", "unclear", "unanswered"};
+constexpr int kVersion = 2;
+constexpr int kRounds = 100'000;
+constexpr std::size_t kKeySize = 32;      // bytes
+constexpr std::size_t kMaxEntries = 24;   // PINs of one token that are remembered
+constexpr std::size_t kMaxAnswer = 160;   // characters
+constexpr base::Duration kMaxClaim = 2h;  // a claim that ends later was written by a clock that is wrong
+constexpr std::uint32_t kMaxTries = 1u << 16;
+
+base::Error Unreadable() {
+  return base::MakeError(base::Code::kFailedPrecondition, "StateUnreadable",
+                         "what is remembered of the PIN is damaged: make sure that the PIN file holds the right PIN, "
+                         "then remove it (docs/operator.md, \"The PIN\")");
+}
+
+/// With room for a slow answer of the token, and never so long that the memory of a PIN seems to have no end.
+base::Duration Doubled(base::Duration first, base::Duration last, std::uint32_t tries) {
+  return std::min<base::Duration>(first * (1LL << std::min(tries == 0 ? 0U : tries - 1, 20U)), last);
 }
 
 }  // namespace
 
-std::string FormatPinRecord(const PinRecord& record) {
-  const nlohmann::json json = {{"version", 1},
-                               {"state", kStates.at(static_cast<std::size_t>(record.state))},
-                               {"device", record.file.device},
-                               {"inode", record.file.inode},
-                               {"size", record.file.size},
-                               {"mtimeNs", record.file.mtime_ns},
-                               {"serial", encoding::ToHex(base::AsBytes(record.serial))},
-                               {"knownGood", record.known_good},
-                               {"unresolved", record.unresolved}};
-  return json.dump() + "\n";
+PinFlags FlagsSince(const pkcs11::TokenInfo& before, const pkcs11::TokenInfo& now) {
+  const bool counted = (now.pin_count_low && !before.pin_count_low) || (now.pin_final_try && !before.pin_final_try) ||
+                       (now.pin_locked && !before.pin_locked);
+  return {counted, now.pin_locked};
 }
 
-base::Result<PinRecord> ParsePinRecord(const std::string& text) {
-  const auto parsed = encoding::ParseJson(text);
-  if (!parsed || !parsed->is_object()) return NotARecord();
-  try {
-    PinRecord record;
-    if (parsed->at("version") != 1) return NotARecord();
-    for (const char* name : {"device", "inode", "size", "unresolved"}) {
-      if (!parsed->at(name).is_number_unsigned()) return NotARecord();
-    }
-    if (!parsed->at("mtimeNs").is_number_integer() || parsed->at("unresolved") > UINT32_MAX) return NotARecord();
-    const auto state = parsed->at("state").get<std::string>();
-    std::size_t index = 0;
-    while (index < kStates.size() && kStates.at(index) != state) ++index;
-    if (index == kStates.size()) return NotARecord();
-    record.state = static_cast<PinRecord::State>(index);
-    record.file = {parsed->at("device").get<std::uint64_t>(), parsed->at("inode").get<std::uint64_t>(),
-                   parsed->at("size").get<std::uint64_t>(), parsed->at("mtimeNs").get<std::int64_t>()};
-    const auto serial = encoding::FromHex(parsed->at("serial").get<std::string>());
-    if (!serial) return NotARecord();
-    record.serial = base::AsText(*serial);
-    record.known_good = parsed->at("knownGood").get<bool>();
-    record.unresolved = parsed->at("unresolved").get<std::uint32_t>();
-    return record;
-  } catch (const nlohmann::json::exception&) {
-    return NotARecord();
-  }
-}
-
-LoginOutcome ClassifyLogin(const base::Status& login, bool known_good, bool counted) {
+LoginOutcome ClassifyLogin(const base::Status& login, bool known_good, PinFlags flags) {
   if (login) return LoginOutcome::kAccepted;
   const auto& error = login.error();
-  if (error.native.source != pkcs11::kNativeSource) return LoginOutcome::kRefused;
-  const auto& row = pkcs11::RowOf(static_cast<pkcs11::Rv>(error.native.number));
-  // There was no PIN to compare with. SoftHSM says so, too, while another process writes the token's file.
-  if (row.reason == "PinNotInitialized") return LoginOutcome::kUncounted;
-  if (row.name.empty() || row.consequence == pkcs11::Consequence::kPinStop) return LoginOutcome::kRefused;
-  if (row.not_begun || known_good) return LoginOutcome::kUncounted;
-  return counted ? LoginOutcome::kRefused : LoginOutcome::kUnclear;
-}
-
-bool PinGuard::MayTry(const FileIdentity& file, const std::string& serial, bool equals_refused) {
-  if (!record_ || record_->serial != serial) return true;
-  if (record_->file != file) {
-    if (equals_refused) record_->file = file;
-    return !equals_refused;
-  }
-  switch (record_->state) {
-    case PinRecord::State::kAccepted:
-      return true;
-    case PinRecord::State::kRefused:
-      return false;
-    case PinRecord::State::kUnclear:
-      return record_->unresolved < kUnclearLimit;
-    case PinRecord::State::kTrying:
+  if (error.native.source != pkcs11::kNativeSource) return LoginOutcome::kUncounted;
+  switch (pkcs11::MeaningForPin(error)) {
+    case pkcs11::PinMeaning::kWrong:
+      return LoginOutcome::kRefused;
+    case pkcs11::PinMeaning::kLocked:
+      return flags.locked ? LoginOutcome::kUncounted : LoginOutcome::kRefused;
+    case pkcs11::PinMeaning::kCannotBeOne:
+      return known_good ? LoginOutcome::kUncounted : LoginOutcome::kRefused;
+    case pkcs11::PinMeaning::kNone:
       break;
   }
-  return record_->known_good && record_->unresolved < kUnresolvedLimit;
+  if (known_good) return LoginOutcome::kUncounted;
+  if (flags.counted) return LoginOutcome::kRefused;
+  return pkcs11::CertainlyNotBegun(error) ? LoginOutcome::kUncounted : LoginOutcome::kUnclear;
 }
 
-PinGuard::Attempt PinGuard::Begin(const FileIdentity& file, const std::string& serial) {
-  const bool same = record_ && record_->file == file && record_->serial == serial;
-  Attempt attempt;
-  attempt.uncounted = record_;
-  attempt.trying = {PinRecord::State::kTrying, file, serial, same && record_->known_good,
-                    same ? record_->unresolved + 1 : 1};
-  attempt.accepted = {PinRecord::State::kAccepted, file, serial, true, 0};
-  attempt.refused = {PinRecord::State::kRefused, file, serial, false, 0};
-  attempt.unclear = attempt.trying;
-  attempt.unclear.state = PinRecord::State::kUnclear;
-  record_ = attempt.trying;
-  return attempt;
+std::string PinFingerprint(const base::Secret& pin, base::ByteView key) {
+  return encoding::ToHex(crypto::Pbkdf2Sha256(pin.Reveal(), key, kRounds));
 }
 
-void PinGuard::End(const Attempt& attempt, LoginOutcome outcome) {
+std::string PinMemoryName(const pkcs11::TokenInfo& token) {
+  const std::string identity = token.manufacturer + '\0' + token.model + '\0' + token.serial + '\0' + token.label;
+  return "pin-" + crypto::Sha256Hex(base::AsBytes(identity)).substr(0, 16) + ".json";
+}
+
+PinGuard::PinGuard(const pkcs11::TokenInfo& token)
+    : key_(crypto::RandomBytes(kKeySize)), label_(token.label), serial_(token.serial) {}
+
+std::string PinGuard::Format() const {
+  json pins = json::array();
+  for (const auto& entry : entries_) {
+    json one = {{"pin", entry.pin},
+                {"state", kStates.at(static_cast<std::size_t>(entry.state))},
+                {"knownGood", entry.known_good},
+                {"tries", entry.tries},
+                {"time", base::FormatTime(entry.time)}};
+    if (!entry.holder.empty()) one["holder"] = entry.holder;
+    if (!entry.answer.empty()) one["answer"] = entry.answer;
+    pins.push_back(std::move(one));
+  }
+  const json text = {{"version", kVersion},
+                     {"token", {{"label", label_}, {"serial", serial_}}},
+                     {"key", encoding::ToHex(key_)},
+                     {"pins", std::move(pins)}};
+  return text.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+base::Result<PinGuard::Entry> PinGuard::ParseEntry(const void* json_entry) {
+  const json& one = *static_cast<const json*>(json_entry);
+  Entry entry;
+  entry.pin = one.at("pin").get<std::string>();
+  const auto state = std::find(kStates.begin(), kStates.end(), one.at("state").get<std::string>());
+  const auto time = base::ParseTime(one.at("time").get<std::string>());
+  if (entry.pin.size() != 64 || state == kStates.end() || !time || !one.at("tries").is_number_unsigned()) {
+    return Unreadable();
+  }
+  entry.state = static_cast<State>(state - kStates.begin());
+  entry.known_good = one.at("knownGood").get<bool>();
+  entry.tries = static_cast<std::uint32_t>(std::min<std::uint64_t>(one.at("tries").get<std::uint64_t>(), kMaxTries));
+  entry.time = *time;
+  entry.holder = one.value("holder", "");
+  entry.answer = one.value("answer", "");
+  return entry;
+}
+
+base::Result<PinGuard> PinGuard::Parse(const std::string& text, const pkcs11::TokenInfo& token) {
+  if (text.empty()) return PinGuard(token);
+  const auto parsed = encoding::ParseJson(text);
+  if (!parsed || !parsed->is_object()) return Unreadable();
+  try {
+    PinGuard guard;
+    if (parsed->at("version") != kVersion) return Unreadable();
+    const auto key = encoding::FromHex(parsed->at("key").get<std::string>());
+    if (!key || key->size() != kKeySize) return Unreadable();
+    guard.key_ = *key;
+    guard.label_ = parsed->at("token").value("label", "");
+    guard.serial_ = parsed->at("token").value("serial", "");
+    if (!parsed->at("pins").is_array() || parsed->at("pins").size() > kMaxEntries) return Unreadable();
+    for (const json& one : parsed->at("pins")) {
+      TRY(Entry entry, ParseEntry(&one));
+      guard.entries_.push_back(std::move(entry));
+    }
+    return guard;
+  } catch (const json::exception&) {
+    return Unreadable();
+  }
+}
+
+base::Duration PinGuard::Pause(LoginOutcome outcome, std::uint32_t tries) {
+  if (outcome == LoginOutcome::kUnclear) return Doubled(2s, 5min, tries);
+  if (outcome == LoginOutcome::kUnanswered) return Doubled(60s, 1h, tries);
+  return Doubled(500ms, 60s, tries);
+}
+
+PinGuard::Verdict PinGuard::Judge(const Entry& entry, base::TimePoint now) const {
+  using Kind = Verdict::Kind;
+  const auto wait = [&](LoginOutcome outcome, std::uint32_t tries) -> Verdict {
+    const auto pause = Pause(outcome, tries);
+    const auto until = std::min(entry.time, now) + pause;  // whatever a clock did
+    const std::string answer = entry.answer.empty() ? "an earlier login got no answer" : entry.answer;
+    return {until <= now ? Kind::kTry : Kind::kWait, until, false, answer};
+  };
+  switch (entry.state) {
+    case State::kAccepted:
+      return {Kind::kTry, {}, true, {}};
+    case State::kRefused:
+      return {Kind::kRefused, {}, false, fmt::format("{} at {}", entry.answer, base::FormatTimeSeconds(entry.time))};
+    case State::kUnclear:
+      return wait(LoginOutcome::kUnclear, entry.tries);
+    case State::kUnanswered:
+      return wait(LoginOutcome::kUnanswered, entry.tries);
+    case State::kTrying:
+      break;
+  }
+  if (entry.known_good) return {Kind::kTry, {}, true, {}};
+  return wait(LoginOutcome::kUnanswered, entry.tries + 1);
+}
+
+PinGuard::Entry& PinGuard::Touch(const std::string& pin) {
+  const auto found =
+      std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) { return entry.pin == pin; });
+  if (found != entries_.end()) {
+    std::rotate(found, found + 1, entries_.end());
+  } else {
+    if (entries_.size() >= kMaxEntries) entries_.erase(entries_.begin());
+    entries_.push_back({});
+    entries_.back().pin = pin;
+    entries_.back().state = State::kAccepted;  // set by the caller
+  }
+  return entries_.back();
+}
+
+PinGuard::Verdict PinGuard::Claim(const std::string& pin, base::ByteView key, const std::string& holder,
+                                  base::TimePoint now, base::Duration limit) {
+  using Kind = Verdict::Kind;
+  if (!std::equal(key.begin(), key.end(), key_.begin(), key_.end())) return {Kind::kKeyChanged, {}, false, {}};
+  Verdict verdict;
+  for (const Entry& entry : entries_) {
+    const bool live = entry.state == State::kTrying && now < entry.time && entry.time - now <= kMaxClaim;
+    if (live && entry.holder != holder) return {Kind::kTaken, entry.time, false, {}};
+    if (entry.pin == pin) verdict = Judge(entry, now);
+  }
+  if (verdict.kind != Kind::kTry) return verdict;
+  Entry& entry = Touch(pin);
+  if (entry.state == State::kTrying) ++entry.tries;  // the attempt that got no answer
+  entry.state = State::kTrying;
+  entry.time = now + limit;
+  entry.holder = holder;
+  entry.known_good = verdict.known_good;
+  return verdict;
+}
+
+void PinGuard::Settle(const std::string& pin, const std::string& holder, LoginOutcome outcome, std::string_view answer,
+                      base::TimePoint now) {
+  const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) {
+    return entry.pin == pin && entry.state == State::kTrying && entry.holder == holder;
+  });
+  const bool verdict = outcome == LoginOutcome::kAccepted || outcome == LoginOutcome::kRefused;
+  if (found == entries_.end() && !verdict) return;
+  Entry& entry = Touch(pin);
+  entry.holder.clear();
+  entry.time = now;
+  entry.answer = answer.substr(0, kMaxAnswer);
   switch (outcome) {
     case LoginOutcome::kAccepted:
-      record_ = attempt.accepted;
-      break;
+      entry.state = State::kAccepted;
+      entry.known_good = true;
+      entry.tries = 0;
+      entry.answer.clear();
+      return;
     case LoginOutcome::kRefused:
-      record_ = attempt.refused;
-      break;
+      entry.state = State::kRefused;
+      entry.known_good = false;
+      return;
     case LoginOutcome::kUnclear:
-      record_ = attempt.unclear;
-      break;
+    case LoginOutcome::kUnanswered:
     case LoginOutcome::kUncounted:
-      record_ = attempt.uncounted;
       break;
+  }
+  if (entry.known_good) {
+    entry.state = State::kAccepted;  // whatever the token's trouble is, it is not the PIN
+  } else if (outcome != LoginOutcome::kUncounted) {
+    entry.state = outcome == LoginOutcome::kUnclear ? State::kUnclear : State::kUnanswered;
+    entry.tries = std::min(entry.tries + 1, kMaxTries);
+  } else if (entry.tries > 0) {
+    entry.state = State::kUnclear;
+  } else {
+    entries_.pop_back();
   }
 }
 

@@ -1,70 +1,104 @@
-// token/pin_guard.hpp - whether a PIN may be tried: pure bookkeeping, no files, no HSM.
+// token/pin_guard.hpp - whether a PIN may be tried at a token: pure bookkeeping, no files, no HSM, no PIN.
 //
-// One guard serves one token and its PIN file. It knows the last attempt: with which content of the
-// file, on which token, and how it ended. An attempt whose end nobody saw (a crash, kill -9) counts as
-// refused, unless the same file content had been accepted by the same token before: then it may be
-// tried once more, so that a kill at the wrong instant does not stop a healthy service for good.
-// The record survives restarts as a small JSON text; it never holds the PIN or anything made from it.
+// One guard holds what all who share it know of one token: which PINs it accepted, refused, or left open, and who tries
+// one now. A PIN is named by its fingerprint: PBKDF2 with a random key that is kept with the guard's text, so that the
+// text alone, or two texts together, say nothing. Who has text and key can still try guesses: docs/threat_model.md.
+//
+// A claim comes before each attempt, so that of several processes one tries. A claim whose holder died stays: when its
+// time is over the attempt counts as one without an answer. Only an answer that says "wrong PIN" refuses a PIN for
+// good. A PIN that was never accepted and got any other answer, or none, is tried again after a pause that doubles.
 //
 // Thread-safety: none.
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
+#include "base/clock.hpp"
 #include "base/result.hpp"
-#include "token/pin_file.hpp"
+#include "base/secret.hpp"
+#include "pkcs11/module.hpp"
 
 namespace signet::token {
 
-struct PinRecord {
-  enum class State : std::uint8_t { kTrying, kRefused, kAccepted, kUnclear };
-  State state = State::kTrying;
-  FileIdentity file;
-  std::string serial;            ///< of the token
-  bool known_good = false;       ///< this content was accepted by this token before
-  std::uint32_t unresolved = 0;  ///< attempts in a row without a known end
-};
-
-std::string FormatPinRecord(const PinRecord& record);
-/// kFailedPrecondition: not a record of ours.
-base::Result<PinRecord> ParsePinRecord(const std::string& text);
-
 enum class LoginOutcome : std::uint8_t {
   kAccepted,
-  kRefused,    ///< do not try this PIN again
-  kUnclear,    ///< a trouble of the device, while no PIN was counted: may be tried a few times
-  kUncounted,  ///< the token did not look at the PIN: may be tried again after a while
+  kRefused,     ///< wrong: never try this PIN again
+  kUnclear,     ///< trouble of the device, and the PIN was never accepted: try again later
+  kUncounted,   ///< the token did not look at the PIN, or the PIN was accepted before: nothing is known that was not
+  kUnanswered,  ///< no answer: the worker crashed, hung or was killed
 };
-/// What a login's result says about the PIN. An unknown error counts as a refusal. A known trouble of
-/// the device does not if the PIN was good before, and leaves a new PIN unclear if the token has not
-/// counted a wrong one (`counted`: its flag for that is set, or cannot be read).
-LoginOutcome ClassifyLogin(const base::Status& login, bool known_good, bool counted);
+
+/// How the token's own flags for wrong PINs changed in an attempt.
+struct PinFlags {
+  bool counted = false;  ///< one of them was set by the attempt
+  bool locked = false;   ///< the token says that the PIN is locked
+};
+PinFlags FlagsSince(const pkcs11::TokenInfo& before, const pkcs11::TokenInfo& now);
+/// What the answer to C_Login says about the PIN. A PIN that was accepted before is refused by PIN_INCORRECT alone, or
+/// by PIN_LOCKED of a token whose flags do not tell when it is unlocked.
+LoginOutcome ClassifyLogin(const base::Status& login, bool known_good, PinFlags flags);
+
+/// Names a PIN without telling it. Takes some 50 ms: guessing is to be slow.
+std::string PinFingerprint(const base::Secret& pin, base::ByteView key);
+
+/// Where a guard's text is kept: one name per token.
+std::string PinMemoryName(const pkcs11::TokenInfo& token);
 
 class PinGuard {
  public:
-  explicit PinGuard(std::optional<PinRecord> record) : record_(std::move(record)) {}
-
-  /// True when the PIN may be tried. `equals_refused`: a worker has compared the PIN with the refused
-  /// one; then the new content is remembered as refused, too.
-  bool MayTry(const FileIdentity& file, const std::string& serial, bool equals_refused);
-  /// True when `file` is not the content that was refused: worth asking a worker to look.
-  [[nodiscard]] bool LooksNew(const FileIdentity& file) const { return !record_ || record_->file != file; }
-
-  /// The records of an attempt that begins: what to have on disk before it and after each end.
-  struct Attempt {
-    PinRecord trying, accepted, refused, unclear;
-    std::optional<PinRecord> uncounted;
+  struct Verdict {
+    enum class Kind : std::uint8_t {
+      kTry,
+      kTaken,       ///< another attempt is under way: ask again soon
+      kWait,        ///< not before `until`
+      kRefused,     ///< never
+      kKeyChanged,  ///< the memory was removed or made anew: take the fingerprint again
+    };
+    Kind kind = Kind::kTry;
+    base::TimePoint until{};
+    bool known_good = false;  ///< kTry: the token accepted this PIN before
+    std::string answer;       ///< kWait, kRefused: what the token said, and when
   };
-  [[nodiscard]] Attempt Begin(const FileIdentity& file, const std::string& serial);
-  /// The attempt that began has this end; not called: its end is unknown.
-  void End(const Attempt& attempt, LoginOutcome outcome);
 
-  [[nodiscard]] const std::optional<PinRecord>& record() const { return record_; }
+  /// A guard that knows nothing, with a key of its own.
+  explicit PinGuard(const pkcs11::TokenInfo& token);
+  /// An empty text: a new guard. kFailedPrecondition/StateUnreadable: not a text of ours.
+  static base::Result<PinGuard> Parse(const std::string& text, const pkcs11::TokenInfo& token);
+  [[nodiscard]] std::string Format() const;
+  [[nodiscard]] const base::Bytes& key() const { return key_; }
+
+  /// Takes the turn for one attempt, which ends by `now + limit`.
+  Verdict Claim(const std::string& pin, base::ByteView key, const std::string& holder, base::TimePoint now,
+                base::Duration limit);
+  /// The attempt of `holder` has this end. An end that says nothing new is dropped if the claim is gone.
+  void Settle(const std::string& pin, const std::string& holder, LoginOutcome outcome, std::string_view answer,
+              base::TimePoint now);
+
+  /// The pause after `tries` attempts in a row with this outcome.
+  static base::Duration Pause(LoginOutcome outcome, std::uint32_t tries);
 
  private:
-  std::optional<PinRecord> record_;
+  enum class State : std::uint8_t { kTrying, kAccepted, kRefused, kUnclear, kUnanswered };
+  struct Entry {
+    std::string pin;
+    State state = State::kTrying;
+    bool known_good = false;
+    std::uint32_t tries = 0;  ///< in a row without a verdict
+    base::TimePoint time{};   ///< of the end; kTrying: when it has ended at the latest
+    std::string holder;       ///< kTrying
+    std::string answer;
+  };
+  PinGuard() = default;
+  static base::Result<Entry> ParseEntry(const void* json);
+  [[nodiscard]] Verdict Judge(const Entry& entry, base::TimePoint now) const;
+  Entry& Touch(const std::string& pin);
+
+  base::Bytes key_;
+  std::string label_, serial_;  ///< for people who read the text
+  std::vector<Entry> entries_;  ///< the one used last comes last
 };
 
 }  // namespace signet::token

@@ -7,7 +7,6 @@
 #include <filesystem>
 #include <set>
 
-#include "crypto/digest.hpp"
 #include "obs/log.hpp"
 #include "token/worker_pool.hpp"
 
@@ -20,6 +19,11 @@ constexpr std::size_t kMaxRecorded = 65'536;         // proofs that are known to
 constexpr std::size_t kMaxInput = kMaxFrame - 1024;  // octets of a message to sign
 
 base::Error Bad(std::string message) { return base::MakeError(base::Code::kInvalidArgument, std::move(message)); }
+
+std::shared_ptr<PinMemory> MemoryOf(const WorkerHsmOptions& options) {
+  if (options.pin_memory) return options.pin_memory;
+  return options.state_dir.empty() ? MakeProcessPinMemory() : MakeFolderPinMemory(options.state_dir);
+}
 
 base::Status Validate(const WorkerHsmOptions& options) {
   if (options.module.empty()) return Bad("no PKCS#11 module is configured: name its path");
@@ -48,7 +52,11 @@ struct Search {
 class WorkerHsmImpl final : public WorkerHsm {
  public:
   WorkerHsmImpl(WorkerHsmOptions options, base::Reactor& reactor, const base::Clock& clock)
-      : options_(std::move(options)), reactor_(reactor), clock_(clock), reaper_(reactor) {}
+      : options_(std::move(options)),
+        reactor_(reactor),
+        clock_(clock),
+        reaper_(reactor),
+        pins_(MemoryOf(options_), reactor) {}
   ~WorkerHsmImpl() override { *alive_ = false; }
 
   base::Status Start() {
@@ -59,14 +67,13 @@ class WorkerHsmImpl final : public WorkerHsm {
       pool.module = options_.module;
       pool.uri = token.uri;
       pool.pin_file = token.pin_file;
-      pool.state_file = StateFile(token);
       pool.workers = options_.workers_per_token;
       pool.sign_timeout = options_.sign_timeout;
       pool.generate_timeout = options_.generate_timeout;
       pool.queue_limit = options_.queue_limit;
       pool.executable = options_.executable;
       pools_.push_back(std::make_unique<WorkerPool>(
-          std::move(pool), reactor_, clock_, reaper_, [this] { StateChanged(); },
+          std::move(pool), reactor_, clock_, reaper_, pins_, [this] { StateChanged(); },
           [this](const KeyProof& proof) { Record(proof, [](const base::Status&) {}); }));
       TRY_VOID(pools_.back()->Start());
     }
@@ -183,15 +190,6 @@ class WorkerHsmImpl final : public WorkerHsm {
     reactor_.Post([done = std::move(done), error = std::move(error)] { done(error); });
   }
 
-  std::string StateFile(const TokenOptions& token) const {
-    if (options_.state_dir.empty()) return {};
-    const std::string identity = options_.module + '\0' +
-                                 (token.uri ? encoding::FormatPkcs11Uri(*token.uri) : std::string()) + '\0' +
-                                 token.pin_file;
-    const std::string name = crypto::Sha256Hex(base::AsBytes(identity)).substr(0, 16);
-    return (std::filesystem::path(options_.state_dir) / ("pin-" + name + ".json")).string();
-  }
-
   std::vector<std::size_t> Candidates(const encoding::Pkcs11Uri& uri) const {
     std::vector<std::size_t> candidates;
     for (std::size_t i = 0; i < pools_.size(); ++i) {
@@ -278,6 +276,7 @@ class WorkerHsmImpl final : public WorkerHsm {
   std::set<std::string> recorded_;  ///< challenges of proofs that are on record
   std::deque<Key> keys_;            ///< by KeyRef - 1; addresses stay
   Reaper reaper_;                   ///< outlives the pools, whose workers it collects
+  PinMemoryThread pins_;            ///< likewise
   std::vector<std::unique_ptr<WorkerPool>> pools_;
 };
 
@@ -291,7 +290,7 @@ bool IsKeyTrouble(const base::Error& error) {
 base::Result<std::unique_ptr<WorkerHsm>> WorkerHsm::Create(WorkerHsmOptions options, base::Reactor& reactor,
                                                            const base::Clock& clock) {
   TRY_VOID(Validate(options));
-  if (!options.state_dir.empty()) {
+  if (!options.pin_memory && !options.state_dir.empty()) {
     std::error_code failed;
     std::filesystem::create_directories(options.state_dir, failed);
     if (failed) return Bad("the state folder " + options.state_dir + " cannot be made: " + failed.message());

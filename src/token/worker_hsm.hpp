@@ -6,11 +6,12 @@
 // or hangs is replaced; operations that it certainly had not begun go to another one. What no worker has
 // begun by its deadline ends as not begun and is never begun afterwards.
 //
-// PIN: worker 0 tries it alone. A refused PIN is not tried again by anybody until the PIN file holds
-// another one; with a state folder, not across restarts either.
+// PIN: one login at a time among all who share the PinMemory. A PIN that the token called wrong is not tried
+// again by any of them; every other failure of a login is tried again after a pause that doubles.
 //
-// Reasons in State(): Starting, ModuleFailed, TokenNotFound, TokenAmbiguous, PinFileUnreadable,
-// PinRefused, PinLocked, PinFinalTry, PinNotInitialized, StateUnwritable, LoginFailed, WorkerFailed.
+// Reasons in State(): Starting, ModuleFailed, TokenNotFound, TokenAmbiguous, SessionLimit, SessionRefused,
+// PinFileUnreadable, PinRefused, PinLocked, PinFinalTry, PinExpired, PinNotInitialized, StateUnreadable,
+// StateUnwritable, LoginFailed, WorkerFailed.
 //
 // Ownership:     owns its workers and ends them in the destructor, which drops unanswered callbacks.
 // Thread-safety: the reactor's thread only. That thread must outlive the workers: they ask the kernel
@@ -33,13 +34,14 @@
 #include "base/result.hpp"
 #include "encoding/pkcs11_uri.hpp"
 #include "token/hsm.hpp"
+#include "token/pin_memory.hpp"
 
 namespace signet::token {
 
 struct TokenOptions {
   /// Which token: token, serial, manufacturer and model count. Nothing: the only initialised one.
   std::optional<encoding::Pkcs11Uri> uri;
-  std::string pin_file;  ///< read by workers only; one trailing newline is not part of the PIN
+  std::string pin_file;  ///< read by workers only; see ReadPinFile
 };
 
 /// Puts a proof on record, then calls `done`.
@@ -53,7 +55,9 @@ struct WorkerHsmOptions {
   std::chrono::milliseconds sign_timeout{10'000};
   std::chrono::milliseconds generate_timeout{120'000};  ///< key generation can be slow in an HSM
   std::uint32_t queue_limit = 1024;                     ///< operations waiting for a worker, per token
-  std::string state_dir;                                ///< where a refused PIN is remembered; empty: nowhere
+  /// Where it is remembered which PINs were refused; nullptr: in state_dir.
+  std::shared_ptr<PinMemory> pin_memory = {};
+  std::string state_dir;  ///< a folder, which several processes may share; empty: in this process
   /// Where proofs of possession are recorded; empty: nowhere. A key is found only once its proof is on record.
   RecordProof record_proof = {};
   std::string executable = "/proc/self/exe";  ///< a program that calls MaybeRunWorker first

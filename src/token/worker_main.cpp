@@ -66,10 +66,8 @@ class Worker {
  private:
   void Handle(const FrameHeader& header, base::ByteView body);
   void Configure(FrameReader reader);
-  void ReadPin();
-  void Login(FrameReader reader);
-  bool WrongPinCounted();
-  void RefusePin(const FrameHeader& header, FrameReader reader);
+  void ReadPin(base::ByteView key);
+  void Login(bool known_good);
   void Sign(const FrameHeader& header, base::ByteView input);
   void ReportProofs();
   void FindOrGenerate(const FrameHeader& header, FrameReader reader);
@@ -88,8 +86,7 @@ class Worker {
   WorkerChannel channel_;
   std::optional<TokenSession> token_;
   ConfigureMessage configuration_;
-  base::Secret pin_;          // between ReadPin and what the front decides
-  base::Secret refused_pin_;  // to compare with, after a refusal
+  base::Secret pin_;  // between ReadPin and what the front decides
   int retries_ = 0;
   std::chrono::milliseconds retry_{kFirstRetry};
   base::SteadyPoint next_retry_{};
@@ -143,11 +140,11 @@ void Worker::Handle(const FrameHeader& header, base::ByteView body) {
     case FrameType::kConfigure:
       return Configure(reader);
     case FrameType::kReadPin:
-      return ReadPin();
+      return ReadPin(body);
     case FrameType::kLogin:
-      return Login(reader);
-    case FrameType::kRefusePin:
-      return RefusePin(header, reader);
+      return Login(header.detail != 0);
+    case FrameType::kForgetPin:
+      return pin_.Wipe();
     case FrameType::kDefineKey: {
       if (token_) token_->DefineKey(header.number, ReadKeyIdentity(reader));
       return;
@@ -218,7 +215,7 @@ void Worker::ReportIfChanged() {
   Send(FrameType::kStatus, static_cast<std::uint8_t>(health), body);
 }
 
-void Worker::ReadPin() {
+void Worker::ReadPin(base::ByteView key) {
   PinReadMessage message;
   pin_.Wipe();
   if (!token_ || token_->health() != Health::kWantsLogin) {
@@ -239,7 +236,7 @@ void Worker::ReadPin() {
     message.read = true;
     message.token = *token;
     message.file = file->identity;
-    message.equals_refused = !refused_pin_.empty() && refused_pin_.Equals(file->pin);
+    message.fingerprint = PinFingerprint(file->pin, key);
     pin_ = std::move(file->pin);
   }
   FrameWriter body;
@@ -247,53 +244,24 @@ void Worker::ReadPin() {
   Send(FrameType::kPinRead, 0, body);
 }
 
-void Worker::RefusePin(const FrameHeader& header, FrameReader reader) {
-  if (header.detail == 0 && !pin_.empty()) refused_pin_ = std::move(pin_);
-  pin_.Wipe();
-  const std::string text = reader.Text();
-  if (configuration_.state_file.empty() || text.empty()) return;
-  if (auto written = ReplaceFile(configuration_.state_file, text); !written) {
-    obs::Warn("the PIN state file cannot be written", {{"error", base::Describe(written.error())}});
-  }
-}
-
-/// The token's own word on whether a wrong PIN was entered. Silence counts as yes.
-bool Worker::WrongPinCounted() {
-  for (int attempt = 0; attempt < 3; ++attempt) {
-    const auto token = token_->Refresh();
-    if (token) return token->pin_count_low || token->pin_final_try || token->pin_locked;
-    if (token_->Heal(Consequence::kReinitialise) == Health::kDown) continue;
-  }
-  return true;
-}
-
-void Worker::Login(FrameReader reader) {
-  const LoginMessage order = ReadLogin(reader);
-  const bool remember = !configuration_.state_file.empty();
+void Worker::Login(bool known_good) {
   LoginResultMessage result;
-  if (!reader.ok() || pin_.empty() || !token_) {
+  if (pin_.empty() || !token_) {
     result.trouble = base::MakeError(base::Code::kUnavailable, "HSMUnavailable", "the token is not open");
-  } else if (auto written = remember ? ReplaceFile(configuration_.state_file, order.trying) : base::Status();
-             !written) {
-    // Without the note, a restart could try a wrong PIN again: no note, no attempt.
-    result.trouble = written.error();
   } else {
+    const pkcs11::TokenInfo before = token_->token();
     const auto accepted = token_->Login(pin_.Reveal());
-    const base::Status login = accepted ? base::Status() : base::Status(accepted.error());
     result.tried = true;
-    result.outcome = ClassifyLogin(login, order.known_good, !login && WrongPinCounted());
-    if (!login) result.trouble = login.error();
-    const std::string& text = result.outcome == LoginOutcome::kAccepted  ? order.accepted
-                              : result.outcome == LoginOutcome::kRefused ? order.refused
-                              : result.outcome == LoginOutcome::kUnclear ? order.unclear
-                                                                         : order.uncounted;
-    if (auto noted = remember ? ReplaceFile(configuration_.state_file, text) : base::Status(); !noted) {
-      obs::Warn("the PIN state file cannot be written", {{"error", base::Describe(noted.error())}});
+    if (accepted) {
+      // A user who was logged in already has not shown that this PIN is right.
+      result.outcome = *accepted ? LoginOutcome::kAccepted : LoginOutcome::kUncounted;
+    } else {
+      result.trouble = accepted.error();
+      const auto now = token_->Refresh();  // a token that cannot be asked says nothing more
+      const PinFlags flags = now ? FlagsSince(before, *now) : PinFlags{};
+      result.outcome = ClassifyLogin(base::Status(result.trouble), known_good, flags);
+      if (result.outcome != LoginOutcome::kRefused) token_->Heal(pkcs11::ConsequenceOf(result.trouble));
     }
-    if (result.outcome == LoginOutcome::kRefused) refused_pin_ = std::move(pin_);
-    if (result.outcome == LoginOutcome::kAccepted) refused_pin_.Wipe();
-    const bool no_verdict = result.outcome == LoginOutcome::kUnclear || result.outcome == LoginOutcome::kUncounted;
-    if (no_verdict) token_->Heal(pkcs11::ConsequenceOf(result.trouble));
   }
   pin_.Wipe();
   FrameWriter body;

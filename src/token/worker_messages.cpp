@@ -52,7 +52,7 @@ base::Result<encoding::SignatureAlgorithm> ReadAlgorithm(FrameReader& reader) {
 
 void Write(FrameWriter& writer, const ConfigureMessage& message) {
   writer.Text(message.module).Text(message.token_uri).Text(message.token_serial);
-  writer.Text(message.pin_file).Text(message.state_file);
+  writer.Text(message.pin_file);
 }
 
 ConfigureMessage ReadConfigure(FrameReader& reader) {
@@ -61,7 +61,6 @@ ConfigureMessage ReadConfigure(FrameReader& reader) {
   message.token_uri = reader.Text();
   message.token_serial = reader.Text();
   message.pin_file = reader.Text();
-  message.state_file = reader.Text();
   return message;
 }
 
@@ -80,7 +79,7 @@ StatusMessage ReadStatus(FrameReader& reader) {
 void Write(FrameWriter& writer, const PinReadMessage& message) {
   writer.Bool(message.read).Err(message.trouble);
   WriteFile(writer, message.file);
-  writer.Bool(message.equals_refused);
+  writer.Text(message.fingerprint);
   WriteToken(writer, message.token);
 }
 
@@ -89,24 +88,8 @@ PinReadMessage ReadPinRead(FrameReader& reader) {
   message.read = reader.Bool();
   message.trouble = reader.Err();
   message.file = ReadFile(reader);
-  message.equals_refused = reader.Bool();
+  message.fingerprint = reader.Text();
   message.token = ReadToken(reader);
-  return message;
-}
-
-void Write(FrameWriter& writer, const LoginMessage& message) {
-  writer.Bool(message.known_good).Text(message.trying).Text(message.accepted);
-  writer.Text(message.refused).Text(message.unclear).Text(message.uncounted);
-}
-
-LoginMessage ReadLogin(FrameReader& reader) {
-  LoginMessage message;
-  message.known_good = reader.Bool();
-  message.trying = reader.Text();
-  message.accepted = reader.Text();
-  message.refused = reader.Text();
-  message.unclear = reader.Text();
-  message.uncounted = reader.Text();
   return message;
 }
 
@@ -118,10 +101,9 @@ LoginResultMessage ReadLoginResult(FrameReader& reader) {
   LoginResultMessage message;
   message.tried = reader.Bool();
   const std::uint8_t outcome = reader.U8();
-  // What cannot be understood counts as a refusal.
-  message.outcome = outcome <= static_cast<std::uint8_t>(LoginOutcome::kUncounted) && reader.ok()
+  message.outcome = outcome < static_cast<std::uint8_t>(LoginOutcome::kUnanswered) && reader.ok()
                         ? static_cast<LoginOutcome>(outcome)
-                        : LoginOutcome::kRefused;
+                        : LoginOutcome::kUnanswered;
   message.trouble = reader.Err();
   return message;
 }

@@ -14,7 +14,7 @@
 namespace signet::token {
 
 struct ConfigureMessage {
-  std::string module, token_uri, token_serial, pin_file, state_file;
+  std::string module, token_uri, token_serial, pin_file;
 };
 void Write(FrameWriter& writer, const ConfigureMessage& message);
 ConfigureMessage ReadConfigure(FrameReader& reader);
@@ -29,26 +29,18 @@ StatusMessage ReadStatus(FrameReader& reader);
 
 struct PinReadMessage {
   bool read = false;
-  base::Error trouble;  ///< !read
-  FileIdentity file;
-  bool equals_refused = false;
+  base::Error trouble;      ///< !read
+  FileIdentity file;        ///< only to notice that the file has changed
+  std::string fingerprint;  ///< PinFingerprint; read
   pkcs11::TokenInfo token;  ///< with its flags as they are now
 };
 void Write(FrameWriter& writer, const PinReadMessage& message);
 PinReadMessage ReadPinRead(FrameReader& reader);
 
-/// The texts for the state file around a login; used only when there is one.
-struct LoginMessage {
-  bool known_good = false;
-  std::string trying, accepted, refused, unclear, uncounted;
-};
-void Write(FrameWriter& writer, const LoginMessage& message);
-LoginMessage ReadLogin(FrameReader& reader);
-
 struct LoginResultMessage {
-  bool tried = false;  ///< false: the state file could not be written, or the PIN was not there any more
+  bool tried = false;  ///< false: the PIN or the token was not there any more
   LoginOutcome outcome = LoginOutcome::kUncounted;
-  base::Error trouble;
+  base::Error trouble;  ///< an empty message: the worker is logged in
 };
 void Write(FrameWriter& writer, const LoginResultMessage& message);
 LoginResultMessage ReadLoginResult(FrameReader& reader);

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "base/check.hpp"
+#include "crypto/digest.hpp"
+#include "encoding/text.hpp"
 #include "obs/log.hpp"
 
 namespace signet::token {
@@ -11,7 +13,6 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kStartTimeout = 60s;  // from the start of a process to its first word; vendor modules are slow
-constexpr int kLoginPatience = 3;    // times the time a signature may take
 // Without a token. A worker that looks for one says so when the reason changes, and ends by itself after 9 looks and
 // some 25 s of pauses: who is silent for longer hangs in the module.
 constexpr auto kDownTimeout = 120s;
@@ -25,7 +26,8 @@ constexpr int kFramesPerTurn = 64;  // then everything else gets its turn
 }  // namespace
 
 WorkerPool::WorkerPool(PoolOptions options, base::Reactor& reactor, const base::Clock& clock, Reaper& reaper,
-                       std::function<void()> changed, std::function<void(const KeyProof&)> proven)
+                       PinMemoryThread& pins, std::function<void()> changed,
+                       std::function<void(const KeyProof&)> proven)
     : options_(std::move(options)),
       reactor_(reactor),
       clock_(clock),
@@ -33,6 +35,8 @@ WorkerPool::WorkerPool(PoolOptions options, base::Reactor& reactor, const base::
       changed_(std::move(changed)),
       proven_(std::move(proven)),
       workers_(options_.workers),
+      pins_(pins),
+      holder_(encoding::ToHex(crypto::RandomBytes(8))),
       sign_seconds_(obs::GetHistogram("signet_hsm_operation_seconds", "Time an operation took in the HSM.",
                                       {{"operation", "sign"}})),
       other_seconds_(obs::GetHistogram("signet_hsm_operation_seconds", "Time an operation took in the HSM.",
@@ -49,18 +53,13 @@ WorkerPool::WorkerPool(PoolOptions options, base::Reactor& reactor, const base::
                                  {{"token", options_.name}})) {}
 
 WorkerPool::~WorkerPool() {
+  if (login_ && login_->step == Turn::Step::kLogin) Settle(LoginOutcome::kUnanswered, "Signet ended during a login");
+  *alive_ = false;
   reactor_.RemovePoller(poller_);
   reactor_.Cancel(tick_);
 }
 
 base::Status WorkerPool::Start() {
-  if (!options_.state_file.empty()) {
-    TRY(const std::string text, ReadSmallFile(options_.state_file));
-    if (!text.empty()) {
-      TRY(PinRecord record, ParsePinRecord(text));
-      guard_ = PinGuard(std::move(record));
-    }
-  }
   state_ = ComputeState();
   poller_ = reactor_.AddPoller([this](bool waiting) { return Look(waiting); });
   Spawn(0);
@@ -84,7 +83,7 @@ void WorkerPool::Spawn(std::size_t index) {
   header.type = FrameType::kConfigure;
   FrameWriter body;
   Write(body, ConfigureMessage{options_.module, options_.uri ? encoding::FormatPkcs11Uri(*options_.uri) : "",
-                               ever_ready_ ? token_.serial : "", options_.pin_file, options_.state_file});
+                               ever_ready_ ? token_.serial : "", options_.pin_file});
   worker.process->Send(header, body.bytes());
   ScheduleTick();
 }
@@ -218,7 +217,7 @@ void WorkerPool::OnEnd(std::size_t index) {
   worker.failures = was_ready ? 0 : worker.failures + 1;
   const auto pause = std::min<Milliseconds>(kFirstRespawn * (1 << std::min(worker.failures, 6u)), kLastRespawn);
   worker.respawn_at = clock_.Steady() + (was_ready ? Milliseconds(kQuickRespawn) : pause);
-  if (login_worker_ == index) EndLogin();  // its end is unknown: the guard keeps the attempt as unresolved
+  if (login_ && login_->worker == index) OnLoginWorkerEnd();
   if (worker.failures >= 3 && trouble_.reason.empty()) {
     trouble_ = base::MakeError(base::Code::kUnavailable, "WorkerFailed",
                                "the HSM's workers end again and again: look at their output and at the PKCS#11 module");
@@ -287,7 +286,7 @@ std::vector<pid_t> WorkerPool::Pids() const {
 void WorkerPool::ScheduleTick() {
   const auto now = clock_.Steady();
   const bool settled = Count(Phase::kReady) == workers_.size();
-  if (settled && live_ops_ == 0) return;  // an idle service has no timers
+  if (settled && live_ops_ == 0 && !login_) return;  // an idle service has no timers
   base::SteadyPoint due = now + std::min<Milliseconds>(kBusyTick, options_.sign_timeout / 8);
   for (const auto& worker : workers_) {
     if (worker.phase == Phase::kStopped) due = std::min(due, worker.respawn_at);
@@ -309,7 +308,9 @@ void WorkerPool::Tick() {
     if (!worker.process) continue;
     const bool silent_start = worker.phase == Phase::kStarting && now - worker.since > kStartTimeout;
     const bool silent_down = worker.phase == Phase::kDown && now - worker.since > kDownTimeout;
-    const bool silent_login = login_worker_ == index && now - login_since_ > kLoginPatience * options_.sign_timeout;
+    const bool asked = login_ && login_->worker == index &&
+                       (login_->step == Turn::Step::kReadPin || login_->step == Turn::Step::kLogin);
+    const bool silent_login = asked && now - login_since_ > kLoginPatience * options_.sign_timeout;
     const bool silent_op = !worker.in_flight.empty() && now - worker.head_since > worker.in_flight.front().limit;
     if (worker.hung || !(silent_start || silent_down || silent_login || silent_op)) continue;
     worker.hung = true;

@@ -1,7 +1,7 @@
 // token/worker_pool.hpp - one token's workers: keeps them alive, logs them in, hands them work.
 //
 // Supervision: workers start one after another; worker 0 is the canary. One login at a time, each
-// allowed by the PinGuard. Ended or hung workers are replaced after a growing pause.
+// claimed in the PinMemory before and settled there after. Ended or hung workers are replaced after a growing pause.
 // Dispatch: the least loaded ready worker, a few frames in flight each while they are quick, a bounded
 // queue before them. An operation that no worker has begun by its deadline ends as not begun, and no
 // worker will begin it. One that was begun ends with the worker's answer or with the worker: one that
@@ -10,6 +10,7 @@
 // Thread-safety: the reactor's thread; callbacks run there, never inside the call that took them.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -22,6 +23,7 @@
 #include "obs/metrics.hpp"
 #include "token/hsm.hpp"
 #include "token/pin_guard.hpp"
+#include "token/pin_memory.hpp"
 #include "token/worker_messages.hpp"
 #include "token/worker_process.hpp"
 
@@ -32,7 +34,6 @@ struct PoolOptions {
   std::string module;
   std::optional<encoding::Pkcs11Uri> uri;
   std::string pin_file;
-  std::string state_file;  ///< empty: none
   std::uint32_t workers = 2;
   std::chrono::milliseconds sign_timeout{10'000};
   std::chrono::milliseconds generate_timeout{120'000};
@@ -45,9 +46,9 @@ class WorkerPool {
   using SignCallback = Hsm::Callback<base::Bytes>;
   using FindCallback = Hsm::Callback<ProvenKey>;
 
-  /// `proven` gets the proofs that workers make for signatures.
+  /// `pins` must outlive it. `proven` gets the proofs that workers make for signatures.
   WorkerPool(PoolOptions options, base::Reactor& reactor, const base::Clock& clock, Reaper& reaper,
-             std::function<void()> changed, std::function<void(const KeyProof&)> proven);
+             PinMemoryThread& pins, std::function<void()> changed, std::function<void(const KeyProof&)> proven);
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
   ~WorkerPool();
@@ -69,6 +70,7 @@ class WorkerPool {
  private:
   using Milliseconds = std::chrono::milliseconds;
   static constexpr std::size_t kMaxInFlight = 8;
+  static constexpr int kLoginPatience = 3;  ///< times the time a signature may take
 
   enum class Phase : std::uint8_t { kStopped, kStarting, kDown, kWantsLogin, kReady };
 
@@ -108,8 +110,23 @@ class WorkerPool {
   /// Why nobody may log in for now.
   struct Block {
     std::string reason, message;
-    bool until_file_changes = false;
+    bool watch_file = false;  ///< until WatchPin finds the file changed, or the time has come
     base::SteadyPoint retry_at{};
+    std::optional<FileIdentity> file;  ///< what held the refused PIN
+  };
+  /// The login under way: read the guard's key, let the worker read the PIN, claim, log in, settle.
+  struct Turn {
+    enum class Step : std::uint8_t { kReadGuard, kReadPin, kClaim, kLogin, kSettle, kSettleAgain };
+    std::size_t worker = 0;
+    Step step = Step::kReadGuard;
+    bool lost = false;  ///< the worker ended while the memory was asked
+    bool known_good = false;
+    std::string pin;  ///< its fingerprint
+    base::Bytes key;
+    std::optional<FileIdentity> file;
+    LoginOutcome outcome = LoginOutcome::kUncounted;
+    std::string answer;
+    base::SteadyPoint settle_at{};
   };
 
   // Supervision (worker_pool.cpp)
@@ -134,10 +151,21 @@ class WorkerPool {
   void MaybeLogin();
   void OnPinRead(std::size_t index, base::ByteView body);
   void OnLoginResult(std::size_t index, base::ByteView body);
-  void BlockLogin(std::string reason, std::string message, bool until_file_changes, Milliseconds retry);
-  void BlockRefused(std::size_t index, std::string message);
+  void WithGuard(std::function<void(PinGuard&)> edit, std::function<void(const base::Status&)> then);
+  void OnGuardRead(const base::Status& read, const base::Bytes& key);
+  void OnClaimed(const base::Status& claimed, const PinGuard::Verdict& verdict);
+  void OnLoginFailed(LoginOutcome outcome, const std::string& answer, const std::string& reason);
+  void OnLoginWorkerEnd();
+  void Settle(LoginOutcome outcome, std::string answer);
+  void Settle();
+  bool TurnStands();
+  bool SendToLogin(FrameType type, std::uint8_t detail, base::ByteView body);
+  void EndTurn();
+  void BlockLogin(std::string reason, std::string message, bool watch_file, Milliseconds retry);
+  void BlockRefused(std::string reason, const std::string& answer);
+  void BlockFailed(const std::string& answer, base::Duration pause, std::string reason = "LoginFailed");
+  void BlockUnremembered(const base::Error& error);
   void WatchPin();
-  void EndLogin();
 
   // Dispatch (pool_dispatch.cpp)
   std::uint32_t NewOp(FrameType type, Milliseconds limit);
@@ -172,12 +200,13 @@ class WorkerPool {
   base::Reactor::Id tick_ = 0;
   base::SteadyPoint tick_at_{};
 
-  PinGuard guard_{std::nullopt};
+  PinMemoryThread& pins_;
+  const std::string holder_;  ///< of this pool's claims
+  const std::shared_ptr<std::atomic<bool>> alive_ = std::make_shared<std::atomic<bool>>(true);
   std::optional<Block> block_;
-  std::optional<std::size_t> login_worker_;
-  std::optional<PinGuard::Attempt> attempt_;
+  std::optional<Turn> login_;
+  std::uint32_t login_failures_ = 0;  ///< in a row
   base::SteadyPoint login_since_{}, login_not_before_{}, watched_at_{};
-  std::size_t refused_holder_ = 0;
   std::optional<FileIdentity> seen_;  ///< the PIN file at the last look
 
   std::vector<Op> ops_;

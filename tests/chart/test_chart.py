@@ -480,7 +480,7 @@ class Rights(unittest.TestCase):
     NAMESPACE = [
         ("coordination.k8s.io", "leases", "signet-operator", "get update"),
         ("coordination.k8s.io", "leases", None, "create"),
-        ("", "secrets", "signet-seal signet-webhook-tls", "get update"),
+        ("", "secrets", "signet-seal signet-webhook-tls signet-pin", "get update"),
         ("", "secrets", "signet-gateway-ca", "get"),
         ("", "secrets", None, "create"),
         ("", "configmaps", None, "get create update"),

@@ -13,7 +13,8 @@
 //   min_pin=N max_pin=N            limits that the token gives      no_flags=1 a mechanism without any function
 //   ro_rv=RV rw_rv=RV              answer to a read-only or read-write C_OpenSession
 //   sessions=N                     sessions a process may have      no_login=1 C_Login is not supported, nor needed
-//   count_on=RV                    the flag count_low is set once C_Login has answered RV
+//   count_on=RV lock_on=RV         the flag count_low is set (the PIN is locked, while lock_on stands) once C_Login has
+//                                  answered RV
 //   env=FILE                       C_Initialize writes the environment there
 //   login_rv=RV         answer of C_Login                           init_rv=RV answer of C_Initialize
 //   login=hang|crash    instead of an answer            init=hang|crash  the same for C_Initialize
@@ -62,6 +63,7 @@ struct Module {
   bool initialised = false;
   bool logged_in = false;
   bool counted = false;
+  bool locked = false;
   CK_SESSION_HANDLE next_session = 1;
   std::map<CK_SESSION_HANDLE, CK_SLOT_ID> sessions;
   std::map<CK_SESSION_HANDLE, std::vector<CK_OBJECT_HANDLE>> searches;
@@ -262,7 +264,8 @@ CK_RV GetTokenInfo(CK_SLOT_ID slot, CK_TOKEN_INFO* info) {
   if (!On(call.config, "no_pin") && !On(call.config, "no_pin_flag")) info->flags |= CKF_USER_PIN_INITIALIZED;
   if (On(call.config, "count_low") || state.counted) info->flags |= CKF_USER_PIN_COUNT_LOW;
   if (On(call.config, "final_try")) info->flags |= CKF_USER_PIN_FINAL_TRY;
-  if (On(call.config, "locked")) info->flags |= CKF_USER_PIN_LOCKED;
+  if (On(call.config, "locked") || (state.locked && !Get(call.config, "lock_on").empty()))
+    info->flags |= CKF_USER_PIN_LOCKED;
   return CKR_OK;
 }
 
@@ -315,6 +318,7 @@ CK_RV Login(CK_SESSION_HANDLE session, CK_USER_TYPE /*user*/, CK_UTF8CHAR* pin, 
   Misbehave(call.config, Get(call.config, "login"));
   if (const auto rv = Number(call.config, "login_rv", CKR_OK); rv != CKR_OK) {
     if (rv == Number(call.config, "count_on", CKR_OK)) state.counted = true;
+    if (rv == Number(call.config, "lock_on", CKR_OK)) state.locked = true;
     return rv;
   }
   if (On(call.config, "no_login")) return CKR_FUNCTION_NOT_SUPPORTED;

@@ -17,7 +17,13 @@ class PinTest : public ::testing::Test {
  protected:
   void Start(const std::string& state_dir, std::uint32_t workers = 3) {
     hsm_.reset();
+    hsm_ = Make(state_dir, workers);
+  }
+  /// One process of several: only the memory that it names is shared.
+  std::unique_ptr<WorkerHsm> Make(const std::string& state_dir, std::uint32_t workers,
+                                  std::shared_ptr<PinMemory> memory = nullptr) {
     WorkerHsmOptions options;
+    options.pin_memory = std::move(memory);
     options.module = FAKE_P11_MODULE;
     options.tokens = {{std::nullopt, fake_.pin_file()}};
     options.workers_per_token = workers;
@@ -25,8 +31,8 @@ class PinTest : public ::testing::Test {
     options.generate_timeout = 1000ms;
     options.state_dir = state_dir;
     auto created = WorkerHsm::Create(std::move(options), loop_.reactor());
-    ASSERT_THAT(created, IsOk());
-    hsm_ = *std::move(created);
+    EXPECT_THAT(created, IsOk());
+    return created ? *std::move(created) : nullptr;
   }
   bool Reason(const std::string& reason) {
     return loop_.Until([&] { return hsm_->State().reason == reason; });
@@ -49,6 +55,69 @@ TEST_F(PinTest, TriesAWrongPinOnceOverWorkersAndRestarts) {
     loop_.For(300ms);
     EXPECT_EQ(Logins(), 1) << "restart " << restart;
     EXPECT_EQ(hsm_->WorkerPidsForTest().size(), 1u) << "the canary is alone";
+  }
+}
+
+// Five pods of one installation, each with a volume of its own (another inode) and the same wrong PIN.
+TEST_F(PinTest, TriesAWrongPinOnceOverReplicasThatStartTogetherAndOverTheirRestarts) {
+  fake_.SetPin("wrong");
+  for (const bool folder : {false, true}) {
+    SCOPED_TRACE(folder);
+    fake_.folder().Write("calls", "");
+    const auto shared = folder ? nullptr : MakeProcessPinMemory();
+    for (int restart = 0; restart < 2; ++restart) {
+      std::vector<std::unique_ptr<WorkerHsm>> pods;
+      for (int i = 0; i < 5; ++i) {
+        fake_.SetPin("wrong");  // replaced: a new inode
+        pods.push_back(Make(folder ? fake_.state_dir() : "", 2, shared));
+      }
+      for (const auto& pod : pods) {
+        ASSERT_TRUE(loop_.Until([&] { return pod->State().reason == "PinRefused"; })) << pod->State().message;
+      }
+      EXPECT_EQ(Logins(), 1) << "restart " << restart;
+    }
+  }
+}
+
+TEST_F(PinTest, TriesARotatedPinOnceWhileReplicasSeeBothFiles) {
+  const auto shared = MakeProcessPinMemory();
+  fake_.SetPin("wrong");
+  const auto old = Make("", 1, shared);
+  ASSERT_TRUE(loop_.Until([&] { return old->State().reason == "PinRefused"; }));
+  fake_.SetPin("wrong too");
+  const auto fresh = Make("", 1, shared);
+  ASSERT_TRUE(loop_.Until([&] { return fresh->State().reason == "PinRefused"; }));
+  fake_.SetPin("wrong");
+  const auto again = Make("", 1, shared);
+  ASSERT_TRUE(loop_.Until([&] { return again->State().reason == "PinRefused"; }));
+  EXPECT_EQ(Logins(), 2);
+}
+
+TEST_F(PinTest, TriesTheSamePinOnceMoreWhenItsMemoryIsRemoved) {
+  fake_.SetPin("wrong");
+  Start(fake_.state_dir());
+  ASSERT_TRUE(Reason("PinRefused"));
+  fake_.Set("pin", "wrong");  // the administrator has reset the token's PIN to it
+  loop_.For(1500ms);
+  EXPECT_EQ(Logins(), 1);
+  for (const auto& entry : std::filesystem::directory_iterator(fake_.state_dir())) {
+    if (entry.path().extension() == ".json") std::filesystem::remove(entry.path());
+  }
+  EXPECT_TRUE(Ready(3)) << hsm_->State().message;
+}
+
+TEST_F(PinTest, DoesNotCountTheLoginOfSomebodyElseAsTheWordForThisPin) {
+  fake_.Set("login_rv", "0x100");  // USER_ALREADY_LOGGED_IN
+  fake_.SetPin("wrong");
+  Start(fake_.state_dir(), 1);
+  ASSERT_TRUE(Ready(1));
+  fake_.Set("login_rv", "0x80000001");
+  ::kill(hsm_->WorkerPidsForTest().front(), SIGKILL);
+  ASSERT_TRUE(Reason("LoginFailed"));
+  for (const auto& entry : std::filesystem::directory_iterator(fake_.state_dir())) {
+    std::ostringstream text;
+    text << std::ifstream(entry.path()).rdbuf();
+    EXPECT_EQ(text.str().find("\"knownGood\":true"), std::string::npos);
   }
 }
 
@@ -138,62 +207,104 @@ TEST_F(PinTest, StopsWhenTheTokenRefusesTheKnownPinLater) {
   EXPECT_EQ(Logins(), 3);
 }
 
-TEST_F(PinTest, CountsALoginWithoutAnAnswerAsRefused) {
-  fake_.Set("login", "crash");
-  Start(fake_.state_dir());
-  ASSERT_TRUE(Reason("PinRefused"));
-  loop_.For(500ms);
-  EXPECT_EQ(Logins(), 1);
-  fake_.Set("login", "");
-  Start(fake_.state_dir());
-  ASSERT_TRUE(Reason("PinRefused"));
-  EXPECT_EQ(Logins(), 1);
-  fake_.SetPin("1234");
-  EXPECT_TRUE(Ready(3));
+TEST_F(PinTest, DoesNotTryAgainAtOnceWhenALoginGetsNoAnswer) {
+  for (const char* how : {"crash", "hang"}) {
+    SCOPED_TRACE(how);
+    fake_.folder().Write("calls", "");
+    hsm_.reset();
+    std::filesystem::remove_all(fake_.state_dir());
+    fake_.Set("login", how);
+    Start(fake_.state_dir());
+    ASSERT_TRUE(Reason("LoginFailed")) << hsm_->State().reason;
+    EXPECT_THAT(hsm_->State().message, ::testing::HasSubstr("no answer"));
+    loop_.For(2500ms);
+    fake_.Set("login", "");
+    Start(fake_.state_dir());  // a restart shortens nothing
+    ASSERT_TRUE(Reason("LoginFailed")) << hsm_->State().reason;
+    loop_.For(500ms);
+    EXPECT_EQ(Logins(), 1);
+  }
 }
 
-TEST_F(PinTest, KillsAWorkerThatHangsInLoginAndDoesNotTryAgain) {
-  fake_.Set("login", "hang");
-  Start("");
-  ASSERT_TRUE(loop_.Until([&] { return Logins() == 1; }));
-  ASSERT_TRUE(Reason("PinRefused"));
-  EXPECT_EQ(Logins(), 1);
-}
-
-TEST_F(PinTest, TriesAPinThatWasGoodOnceMoreAfterAKillInLogin) {
+TEST_F(PinTest, GoesOnTryingAPinThatWasGoodAfterLoginsWithoutAnAnswer) {
   Start(fake_.state_dir(), 1);
   ASSERT_TRUE(Ready(1));
   fake_.Set("login", "crash");
   ::kill(hsm_->WorkerPidsForTest().front(), SIGKILL);
-  ASSERT_TRUE(Reason("PinRefused"));
-  EXPECT_EQ(Logins(), 1 + 2);
+  ASSERT_TRUE(loop_.Until([&] { return Logins() >= 4; }));
+  fake_.Set("login", "");
+  EXPECT_TRUE(Ready(1)) << hsm_->State().message;
 }
 
-TEST_F(PinTest, TakesAnUnknownAnswerAsARefusal) {
-  fake_.Set("login_rv", "0x80000042");
+struct Trouble {
+  const char* rv;
+  const char* name;
+};
+class LoginTroubleTest : public PinTest, public ::testing::WithParamInterface<Trouble> {};
+
+// Whatever is not "wrong PIN" shows the HSM's own answer, and ends by itself: for a PIN that was good before, and for
+// one that was never tried.
+TEST_P(LoginTroubleTest, ShowsTheAnswerAndRecovers) {
+  for (const bool known_good : {true, false}) {
+    SCOPED_TRACE(known_good);
+    hsm_.reset();
+    std::filesystem::remove_all(fake_.state_dir());
+    fake_.Set("login_rv", "");
+    if (known_good) {
+      Start(fake_.state_dir(), 1);
+      ASSERT_TRUE(Ready(1));
+    }
+    fake_.folder().Write("calls", "");
+    fake_.Set("login_rv", GetParam().rv);
+    Start(fake_.state_dir(), 1);
+    ASSERT_TRUE(loop_.Until([&] { return Logins() == 2; })) << hsm_->State().message;
+    ASSERT_TRUE(loop_.Until([&] { return hsm_->State().message.find(GetParam().rv) != std::string::npos; }))
+        << hsm_->State().reason << ": " << hsm_->State().message;
+    EXPECT_THAT(hsm_->State().reason, ::testing::AnyOf("LoginFailed", "PinExpired", "PinNotInitialized"));
+    EXPECT_THAT(hsm_->State().message, ::testing::HasSubstr(GetParam().name));
+    fake_.Set("login_rv", "");
+    EXPECT_TRUE(Ready(1)) << hsm_->State().message;
+  }
+}
+INSTANTIATE_TEST_SUITE_P(All, LoginTroubleTest,
+                         ::testing::Values(Trouble{"0x5", "GENERAL_ERROR"}, Trouble{"0x6", "FUNCTION_FAILED"},
+                                           Trouble{"0x30", "DEVICE_ERROR"}, Trouble{"0xa3", "PIN_EXPIRED"},
+                                           Trouble{"0x102", "USER_PIN_NOT_INITIALIZED"},
+                                           Trouble{"0x103", "USER_TYPE_INVALID"}, Trouble{"0x105", "USER_TOO_MANY"},
+                                           Trouble{"0x80000042", "0x80000042"}, Trouble{"0x1c1", "0x1c1"}));
+
+class WrongPinTest : public PinTest, public ::testing::WithParamInterface<const char*> {};
+
+TEST_P(WrongPinTest, IsTriedOnce) {
+  fake_.Set("login_rv", GetParam());
+  Start(fake_.state_dir());
+  ASSERT_TRUE(loop_.Until([&] { return Logins() == 1 && hsm_->State().reason.starts_with("Pin"); }));
+  Start(fake_.state_dir());
+  ASSERT_TRUE(Reason("PinRefused"));
+  loop_.For(2500ms);
+  EXPECT_EQ(Logins(), 1);
+}
+INSTANTIATE_TEST_SUITE_P(All, WrongPinTest, ::testing::Values("0xa0", "0xa1", "0xa2", "0xa4"));
+
+TEST_F(PinTest, TakesTheTokensFlagForAWordAboutANewPin) {
+  fake_.Set("login_rv", "0x5");
+  fake_.Set("count_on", "0x5");
   Start("");
   ASSERT_TRUE(Reason("PinRefused"));
   loop_.For(1500ms);
   EXPECT_EQ(Logins(), 1);
 }
 
-TEST_F(PinTest, RepeatsALoginThatFailedForAnotherReasonAFewTimes) {
-  fake_.Set("login_rv", "0x5");  // GENERAL_ERROR, and the token has counted no wrong PIN
-  Start(fake_.state_dir());
-  ASSERT_TRUE(Reason("PinRefused"));
-  EXPECT_EQ(Logins(), 5);
-  fake_.folder().Write("calls", "");
-  Start(fake_.state_dir());
-  ASSERT_TRUE(Reason("PinRefused"));
-  EXPECT_EQ(Logins(), 0);
-}
-
-TEST_F(PinTest, DoesNotRepeatALoginWhenTheTokenHasCountedAWrongPin) {
-  fake_.Set("login_rv", "0x5");
-  fake_.Set("count_low", "1");
-  Start("");
-  ASSERT_TRUE(Reason("PinRefused"));
-  EXPECT_EQ(Logins(), 1);
+TEST_F(PinTest, GoesOnWhenATokenThatWasLockedIsUnlocked) {
+  Start(fake_.state_dir(), 1);
+  ASSERT_TRUE(Ready(1));
+  fake_.Set("login_rv", "0xa4");
+  fake_.Set("lock_on", "0xa4");
+  ::kill(hsm_->WorkerPidsForTest().front(), SIGKILL);
+  ASSERT_TRUE(Reason("PinLocked"));
+  fake_.Set("login_rv", "");
+  fake_.Set("lock_on", "");
+  EXPECT_TRUE(Ready(1)) << hsm_->State().message;
 }
 
 TEST_F(PinTest, RepeatsALoginThatTheTokenDidNotLookAt) {
@@ -243,7 +354,7 @@ TEST_F(PinTest, LeavesNoPinInTheStateFile) {
     EXPECT_EQ(text.str().find("wrong-pin-value"), std::string::npos);
     ++files;
   }
-  EXPECT_EQ(files, 1);
+  EXPECT_EQ(files, 2);  // and the lock
 }
 
 }  // namespace

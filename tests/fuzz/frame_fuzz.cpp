@@ -28,7 +28,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   WritesWhatItRead(token::ReadConfigure, body);
   WritesWhatItRead(token::ReadStatus, body);
   WritesWhatItRead(token::ReadPinRead, body);
-  WritesWhatItRead(token::ReadLogin, body);
   WritesWhatItRead(token::ReadLoginResult, body);
   WritesWhatItRead(token::ReadKeyIdentity, body);
   token::FrameReader reader(body);
@@ -47,10 +46,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto same = token::ReadKeyProof(again);
     HOLDS(same.has_value() && same->challenge == proof->challenge);
   }
-  if (const auto record = token::ParsePinRecord(std::string(fuzz::AsInput(data, size)))) {
-    const auto text = token::FormatPinRecord(*record);
-    const auto again = token::ParsePinRecord(text);
-    HOLDS(again.has_value() && token::FormatPinRecord(*again) == text);
+  if (const auto guard = token::PinGuard::Parse(std::string(fuzz::AsInput(data, size)), {}); guard && size > 0) {
+    const auto text = guard->Format();
+    const auto again = token::PinGuard::Parse(text, {});
+    HOLDS(again.has_value() && again->Format() == text);
   }
   return 0;
 }

@@ -24,7 +24,7 @@ TEST(FrameTest, BringsFieldsBackInOrder) {
 
 TEST(FrameTest, NoticesEveryTruncation) {
   FrameWriter writer;
-  Write(writer, ConfigureMessage{"module", "uri", "serial", "pin", "state"});
+  Write(writer, ConfigureMessage{"module", "uri", "serial", "pin"});
   for (std::size_t size = 0; size < writer.bytes().size(); ++size) {
     FrameReader reader(base::ByteView(writer.bytes()).first(size));
     ReadConfigure(reader);
@@ -52,13 +52,13 @@ TEST(FrameTest, CarriesErrorsWithTheirNumber) {
   EXPECT_EQ(error.native.number, 0xe0);
 }
 
-TEST(FrameTest, TakesAnUnreadableLoginAnswerAsARefusal) {
+TEST(FrameTest, TakesAnUnreadableLoginAnswerAsNone) {
   FrameReader empty({});
-  EXPECT_EQ(ReadLoginResult(empty).outcome, LoginOutcome::kRefused);
+  EXPECT_EQ(ReadLoginResult(empty).outcome, LoginOutcome::kUnanswered);
   FrameWriter writer;
   writer.Bool(true).U8(99);
   FrameReader odd(writer.bytes());
-  EXPECT_EQ(ReadLoginResult(odd).outcome, LoginOutcome::kRefused);
+  EXPECT_EQ(ReadLoginResult(odd).outcome, LoginOutcome::kUnanswered);
 }
 
 }  // namespace

@@ -8,138 +8,198 @@
 namespace signet::token {
 namespace {
 
+using namespace std::chrono_literals;
 using testing::IsErr;
 using testing::IsOk;
+using Kind = PinGuard::Verdict::Kind;
 
-const FileIdentity kFile{1, 2, 5, 1000};
-const FileIdentity kTouched{1, 2, 5, 2000};
-const std::string kSerial = "0001";
+const std::string kPin(64, 'a');
+const std::string kOther(64, 'b');
 
-/// As after a restart: what is on disk is all that is known.
-PinGuard Restarted(const PinRecord& on_disk) {
-  auto record = ParsePinRecord(FormatPinRecord(on_disk));
-  EXPECT_THAT(record, IsOk());
-  return PinGuard(*record);
-}
-
-TEST(PinGuardTest, AllowsAFreshPinAndNotARefusedOne) {
-  PinGuard guard(std::nullopt);
-  EXPECT_TRUE(guard.MayTry(kFile, kSerial, false));
-  const auto attempt = guard.Begin(kFile, kSerial);
-  guard.End(attempt, LoginOutcome::kRefused);
-  EXPECT_FALSE(guard.MayTry(kFile, kSerial, false));
-  EXPECT_FALSE(guard.LooksNew(kFile));
-  PinGuard restarted = Restarted(attempt.refused);
-  EXPECT_FALSE(restarted.MayTry(kFile, kSerial, false));
-}
-
-TEST(PinGuardTest, AllowsAnotherPinAfterARefusal) {
-  PinGuard guard(std::nullopt);
-  guard.End(guard.Begin(kFile, kSerial), LoginOutcome::kRefused);
-  EXPECT_TRUE(guard.LooksNew(kTouched));
-  EXPECT_TRUE(guard.MayTry(kTouched, kSerial, false));
-}
-
-TEST(PinGuardTest, RemembersATouchedFileWithTheSamePin) {
-  PinGuard guard(std::nullopt);
-  guard.End(guard.Begin(kFile, kSerial), LoginOutcome::kRefused);
-  EXPECT_FALSE(guard.MayTry(kTouched, kSerial, true));
-  EXPECT_FALSE(guard.LooksNew(kTouched));
-  EXPECT_FALSE(guard.MayTry(kTouched, kSerial, false));
-}
-
-TEST(PinGuardTest, TakesAnUnknownEndAsARefusal) {
-  PinGuard guard(std::nullopt);
-  const auto attempt = guard.Begin(kFile, kSerial);
-  EXPECT_FALSE(guard.MayTry(kFile, kSerial, false));
-  PinGuard restarted = Restarted(attempt.trying);
-  EXPECT_FALSE(restarted.MayTry(kFile, kSerial, false));
-}
-
-TEST(PinGuardTest, AllowsAKnownGoodPinOneMoreTryAfterAnUnknownEnd) {
-  PinGuard guard(std::nullopt);
-  guard.End(guard.Begin(kFile, kSerial), LoginOutcome::kAccepted);
-  PinGuard first = Restarted(guard.Begin(kFile, kSerial).trying);
-  EXPECT_TRUE(first.MayTry(kFile, kSerial, false));
-  PinGuard second = Restarted(first.Begin(kFile, kSerial).trying);
-  EXPECT_FALSE(second.MayTry(kFile, kSerial, false));
-}
-
-TEST(PinGuardTest, ForgetsThatAPinWasGoodOnceItIsRefused) {
-  PinGuard guard(std::nullopt);
-  guard.End(guard.Begin(kFile, kSerial), LoginOutcome::kAccepted);
-  const auto attempt = guard.Begin(kFile, kSerial);
-  EXPECT_TRUE(attempt.trying.known_good);
-  EXPECT_FALSE(attempt.refused.known_good);
-  guard.End(attempt, LoginOutcome::kRefused);
-  EXPECT_FALSE(guard.MayTry(kFile, kSerial, false));
-}
-
-TEST(PinGuardTest, ForgetsAnAttemptThatTheTokenDidNotLookAt) {
-  PinGuard guard(std::nullopt);
-  guard.End(guard.Begin(kFile, kSerial), LoginOutcome::kUncounted);
-  EXPECT_TRUE(guard.MayTry(kFile, kSerial, false));
-  EXPECT_FALSE(guard.record().has_value());
-}
-
-TEST(PinGuardTest, KeepsARefusalToItsToken) {
-  PinGuard guard(std::nullopt);
-  guard.End(guard.Begin(kFile, kSerial), LoginOutcome::kRefused);
-  EXPECT_TRUE(guard.MayTry(kFile, "0002", false));
-}
-
-TEST(PinGuardTest, RefusesADamagedRecord) {
-  for (const char* text :
-       {"x", "{}", "[1]", R"({"version":2})",
-        R"({"version":1,"state":"maybe","device":1,"inode":1,"size":1,"mtimeNs":1,"serial":"",)"
-        R"("knownGood":false,"unresolved":0})",
-        R"({"version":1e99,"state":"refused"})",
-        R"({"version":1,"state":"refused","device":1,"inode":1,"size":1e99,"mtimeNs":1,"serial":"",)"
-        R"("knownGood":false,"unresolved":0})",
-        R"({"version":1,"state":"refused","device":1,"inode":1,"size":1,"mtimeNs":-1e99,"serial":"",)"
-        R"("knownGood":false,"unresolved":0})",
-        R"({"version":1,"state":"refused","device":1,"inode":1,"size":1,"mtimeNs":1,"serial":"",)"
-        R"("knownGood":false,"unresolved":4294967296})"}) {
-    EXPECT_THAT(ParsePinRecord(text), IsErr(base::Code::kFailedPrecondition)) << text;
+class PinGuardTest : public ::testing::Test {
+ protected:
+  Kind Claim(const std::string& pin, const std::string& holder = "one") {
+    Restart();
+    return guard_.Claim(pin, base::Bytes(guard_.key()), holder, now_, 30s).kind;
   }
+  void Settle(const std::string& pin, LoginOutcome outcome, const std::string& holder = "one") {
+    Restart();
+    guard_.Settle(pin, holder, outcome, "the answer", now_);
+  }
+  /// What is kept is all that is known.
+  void Restart() {
+    auto parsed = PinGuard::Parse(guard_.Format(), {});
+    ASSERT_THAT(parsed, IsOk());
+    guard_ = *std::move(parsed);
+  }
+
+  base::TimePoint now_ = *base::ParseTime("2026-12-01T00:00:00Z");
+  PinGuard guard_{pkcs11::TokenInfo{}};
+};
+
+TEST_F(PinGuardTest, NeverAllowsARefusedPinAgain) {
+  EXPECT_EQ(Claim(kPin), Kind::kTry);
+  Settle(kPin, LoginOutcome::kRefused);
+  now_ += 24h * 365;
+  EXPECT_EQ(Claim(kPin, "two"), Kind::kRefused);
+}
+
+TEST_F(PinGuardTest, RemembersEachOfSeveralRefusedPins) {
+  for (const auto& pin : {kPin, kOther}) {
+    EXPECT_EQ(Claim(pin), Kind::kTry);
+    Settle(pin, LoginOutcome::kRefused);
+  }
+  EXPECT_EQ(Claim(kPin), Kind::kRefused);  // a replica whose volume still has the first one
+  EXPECT_EQ(Claim(kOther), Kind::kRefused);
+}
+
+TEST_F(PinGuardTest, LetsOneTryAtATime) {
+  EXPECT_EQ(Claim(kPin, "one"), Kind::kTry);
+  EXPECT_EQ(Claim(kPin, "two"), Kind::kTaken);
+  EXPECT_EQ(Claim(kOther, "two"), Kind::kTaken);
+  Settle(kPin, LoginOutcome::kAccepted, "one");
+  EXPECT_EQ(Claim(kPin, "two"), Kind::kTry);
+}
+
+TEST_F(PinGuardTest, KeepsTheClaimOfAProcessThatDied) {
+  EXPECT_EQ(Claim(kPin, "dead"), Kind::kTry);
+  now_ += 29s;
+  EXPECT_EQ(Claim(kPin, "two"), Kind::kTaken);
+  now_ += 2s;  // over: an attempt without an answer
+  EXPECT_EQ(Claim(kPin, "two"), Kind::kWait);
+  EXPECT_EQ(Claim(kOther, "two"), Kind::kTry);
+  Settle(kOther, LoginOutcome::kRefused, "two");
+  now_ += 60s;
+  EXPECT_EQ(Claim(kPin, "two"), Kind::kTry) << "nobody said that it is wrong";
+}
+
+TEST_F(PinGuardTest, TriesAKnownGoodPinAgainAfterAnAttemptWithoutAnAnswer) {
+  EXPECT_EQ(Claim(kPin), Kind::kTry);
+  Settle(kPin, LoginOutcome::kAccepted);
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(Claim(kPin, "dead"), Kind::kTry);
+    now_ += 31s;
+    EXPECT_EQ(Claim(kPin), Kind::kTry);
+    Settle(kPin, i % 2 == 0 ? LoginOutcome::kUncounted : LoginOutcome::kUnanswered);
+  }
+  Settle(kPin, LoginOutcome::kRefused);
+  EXPECT_EQ(Claim(kPin), Kind::kRefused) << "changed at the token";
+}
+
+TEST_F(PinGuardTest, DoublesThePauseAfterEachUnclearAnswer) {
+  auto pause = 0us;
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_EQ(Claim(kPin), Kind::kTry);
+    Settle(kPin, LoginOutcome::kUnclear);
+    const auto began = now_;
+    while (Claim(kPin, "two") == Kind::kWait) now_ += 1s;
+    Settle(kPin, LoginOutcome::kUncounted, "two");
+    const auto waited = now_ - began;
+    EXPECT_GE(waited, std::min<base::Duration>(pause, 5min));
+    EXPECT_LE(waited, 5min + 1s);
+    pause = waited;
+    now_ += 5min;
+  }
+  EXPECT_GE(pause, 4min);
+}
+
+TEST_F(PinGuardTest, ForgetsAnAttemptThatTheTokenDidNotLookAt) {
+  const std::string before = guard_.Format();
+  EXPECT_EQ(Claim(kPin), Kind::kTry);
+  Settle(kPin, LoginOutcome::kUncounted);
+  EXPECT_EQ(guard_.Format(), before);
+}
+
+TEST_F(PinGuardTest, RemembersAVerdictWhoseClaimIsGone) {
+  EXPECT_EQ(Claim(kPin, "slow"), Kind::kTry);
+  guard_ = PinGuard(pkcs11::TokenInfo{});  // somebody removed the memory meanwhile
+  Settle(kPin, LoginOutcome::kUnclear, "slow");
+  EXPECT_EQ(Claim(kPin), Kind::kTry);
+  Settle(kPin, LoginOutcome::kRefused, "slow");
+  EXPECT_EQ(Claim(kPin), Kind::kRefused);
+}
+
+TEST_F(PinGuardTest, AsksForANewFingerprintWhenTheKeyIsAnotherOne) {
+  const base::Bytes key = guard_.key();
+  guard_ = PinGuard(pkcs11::TokenInfo{});
+  EXPECT_EQ(guard_.Claim(kPin, key, "one", now_, 30s).kind, Kind::kKeyChanged);
+}
+
+TEST_F(PinGuardTest, IsBoundedAndKeepsTheLatest) {
+  std::string pin(64, 'c');
+  for (char c = '!'; c < '~'; ++c) {
+    pin[0] = c;
+    if (c == '"' || c == '\\') continue;
+    ASSERT_EQ(Claim(pin), Kind::kTry);
+    Settle(pin, LoginOutcome::kRefused);
+  }
+  EXPECT_LT(guard_.Format().size(), 16'000U);
+  EXPECT_EQ(Claim(pin), Kind::kRefused);
+}
+
+TEST_F(PinGuardTest, DoesNotWaitForeverForAClockThatWasWrong) {
+  EXPECT_EQ(Claim(kPin, "dead"), Kind::kTry);
+  now_ -= 24h;
+  EXPECT_EQ(Claim(kPin, "two"), Kind::kWait);
+  Settle(kPin, LoginOutcome::kUnclear, "dead");
+  now_ -= 24h;
+  const auto verdict = guard_.Claim(kPin, base::Bytes(guard_.key()), "two", now_, 30s);
+  EXPECT_LE(verdict.until, now_ + 10s);
+}
+
+TEST_F(PinGuardTest, RefusesADamagedText) {
+  for (const char* text : {"x", "{}", "[1]", R"({"version":1})", R"({"version":2,"key":"00","token":{},"pins":[]})",
+                           R"({"version":2,"key":5,"token":{},"pins":[]})"}) {
+    EXPECT_THAT(PinGuard::Parse(text, {}), IsErr(base::Code::kFailedPrecondition, "StateUnreadable")) << text;
+  }
+  std::string cut = guard_.Format();
+  cut.resize(cut.size() - 4);
+  EXPECT_THAT(PinGuard::Parse(cut, {}), IsErr(base::Code::kFailedPrecondition, "StateUnreadable"));
+}
+
+TEST(PinFingerprintTest, DependsOnPinAndKeyAlone) {
+  const auto of = [](std::string_view pin, std::string_view key) {
+    return PinFingerprint(base::Secret(base::ToBytes(base::AsBytes(pin))), base::AsBytes(key));
+  };
+  EXPECT_EQ(of("1234", "k"), of("1234", "k"));
+  EXPECT_NE(of("1234", "k"), of("1235", "k"));
+  EXPECT_NE(of("1234", "k"), of("1234", "l"));
+  EXPECT_EQ(of("1234", "k").size(), 64U);
 }
 
 struct Answer {
   pkcs11::Rv rv;
   bool known_good;
-  bool counted;
+  PinFlags flags;
   LoginOutcome outcome;
 };
 class LoginAnswerTest : public ::testing::TestWithParam<Answer> {};
 
 TEST_P(LoginAnswerTest, IsClassified) {
   const base::Status login = pkcs11::FromRv(GetParam().rv, "Login");
-  EXPECT_EQ(ClassifyLogin(login, GetParam().known_good, GetParam().counted), GetParam().outcome);
+  EXPECT_EQ(ClassifyLogin(login, GetParam().known_good, GetParam().flags), GetParam().outcome);
 }
-INSTANTIATE_TEST_SUITE_P(All, LoginAnswerTest,
-                         ::testing::Values(Answer{0xa0, true, false, LoginOutcome::kRefused},  // PIN_INCORRECT
-                                           Answer{0xa4, true, false, LoginOutcome::kRefused},  // PIN_LOCKED
-                                           Answer{0x102, false, true,
-                                                  LoginOutcome::kUncounted},  // USER_PIN_NOT_INITIALIZED
-                                           Answer{0x80000001, true, false, LoginOutcome::kRefused},  // unlisted
-                                           Answer{0x80000001, false, false, LoginOutcome::kRefused},
-                                           Answer{0xe0, false, true, LoginOutcome::kUncounted},  // TOKEN_NOT_PRESENT
-                                           Answer{0xb1, false, true, LoginOutcome::kUncounted},  // SESSION_COUNT
-                                           Answer{0x30, false, true, LoginOutcome::kRefused},    // DEVICE_ERROR
-                                           Answer{0x30, false, false, LoginOutcome::kUnclear},
-                                           Answer{0x30, true, true, LoginOutcome::kUncounted}));
-
-TEST(PinGuardTest, BoundsAttemptsThatStayUnclear) {
-  PinGuard guard(std::nullopt);
-  int attempts = 0;
-  while (guard.MayTry(kFile, kSerial, false) && attempts < 100) {
-    const auto attempt = guard.Begin(kFile, kSerial);
-    guard.End(attempt, LoginOutcome::kUnclear);
-    guard = Restarted(attempt.unclear);
-    ++attempts;
-  }
-  EXPECT_EQ(attempts, 5);
-}
+constexpr PinFlags kNone{};
+constexpr PinFlags kCounted{true, false};
+constexpr PinFlags kLocked{true, true};
+using enum LoginOutcome;
+INSTANTIATE_TEST_SUITE_P(
+    All, LoginAnswerTest,
+    ::testing::Values(
+        Answer{0xa0, true, kNone, kRefused}, Answer{0xa0, false, kNone, kRefused},         // PIN_INCORRECT
+        Answer{0xa4, true, kNone, kRefused}, Answer{0xa4, true, kLocked, kUncounted},      // PIN_LOCKED
+        Answer{0xa1, false, kNone, kRefused}, Answer{0xa1, true, kNone, kUncounted},       // PIN_INVALID
+        Answer{0xa2, false, kNone, kRefused}, Answer{0xa2, true, kNone, kUncounted},       // PIN_LEN_RANGE
+        Answer{0xa3, false, kNone, kUncounted}, Answer{0xa3, true, kNone, kUncounted},     // PIN_EXPIRED
+        Answer{0x102, false, kNone, kUncounted},                                           // USER_PIN_NOT_INITIALIZED
+        Answer{0x103, false, kNone, kUncounted}, Answer{0x104, false, kNone, kUncounted},  // USER_TYPE_INVALID, ANOTHER
+        Answer{0x105, false, kNone, kUncounted}, Answer{0xb1, false, kNone, kUncounted},   // TOO_MANY_TYPES, COUNT
+        Answer{0xe0, false, kNone, kUncounted}, Answer{0xb3, false, kNone, kUncounted},    // TOKEN, SESSION gone
+        Answer{0x5, false, kNone, kUnclear}, Answer{0x5, true, kNone, kUncounted},         // GENERAL_ERROR
+        Answer{0x6, false, kNone, kUnclear}, Answer{0x6, true, kCounted, kUncounted},      // FUNCTION_FAILED
+        Answer{0x30, false, kCounted, kRefused}, Answer{0x30, false, kNone, kUnclear},     // DEVICE_ERROR
+        Answer{0x80000001, false, kNone, kUnclear}, Answer{0x80000001, true, kNone, kUncounted},  // of a vendor
+        Answer{0x1c1, false, kNone, kUnclear}, Answer{0x1c1, true, kNone, kUncounted}));          // unlisted
 
 }  // namespace
 }  // namespace signet::token

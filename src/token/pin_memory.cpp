@@ -1,0 +1,115 @@
+#include "token/pin_memory.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <chrono>
+#include <filesystem>
+#include <map>
+
+#include "base/unique_fd.hpp"
+#include "token/pin_file.hpp"
+
+namespace signet::token {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr int kLockTries = 250;
+constexpr auto kLockPause = 20ms;
+
+class ProcessPinMemory final : public PinMemory {
+ public:
+  base::Status Change(const std::string& name, const Edit& edit) override {
+    const std::lock_guard lock(mutex_);
+    std::string text = texts_[name];
+    TRY_VOID(edit(text));
+    texts_[name] = std::move(text);
+    return {};
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, std::string> texts_;
+};
+
+class FolderPinMemory final : public PinMemory {
+ public:
+  explicit FolderPinMemory(std::filesystem::path folder) : folder_(std::move(folder)) {}
+
+  base::Status Change(const std::string& name, const Edit& edit) override {
+    TRY(const base::UniqueFd lock, Lock());
+    const std::string path = (folder_ / name).string();
+    TRY(const std::string before, ReadSmallFile(path));
+    std::string text = before;
+    TRY_VOID(edit(text));
+    return text == before ? base::Status() : ReplaceFile(path, text);
+  }
+
+ private:
+  /// Held for two small files at a time: who waits for long waits for something that is broken.
+  base::Result<base::UniqueFd> Lock() const {
+    std::error_code failed_folder;
+    std::filesystem::create_directories(folder_, failed_folder);  // opening the file in it says why it cannot be made
+    const std::string path = (folder_ / "pin.lock").string();
+    base::UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR));
+    int failed = fd.valid() ? 0 : errno;
+    for (int i = 0; failed == 0 && ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0; ++i) {
+      if (errno != EWOULDBLOCK || i == kLockTries) failed = errno;
+      std::this_thread::sleep_for(kLockPause);  // flock has no time limit; this thread has nothing else to do
+    }
+    if (failed == 0) return fd;
+    auto error = base::ErrnoError(base::Code::kUnavailable, "cannot lock " + path, failed);
+    error.reason = "StateUnwritable";
+    return error;
+  }
+
+  const std::filesystem::path folder_;
+};
+
+}  // namespace
+
+std::shared_ptr<PinMemory> MakeProcessPinMemory() { return std::make_shared<ProcessPinMemory>(); }
+
+std::shared_ptr<PinMemory> MakeFolderPinMemory(std::string folder) {
+  return std::make_shared<FolderPinMemory>(std::move(folder));
+}
+
+PinMemoryThread::PinMemoryThread(std::shared_ptr<PinMemory> memory, base::Reactor& reactor)
+    : memory_(std::move(memory)), reactor_(reactor), thread_([this] { Run(); }) {}
+
+PinMemoryThread::~PinMemoryThread() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_all();
+  thread_.join();
+}
+
+void PinMemoryThread::Change(std::string name, PinMemory::Edit edit, std::function<void(base::Status)> done) {
+  {
+    const std::lock_guard lock(mutex_);
+    jobs_.push_back({std::move(name), std::move(edit), std::move(done)});
+  }
+  wake_.notify_all();
+}
+
+void PinMemoryThread::Run() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    wake_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
+    if (jobs_.empty()) return;
+    Job job = std::move(jobs_.front());
+    jobs_.pop_front();
+    lock.unlock();
+    auto changed = memory_->Change(job.name, job.edit);
+    reactor_.Post([done = std::move(job.done), changed = std::move(changed)]() mutable { done(std::move(changed)); });
+    lock.lock();
+  }
+}
+
+}  // namespace signet::token
