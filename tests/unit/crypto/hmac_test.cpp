@@ -58,6 +58,13 @@ TEST(HmacTest, TakesAnEmptyKeyAndAnEmptyMessage) {  // `openssl dgst -sha256 -ma
   EXPECT_EQ(encoding::ToHex(HmacSha256({}, {})), "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad");
 }
 
+TEST(Pbkdf2Test, MakesThePublishedValues) {  // RFC 7914 section 11, the first 32 octets
+  EXPECT_EQ(encoding::ToHex(Pbkdf2Sha256(AsBytes("passwd"), AsBytes("salt"), 1)),
+            "55ac046e56e3089fec1691c22544b605f94185216dde0465e68b9d57c20dacbc");
+  EXPECT_EQ(encoding::ToHex(Pbkdf2Sha256(AsBytes("Password"), AsBytes("NaCl"), 80'000)),
+            "4ddcd8f60b98be21830cee5ef22701f9641a4418d04c0414aeff08876b34ab56");
+}
+
 TEST(HmacKeyTest, VerifiesItsOwnMacsAndNoOthers) {
   const HmacKey key = HmacKey::Generate();
   const HmacKey other = HmacKey::Generate();
