@@ -391,6 +391,8 @@ TEST_F(TlsServerTest, TurnsAwayWhatIsTooMuch) {
   StartEcho(limits);
   auto first = Connect();
   ASSERT_TRUE(first.Handshake());
+  first.Send(Post("before"));
+  EXPECT_THAT(first.Response(), EndsWith("before"));
   auto second = Connect();
   EXPECT_FALSE(second.Handshake());
   first.Send(Post("first"));
