@@ -16,12 +16,12 @@ struct Flags {
   std::string config_file;
   std::optional<std::string> kubeconfig, context, store, module, pin_file, token, state_dir, audit, durability, metrics,
       metrics_token_file, approval_roots, lease_name, lease_namespace, log_level, log_format, username, webhook,
-      webhook_url, webhook_service, gateway, gateway_service, gateway_audience, gateway_url, sidecar_image,
-      sidecar_form;
+      webhook_url, webhook_service, webhook_client_ca, gateway, gateway_service, gateway_audience, gateway_url,
+      sidecar_image, sidecar_form;
   std::vector<std::string> gateway_names;
   std::optional<std::uint32_t> workers, parallelism, gateway_rate;
   std::optional<double> lease_duration, drain_timeout, webhook_certificate_lifetime, webhook_rotation_pause,
-      gateway_drain_delay;
+      webhook_path_lifetime, gateway_drain_delay;
   std::optional<bool> leader_elect;
   bool once = false, audit_stdout = false;
 };
@@ -43,6 +43,11 @@ void DeclareWebhook(CLI::App& app, Flags& flags) {
   app.add_option("--webhook-rotation-pause", flags.webhook_rotation_pause,
                  "seconds that API servers have to learn of a new certificate (default: 10)")
       ->check(CLI::Range(0.1, 3600.0));
+  app.add_option("--webhook-path-lifetime", flags.webhook_path_lifetime,
+                 "seconds until the webhook's paths change (default: 300)")
+      ->check(CLI::Range(1.0, 86'400.0));
+  app.add_option("--webhook-client-ca", flags.webhook_client_ca,
+                 "PEM file: API servers must show a certificate of these authorities (default: none)");
   app.add_option("--username", flags.username, "our own name at the API server, where the credentials do not tell it");
 }
 
@@ -78,6 +83,7 @@ void DeclareCommands(CLI::App& app, CommandLine& out) {
   check->callback([&out] { out.check = true; });
   auto* probe = app.add_subcommand("probe", "ask /readyz of a running operator (--health, default 127.0.0.1:8080)");
   probe->fallthrough();
+  probe->add_flag("--live", out.live, "ask /healthz: is the process alive, whether or not it can sign");
   probe->callback([&out] { out.probe = true; });
   // Run before this is parsed (setup_commands.cpp): here for --help alone.
   app.add_subcommand("dev-hsm", "make a SoftHSM token in a folder, for a first try");
@@ -136,6 +142,8 @@ void MergeWebhook(const Flags& flags, config::OperatorConfig& config) {
   Take(flags.webhook_url, webhook.url);
   Take(flags.webhook_service, webhook.service);
   if (flags.webhook_certificate_lifetime) webhook.certificate_lifetime = Seconds(*flags.webhook_certificate_lifetime);
+  Take(flags.webhook_client_ca, webhook.client_ca);
+  if (flags.webhook_path_lifetime) webhook.path_lifetime = Seconds(*flags.webhook_path_lifetime);
   if (flags.webhook_rotation_pause) webhook.rotation_pause = Seconds(*flags.webhook_rotation_pause);
 }
 

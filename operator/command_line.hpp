@@ -15,6 +15,7 @@ struct CommandLine {
   bool check = false;  ///< the check command
   bool login = false;  ///< check --login
   bool probe = false;  ///< the probe command
+  bool live = false;   ///< probe --live
 };
 
 /// An Ending for --help, --version and everything that cannot be run.

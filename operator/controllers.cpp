@@ -194,7 +194,8 @@ void Operator::Wire() {
     for (const auto& request : approval_index_->Change(key, after)) request_controller_->Enqueue(request);
   });
   // In force before OnConfirmed may call it fresh, and without waiting for a worker.
-  policies_->AddHandler([&core](const controller::Key& key, const auto& before, const auto& after) {
+  policies_->AddHandler([this, &core](const controller::Key& key, const auto& before, const auto& after) {
+    if (webhooks_) webhooks_->OnPolicy(key.name, after);
     if (after != nullptr) {
       core.policy_reconciler->Observe(*after, reconcile::ClusterPolicies::Origin::kCache);
     } else {

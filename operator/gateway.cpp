@@ -189,11 +189,17 @@ std::optional<Gateway::CallerResult> Gateway::Authenticate(const http::Request& 
     CountRefusal("Unauthenticated");
     return CallerResult(token.error());
   }
+  const auto known = [this, client = request.client](const authn::TokenReviewer::Answer& reviewed) {
+    const auto link = reviewed ? client.lock() : nullptr;
+    if (link) link->Prove();
+    return ToCaller(reviewed);
+  };
   const auto answer = reviewer_->Review(
       *token,
-      [this, later = std::move(later)](const authn::TokenReviewer::Answer& reviewed) { later(ToCaller(reviewed)); });
+      [known, later = std::move(later)](const authn::TokenReviewer::Answer& reviewed) { later(known(reviewed)); },
+      std::string(request.source));
   if (!answer) return std::nullopt;
-  return ToCaller(*answer);
+  return known(*answer);
 }
 
 Gateway::CallerResult Gateway::ToCaller(const authn::TokenReviewer::Answer& answer) const {

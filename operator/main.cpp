@@ -37,7 +37,7 @@ int main(int argc, char** argv) {
   auto parsed = app::ParseCommandLine(argc, argv);
   if (const auto* ending = std::get_if<app::Ending>(&parsed)) return End(*ending);
   const auto& command = std::get<app::CommandLine>(parsed);
-  if (command.probe) return End(app::RunProbe(command.health));
+  if (command.probe) return End(app::RunProbe(command.health, command.live));
   kube::InitializeProcess();
   base::ArmKillPoint(Variable("SIGNET_KILL_POINT"));
   return End(command.check ? app::RunCheck(command, environment) : app::Run(command, environment));

@@ -49,9 +49,9 @@ std::vector<std::string> FailingChecks(const http::ClientResponse& readyz) {
   return lines;
 }
 
-Ending RunProbe(const std::string& address) {
+Ending RunProbe(const std::string& address, bool live) {
   const http::TcpClient client(address);
-  const auto answer = client.Send({"GET", "/readyz", {}, ""}, kDeadline);
+  const auto answer = client.Send({"GET", live ? "/healthz" : "/readyz", {}, ""}, kDeadline);
   const auto lines = answer ? FailingChecks(*answer) : std::vector{OneLine("not ready: " + answer.error().message)};
   for (const auto& line : lines) std::printf("%s\n", line.c_str());
   return {lines.empty() ? ExitCode::kDone : ExitCode::kOther, ""};

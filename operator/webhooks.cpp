@@ -17,6 +17,8 @@ namespace {
 using nlohmann::json;
 
 constexpr std::chrono::milliseconds kStartInterval{200};  // between tries until reviews can be answered
+constexpr std::chrono::seconds kStall{3};
+constexpr int kOverlapPauses = 3;  // of the time in which API servers learn, for paths: a review must never fail
 constexpr std::size_t kMostJobs = 64;
 constexpr std::chrono::seconds kStrayEvery{10};   // lines in the log: what anybody can cause must not fill it
 constexpr int kWorkers = 2;                       // one may wait for a slow answer
@@ -48,7 +50,7 @@ base::Result<api::PolicyRevision> RevisionOf(const json& policy) {
 }  // namespace
 
 Webhooks::Webhooks(Options options, Core& core, Hooks hooks)
-    : options_(std::move(options)), core_(core), hooks_(std::move(hooks)) {}
+    : options_(std::move(options)), core_(core), hooks_(std::move(hooks)), changes_(*core.journal, core.clock) {}
 
 Webhooks::~Webhooks() { Stop(); }
 
@@ -86,6 +88,9 @@ base::Status Webhooks::Listen() {
   certificate.ip_addresses = plan.ip_addresses;
   certificate.lifetime = std::chrono::duration_cast<std::chrono::seconds>(options_.config.certificate_lifetime);
   certificate.pause = options_.config.rotation_pause;
+  if (!options_.config.client_ca.empty()) {
+    TRY(certificate.client_authorities, config::ReadClientAuthorities(options_.config.client_ca));
+  }
   certificate_ = std::make_unique<authn::WebhookCertificate>(*core_.store, core_.clock, std::move(certificate));
   reconcile::WebhookEndpoint endpoint;
   if (plan.host.empty()) {
@@ -154,6 +159,7 @@ base::Status Webhooks::Judge(const json& object) {
 void Webhooks::Keep() {
   for (;;) {
     auto status = Step();
+    looked_at_ = core_.clock.Steady();
     std::unique_lock lock(mutex_);
     if (!status && (!problem_ || problem_->message != status.error().message)) {
       obs::Warn("admission webhook", {{"error", base::Describe(status.error())}});
@@ -172,6 +178,13 @@ void Webhooks::Keep() {
 
 base::Status Webhooks::Step() {
   TRY_VOID(LoadSeal());
+  // Before anything is served: which paths are of today.
+  auto live = configurations_->LiveWord();
+  if (!live && !IsReady()) return base::Error(live.error());
+  const auto now = core_.clock.Steady();
+  if (live) Seal()->tokens.Observe(*live, now);
+  // This process stood still, and API servers that waited for it may have shown the path.
+  if (looked_at_ && now - *looked_at_ > options_.config.check_interval + kStall) Seal()->tokens.OnFailure();
   const bool leads = hooks_.leads();
   // Told below, and no reason to let the certificate grow old.
   auto injection = injection_ ? injection_->Step(leads) : base::Status();
@@ -180,16 +193,32 @@ base::Status Webhooks::Step() {
     const std::lock_guard lock(mutex_);
     context_ = state.serve;
   }
-  if (!leads) return injection;
-  TRY_VOID(configurations_->Ensure(state.bundle, Seal()->sealer.Word(core_.clock.Now())));
-  certificate_->OnBundleInstalled(state.bundle);
+  if (!leads) led_ = false;
+  if (!live) return base::Error(live.error());
+  if (leads) {
+    TRY_VOID(Lead(state, *live));
+  }
   return injection;
+}
+
+base::Status Webhooks::Lead(const authn::WebhookCertificate::State& state, const std::string& live) {
+  auto& tokens = Seal()->tokens;
+  const auto& clock = core_.clock;
+  // Who begins to lead does not know which reviews failed before.
+  const std::string token = tokens.Choose(live, !led_, clock.Now(), clock.Steady());
+  TRY_VOID(configurations_->Ensure(state.bundle, token));
+  tokens.Observe(token, clock.Steady());
+  led_ = true;
+  certificate_->OnBundleInstalled(state.bundle);
+  return {};
 }
 
 base::Status Webhooks::LoadSeal() {
   if (Seal()) return {};
   TRY(auto sealer, authn::LoadSealer(*core_.store, options_.ns));
-  auto sealing = std::make_shared<Sealing>(std::move(sealer), core_.clock);
+  auto sealing = std::make_shared<Sealing>(
+      std::move(sealer), core_.clock,
+      authn::PathTokens::Options{options_.config.path_lifetime, kOverlapPauses * options_.config.rotation_pause});
   // Serve() is queued before the certificate, and so any connection, can be there.
   {
     const std::lock_guard lock(mutex_);
@@ -205,7 +234,7 @@ void Webhooks::Serve() {
   dependencies.clock = &core_.clock;
   dependencies.sealer = &Seal()->sealer;
   dependencies.service = core_.service.get();
-  dependencies.journal = core_.journal.get();
+  dependencies.changes = &changes_;
   dependencies.revision = [this](const frontend::Admission::RequestRef& request, bool live, RevisionDone done) {
     FindRevision(request, live, std::move(done));
   };
@@ -231,20 +260,36 @@ void Webhooks::Answer(const http::Request& request, http::Responder respond) {
     return respond(frontend::ToResponse(frontend::MakeProblem("NotReady", "the seal's key is not loaded yet")));
   }
   const auto slash = request.target.rfind('/');
-  const auto word = request.target.substr(slash + 1);
-  if (slash == 0 || slash == std::string_view::npos || !Seal()->sealer.IsWord(word, core_.clock.Now())) {
-    const auto now = core_.clock.Steady();
-    if (!strayed_at_ || now - *strayed_at_ > kStrayEvery) {
-      strayed_at_ = now;
-      obs::Warn("refused what was sent to the admission webhook on a path that no API server was told");
-    }
-    return respond(frontend::ToResponse(
-        frontend::MakeProblem("NotFound", "reviews come on the paths that Signet's webhook configurations name")));
+  const auto token = request.target.substr(slash + 1);
+  auto sealing = Seal();
+  if (slash == 0 || slash == std::string_view::npos || !sealing->tokens.Accepts(token, core_.clock.Steady())) {
+    return RefuseStray(respond);
   }
+  if (const auto client = request.client.lock()) client->Prove();
+  // An API server that gets no verdict may show the path to its user.
+  http::Responder watched = [sealing, client = request.client, respond = std::move(respond)](http::Response response) {
+    const auto link = client.lock();
+    if (response.status != 200 || !link || link->gone()) sealing->tokens.OnFailure();
+    respond(std::move(response));
+  };
   http::Request review = request;
   review.target = request.target.substr(0, slash);
-  if (review.target == "/inject" && injection_) return injection_->injector().Handle(review, std::move(respond));
-  admission_->Handle(review, std::move(respond));
+  if (review.target == "/inject" && injection_) return injection_->injector().Handle(review, std::move(watched));
+  admission_->Handle(review, std::move(watched));
+}
+
+void Webhooks::RefuseStray(const http::Responder& respond) {
+  const auto now = core_.clock.Steady();
+  if (!strayed_at_ || now - *strayed_at_ > kStrayEvery) {
+    strayed_at_ = now;
+    obs::Warn("refused what was sent to the admission webhook on a path that no API server was told lately");
+  }
+  respond(frontend::ToResponse(
+      frontend::MakeProblem("NotFound", "reviews come on the paths that Signet's webhook configurations name")));
+}
+
+void Webhooks::OnPolicy(const std::string& name, const std::shared_ptr<const json>& object) {
+  core_.reactor->Post([this, name, object] { changes_.Observe(name, object.get()); });
 }
 
 // ---- what may block ----

@@ -23,11 +23,13 @@
 #include <variant>
 #include <vector>
 
+#include "authn/path_tokens.hpp"
 #include "authn/stamp.hpp"
 #include "authn/webhook_certificate.hpp"
 #include "config/webhook_options.hpp"
 #include "controller/work_queue.hpp"
 #include "frontend/admission.hpp"
+#include "frontend/policy_changes.hpp"
 #include "frontend/readiness.hpp"
 #include "http/server.hpp"
 #include "operator/core.hpp"
@@ -72,6 +74,8 @@ class Webhooks {
   [[nodiscard]] std::optional<base::Error> problem() const;
   /// For /readyz.
   [[nodiscard]] frontend::Check ReadyCheck() const;
+  /// A watch shows this policy; nullptr: it is gone. Any thread.
+  void OnPolicy(const std::string& name, const std::shared_ptr<const nlohmann::json>& object);
   /// Was this SigningRequest or SigningApproval stamped when it was made? (authn::StampJudge)
   base::Status Judge(const nlohmann::json& object);
   /// Ends the threads: nothing is written any more. Reviews are still answered.
@@ -81,9 +85,11 @@ class Webhooks {
 
  private:
   struct Sealing {
-    explicit Sealing(authn::Sealer made, const base::Clock& clock) : sealer(std::move(made)), judge(sealer, clock) {}
+    Sealing(authn::Sealer made, const base::Clock& clock, authn::PathTokens::Options options)
+        : sealer(std::move(made)), judge(sealer, clock), tokens(sealer, options) {}
     authn::Sealer sealer;
     authn::StampJudge judge;
+    authn::PathTokens tokens;
   };
   using RevisionDone = frontend::Admission::Dependencies::RevisionDone;
 
@@ -94,8 +100,10 @@ class Webhooks {
   base::Status LoadSeal();
   [[nodiscard]] std::shared_ptr<Sealing> Seal() const;
   void Serve();
-  /// Only on a path with the word that API servers were told.
+  base::Status Lead(const authn::WebhookCertificate::State& state, const std::string& live);
+  /// Only on a path with the token that API servers were told.
   void Answer(const http::Request& request, http::Responder respond);
+  void RefuseStray(const http::Responder& respond);
   void FindRevision(const frontend::Admission::RequestRef& request, bool live, RevisionDone done);
   base::Result<api::PolicyRevision> ReadRevision(const frontend::Admission::RequestRef& request);
   /// Runs `work` on a thread that may block; `done` has its result on the loop.
@@ -109,6 +117,9 @@ class Webhooks {
   std::unique_ptr<authn::WebhookCertificate> certificate_;            ///< keeper's
   std::unique_ptr<reconcile::WebhookConfigurations> configurations_;  ///< keeper's
   std::unique_ptr<InjectionFeed> injection_;                          ///< keeper's; nullptr: none
+  bool led_ = false;                                                  ///< keeper's: wrote the configurations last time
+  std::optional<base::SteadyPoint> looked_at_;                        ///< keeper's: when the last step ended
+  frontend::PolicyChanges changes_;                                   ///< loop's
   std::unique_ptr<http::Server> server_;                              ///< loop's
   std::unique_ptr<frontend::Admission> admission_;                    ///< loop's; nullptr until there is a seal
   std::optional<base::SteadyPoint> strayed_at_;                       ///< loop's: the last line about a wrong path

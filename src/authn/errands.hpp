@@ -3,6 +3,8 @@
 // Ownership:     owns its threads and what waits in the queue.
 // Thread-safety: Send from any thread; Stop once, from any thread but its own.
 // Blocking:      Stop waits for the calls in hand. Send never blocks.
+// Fairness:      the back is shared by sources, whoever asks for the errand: each has its turn, none has more than half
+//                of the threads, and when it is full the source with most errands there loses its last one.
 // Sizes:         Options.
 #pragma once
 
@@ -11,8 +13,11 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <mutex>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace signet::authn {
@@ -33,18 +38,33 @@ class Errands {
   Errands& operator=(const Errands&) = delete;
 
   /// False: that queue is full, or Stop was called; `run` will not run.
-  bool Send(std::function<void()> run, Place place = Place::kBack);
+  bool Send(std::function<void()> run, Place place = Place::kBack) { return Send({std::move(run), {}}, place, {}); }
+  struct Errand {
+    std::function<void()> run;
+    std::function<void()> drop;  ///< in place of `run`, when it makes room for another source; on the sender's thread
+  };
+  bool Send(Errand errand, Place place, const std::string& source);
   /// What waits is dropped without having run.
   void Stop();
 
  private:
+  struct Source {
+    std::deque<Errand> waiting;
+    std::size_t in_work = 0;
+  };
   void Work();
+  bool MakeRoom(const std::string& source, std::function<void()>& drop);
+  std::map<std::string, Source>::iterator Next();
 
   const Options options_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<std::function<void()>> front_, back_;  ///< guarded by mutex_
-  bool stopping_ = false;                           ///< guarded by mutex_
+  // All below: guarded by mutex_.
+  std::deque<Errand> front_;
+  std::map<std::string, Source> back_;
+  std::size_t back_size_ = 0;
+  std::string last_;  ///< the source that had its turn
+  bool stopping_ = false;
   std::vector<std::thread> threads_;
 };
 

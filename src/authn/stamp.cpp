@@ -32,13 +32,9 @@ std::string SealedText(std::string_view kind, std::string_view ns, json spec, co
   return sealed.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
-std::int64_t PeriodOf(base::TimePoint now) {
-  return std::chrono::floor<std::chrono::hours>(now.time_since_epoch()) / Sealer::kWordPeriod;
-}
-
-std::string WordOf(const base::Secret& key, std::int64_t period) {
-  const auto mac = crypto::HmacSha256(key.Reveal(), base::AsBytes(fmt::format("signet-webhook-path/v1 {}", period)));
-  return encoding::ToHex(base::ByteView(mac).first(16));
+std::string PathMac(const base::Secret& key, std::string_view text) {
+  return encoding::ToHex(
+      crypto::HmacSha256(key.Reveal(), base::AsBytes(fmt::format("signet-webhook-path/v2 {}", text))));
 }
 
 base::Error Refuse(const char* reason, std::string message) {
@@ -74,17 +70,15 @@ bool Sealer::Verifies(std::string_view kind, std::string_view ns, const json& sp
   return good;
 }
 
-std::string Sealer::Word(base::TimePoint now) const { return WordOf(keys_.front(), PeriodOf(now)); }
+std::string Sealer::Mac(std::string_view text) const { return PathMac(keys_.front(), text); }
 
-bool Sealer::IsWord(std::string_view word, base::TimePoint now) const {
-  const std::int64_t period = PeriodOf(now);
+bool Sealer::IsMac(std::string_view text, std::string_view mac) const {
   bool good = false;
   for (const auto& key : keys_) {
-    for (std::int64_t i = period - 1; i <= period + 1; ++i) {
-      good |= crypto::EqualConstantTime(base::AsBytes(WordOf(key, i)), base::AsBytes(word));
-    }
+    const std::string whole = PathMac(key, text);
+    good |= crypto::EqualConstantTime(base::AsBytes(std::string_view(whole).substr(0, mac.size())), base::AsBytes(mac));
   }
-  return good;
+  return good && !mac.empty();
 }
 
 StampJudge::StampJudge(const Sealer& sealer, const base::Clock& clock) : sealer_(sealer), clock_(clock) {}

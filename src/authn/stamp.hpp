@@ -35,13 +35,10 @@ class Sealer {
   /// The seal of spec.stamp is one of ours over exactly this.
   [[nodiscard]] bool Verifies(std::string_view kind, std::string_view ns, const nlohmann::json& spec) const;
 
-  /// The last segment of the webhooks' paths, which API servers are told and others are not: who could speak to the
-  /// webhook for anybody could have anybody's stamp. Another one in each kWordPeriod, since the error that users see
-  /// when a webhook cannot be reached shows the path. 32 hex digits.
-  [[nodiscard]] std::string Word(base::TimePoint now) const;
-  /// It is of the period of `now`, or of one beside it.
-  [[nodiscard]] bool IsWord(std::string_view word, base::TimePoint now) const;
-  static constexpr std::chrono::hours kWordPeriod{6};
+  /// For webhook path tokens (authn/path_tokens.hpp): a MAC of `text`, in hex.
+  [[nodiscard]] std::string Mac(std::string_view text) const;
+  /// `mac` begins that of `text` under any of the keys.
+  [[nodiscard]] bool IsMac(std::string_view text, std::string_view mac) const;
 
  private:
   std::vector<base::Secret> keys_;

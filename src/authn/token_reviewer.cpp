@@ -133,7 +133,8 @@ TokenReviewer::TokenReviewer(Options options, Dependencies dependencies)
       deps_(dependencies),
       cache_({options_.entries, options_.waiters, options_.refusals}) {}
 
-std::optional<TokenReviewer::Answer> TokenReviewer::Review(std::string_view token, Cache::Done later) {
+std::optional<TokenReviewer::Answer> TokenReviewer::Review(std::string_view token, Cache::Done later,
+                                                           const std::string& source) {
   const auto hash = crypto::Sha256(base::AsBytes(token));
   const std::string key(hash.begin(), hash.end());
   bool renew = false;
@@ -141,7 +142,7 @@ std::optional<TokenReviewer::Answer> TokenReviewer::Review(std::string_view toke
     Answer answer = *known;  // Ask may let it go
     if (renew && *known) {
       const auto ends = CheckToken(token, options_.audience, deps_.clock->Now());
-      if (ends && cache_.Join(key, {}) == Cache::Next::kAsk) Ask(key, token, *ends, Errands::Place::kFront);
+      if (ends && cache_.Join(key, {}) == Cache::Next::kAsk) Ask(key, token, *ends, Errands::Place::kFront, source);
     }
     return answer;
   }
@@ -154,12 +155,13 @@ std::optional<TokenReviewer::Answer> TokenReviewer::Review(std::string_view toke
     case Cache::Next::kWait:
       break;
     case Cache::Next::kAsk:
-      Ask(key, token, *ends, place);
+      Ask(key, token, *ends, place, source);
   }
   return std::nullopt;
 }
 
-void TokenReviewer::Ask(const std::string& key, std::string_view token, base::TimePoint ends, Errands::Place place) {
+void TokenReviewer::Ask(const std::string& key, std::string_view token, base::TimePoint ends, Errands::Place place,
+                        const std::string& source) {
   auto ask = [this, key, ends, token = std::string(token), audience = options_.audience, deps = deps_,
               alive = std::weak_ptr<bool>(alive_), latest = deps_.clock->Steady() + options_.patience]() mutable {
     const auto asked = deps.clock->Steady();
@@ -171,11 +173,13 @@ void TokenReviewer::Ask(const std::string& key, std::string_view token, base::Ti
       if (!alive.expired()) OnAnswer(key, ends, asked, std::move(*answer));
     });
   };
-  if (deps_.errands->Send(std::move(ask), place)) return;
   // Not from inside the caller's call.
-  deps_.reactor->Post([this, key, ends, asked = deps_.clock->Steady(), alive = std::weak_ptr<bool>(alive_)] {
-    if (!alive.expired()) OnAnswer(key, ends, asked, Unavailable("too many tokens are being asked about"));
-  });
+  auto drop = [this, key, ends, deps = deps_, asked = deps_.clock->Steady(), alive = std::weak_ptr<bool>(alive_)] {
+    deps.reactor->Post([this, key, ends, asked, alive] {
+      if (!alive.expired()) OnAnswer(key, ends, asked, Unavailable("too many tokens are being asked about"));
+    });
+  };
+  if (!deps_.errands->Send({std::move(ask), drop}, place, source)) drop();
 }
 
 void TokenReviewer::OnAnswer(const std::string& key, base::TimePoint ends, base::SteadyPoint asked, Answer answer) {

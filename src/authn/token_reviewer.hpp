@@ -69,11 +69,13 @@ class TokenReviewer {
   TokenReviewer& operator=(const TokenReviewer&) = delete;
 
   /// The answer when it is known; otherwise nothing, and `later` runs with it on the loop, once.
-  std::optional<Answer> Review(std::string_view token, Cache::Done later);
+  /// @param source where the caller asks from: those who make up tokens hold up their own address alone
+  std::optional<Answer> Review(std::string_view token, Cache::Done later, const std::string& source = {});
   [[nodiscard]] std::size_t cached() const { return cache_.size(); }
 
  private:
-  void Ask(const std::string& key, std::string_view token, base::TimePoint ends, Errands::Place place);
+  void Ask(const std::string& key, std::string_view token, base::TimePoint ends, Errands::Place place,
+           const std::string& source);
   void OnAnswer(const std::string& key, base::TimePoint ends, base::SteadyPoint asked, Answer answer);
 
   const Options options_;

@@ -42,7 +42,7 @@ base::Result<WebhookCertificate::Pair> WebhookCertificate::Parse(const std::stri
   out.key = key;
   TRY(out.info, crypto::ReadCertificate(certificate));
   const base::Secret secret(base::ToBytes(base::AsBytes(key)));
-  TRY(out.context, crypto::TlsContext::Create(certificate, secret));
+  TRY(out.context, crypto::TlsContext::Create(certificate, secret, options_.client_authorities));
   return out;
 }
 

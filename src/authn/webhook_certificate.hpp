@@ -41,6 +41,7 @@ class WebhookCertificate {
     std::vector<std::string> dns_names;     ///< by which API servers reach the webhook; one of both lists is not empty
     std::vector<std::string> ip_addresses;  ///< as inet_ntop writes them
     std::chrono::seconds lifetime{std::chrono::hours(24 * 90)};  ///< renewed after two thirds of it
+    std::string client_authorities;                              ///< crypto::TlsContext::Create
     std::chrono::milliseconds pause{10'000};  ///< from the last bundle written to serving the next certificate
   };
   struct State {

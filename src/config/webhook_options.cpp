@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <fstream>
+
 #include "config/endpoint.hpp"
 #include "config/options.hpp"
 #include "config/reader.hpp"
+#include "crypto/tls_trust.hpp"
 
 namespace signet::config {
 namespace {
@@ -33,6 +36,8 @@ void ReadWebhook(Reader section, WebhookOptions& out) {
   section.Text("service", out.service);
   section.Timespan("certificateLifetime", out.certificate_lifetime, kShortestLifetime, kLongestLifetime);
   section.Timespan("rotationPause", out.rotation_pause, milliseconds(100), milliseconds(3'600'000));
+  section.Timespan("pathLifetime", out.path_lifetime, milliseconds(1'000), milliseconds(86'400'000));
+  section.Text("clientCA", out.client_ca);
   section.Timespan("checkInterval", out.check_interval, milliseconds(50), milliseconds(60'000));
 }
 
@@ -58,6 +63,19 @@ base::Status Validate(const WebhookOptions& options) {
     return ConfigError("--webhook off leaves nothing for --webhook-url and --webhook-service to name");
   }
   return {};
+}
+
+base::Result<std::string> ReadClientAuthorities(const std::string& file) {
+  std::ifstream in(file, std::ios::binary);
+  std::string text(crypto::TlsTrust::kMaxPem + 1, '\0');
+  if (!in || !(in.read(text.data(), static_cast<std::streamsize>(text.size())) || in.eof())) {
+    return ConfigError(fmt::format("--webhook-client-ca {}: cannot be read", file));
+  }
+  text.resize(static_cast<std::size_t>(in.gcount()));
+  if (const auto trust = crypto::TlsTrust::Create(text); !trust) {
+    return ConfigError(fmt::format("--webhook-client-ca {}: {}", file, trust.error().message));
+  }
+  return text;
 }
 
 base::Result<std::optional<WebhookPlan>> PlanWebhook(const WebhookOptions& options, bool in_cluster,

@@ -24,12 +24,18 @@ struct WebhookOptions {
   std::string service;  ///< NAMESPACE/NAME[:PORT]; at most one of url and service
   std::chrono::milliseconds certificate_lifetime{std::chrono::hours(24 * 90)};
   std::chrono::milliseconds rotation_pause{10'000};
+  std::chrono::milliseconds path_lifetime{300'000};  ///< of the token in the paths
+  std::string
+      client_ca;  ///< PEM file: API servers show a certificate that one of these authorities issued; empty: none
   std::chrono::milliseconds check_interval{2'000};  ///< of Secret and webhook configurations
 };
 
 void ReadWebhook(Reader section, WebhookOptions& out);
 /// Forms and combinations, as far as they do not depend on where the process runs.
 base::Status Validate(const WebhookOptions& options);
+
+/// The PEM file of --webhook-client-ca. @return kInvalidArgument: it cannot be read, or holds no certificate
+base::Result<std::string> ReadClientAuthorities(const std::string& file);
 
 /// What the options come to.
 struct WebhookPlan {

@@ -37,5 +37,7 @@ class TlsTicket {
 std::string TakeTlsReasons();
 /// TLS 1.2 and 1.3, AEAD suites with forward secrecy, no compression, no renegotiation.
 bool RestrictTls(SSL_CTX* context);
+/// Adds the certificates of a CA file. @return kInvalidArgument: it holds none, or something else
+base::Status AddAuthorities(X509_STORE* store, std::string_view pem);
 
 }  // namespace signet::crypto

@@ -107,8 +107,8 @@ bool RestrictTls(SSL_CTX* context) {
 TlsContext::TlsContext(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 TlsContext::~TlsContext() = default;
 
-Result<std::shared_ptr<const TlsContext>> TlsContext::Create(std::string_view certificates,
-                                                             const base::Secret& key_pem) {
+Result<std::shared_ptr<const TlsContext>> TlsContext::Create(std::string_view certificates, const base::Secret& key_pem,
+                                                             std::string_view client_authorities) {
   if (certificates.size() > kMaxPem || key_pem.Reveal().size() > kMaxPem) {
     return Bad("the server's certificate chain or key is longer than 16 KiB");
   }
@@ -119,6 +119,10 @@ Result<std::shared_ptr<const TlsContext>> TlsContext::Create(std::string_view ce
   TRY_VOID(Restrict(impl->context.get()));
   TRY_VOID(UseCertificates(impl->context.get(), certificates));
   TRY_VOID(UseKey(impl->context.get(), key_pem));
+  if (!client_authorities.empty()) {
+    TRY_VOID(AddAuthorities(SSL_CTX_get_cert_store(impl->context.get()), client_authorities));
+    SSL_CTX_set_verify(impl->context.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+  }
   return std::shared_ptr<const TlsContext>(new TlsContext(std::move(impl)));
 }
 

@@ -36,9 +36,11 @@ class TlsContext {
 
   /// @param certificates the server's certificate, then those that lead to a root, if any
   /// @param key_pem PKCS#8 or traditional PEM, not encrypted
+  /// @param client_authorities PEM: clients must show a certificate that leads to one of these; empty: they need none
   /// @return kInvalidArgument not PEM, too long, a weak key, or a key that does not belong to the certificate
   static base::Result<std::shared_ptr<const TlsContext>> Create(std::string_view certificates,
-                                                                const base::Secret& key_pem);
+                                                                const base::Secret& key_pem,
+                                                                std::string_view client_authorities = {});
   ~TlsContext();
   TlsContext(const TlsContext&) = delete;
   TlsContext& operator=(const TlsContext&) = delete;

@@ -12,6 +12,8 @@ using base::MakeError;
 
 constexpr std::array<unsigned char, 9> kProtocols = {8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
 
+}  // namespace
+
 base::Status AddAuthorities(X509_STORE* store, std::string_view pem) {
   const BioPtr bio = MemoryBio(pem);
   int count = 0;
@@ -27,8 +29,6 @@ base::Status AddAuthorities(X509_STORE* store, std::string_view pem) {
   if (count == 0) return Bad("the CA file holds no PEM certificate");
   return {};
 }
-
-}  // namespace
 
 TlsTrust::TlsTrust(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 TlsTrust::~TlsTrust() = default;

@@ -19,11 +19,11 @@
 #include <vector>
 
 #include "api/approval.hpp"
-#include "audit/journal.hpp"
 #include "authn/stamp.hpp"
 #include "base/clock.hpp"
 #include "base/result.hpp"
 #include "frontend/admission_review.hpp"
+#include "frontend/policy_changes.hpp"
 #include "http/server.hpp"
 #include "signing/service.hpp"
 
@@ -42,7 +42,7 @@ class Admission {
     const base::Clock* clock = nullptr;
     const authn::Sealer* sealer = nullptr;
     const signing::SigningService* service = nullptr;
-    audit::Journal* journal = nullptr;
+    PolicyChanges* changes = nullptr;
     using RevisionDone = std::function<void(base::Result<api::PolicyRevision>)>;
     /// The revision of the policy that a request names. `live`: do not answer from a cache. kNotFound: no such request
     /// with that uid, or no such policy. Must answer within a few seconds.

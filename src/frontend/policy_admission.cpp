@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "api/json.hpp"
-#include "crypto/digest.hpp"
 #include "encoding/pkcs11_uri.hpp"
 #include "encoding/text.hpp"
 #include "frontend/admission.hpp"
@@ -39,11 +38,6 @@ base::Status CheckKeyChange(const AdmissionReview& review, const api::SigningPol
       fmt::format("spec.key: this policy signs with the key {}, which the edit would leave behind; make another policy "
                   "for another key, or confirm with the annotation {}: \"{}\"",
                   pinned, Admission::kConfirmAnnotation, pinned));
-}
-
-std::string HashOf(const json& object) {
-  if (object.is_null()) return {};
-  return crypto::Sha256Hex(base::AsBytes(api::CanonicalSpec(object)));
 }
 
 std::vector<std::string> SharedKey(const std::string& name, const api::SigningPolicySpec& spec,
@@ -99,19 +93,21 @@ void Admission::ValidatePolicy(const AdmissionReview& review, Answer answer) con
 
 void Admission::RecordChange(const AdmissionReview& review, AdmissionVerdict verdict, Answer answer) const {
   const json& named = review.object.is_null() ? review.old_object : review.object;
-  std::map<std::string, std::string> fields = {
-      {"policy", TextAt(named, {"metadata", "name"})}, {"uid", TextAt(named, {"metadata", "uid"})},
-      {"verb", std::string(Name(review.operation))},   {"user", review.user.username},
-      {"oldHash", HashOf(review.old_object)},          {"newHash", HashOf(review.object)}};
-  if (fields["policy"].empty()) fields["policy"] = review.name;
-  std::erase_if(fields, [](const auto& field) { return field.second.empty(); });
-  deps_.journal->Event("policyChange", fields,
-                       [verdict = std::move(verdict), answer = std::move(answer)](const base::Status& recorded) {
-                         if (recorded) return answer(verdict);
-                         answer(AdmissionVerdict::Unavailable(
-                             "the audit record cannot be written, and no policy changes unrecorded: see to the "
-                             "operator's disk, then try again"));
-                       });
+  PolicyChange change;
+  change.policy = TextAt(named, {"metadata", "name"});
+  if (change.policy.empty()) change.policy = review.name;
+  change.uid = TextAt(named, {"metadata", "uid"});
+  change.verb = Name(review.operation);
+  change.user = review.user.username;
+  change.old_hash = SpecHash(review.old_object);
+  change.new_hash = SpecHash(review.object);
+  deps_.changes->Record(change,
+                        [verdict = std::move(verdict), answer = std::move(answer)](const base::Status& recorded) {
+                          if (recorded) return answer(verdict);
+                          answer(AdmissionVerdict::Unavailable(
+                              "the audit record cannot be written, and no policy changes unrecorded: see to the "
+                              "operator's disk, then try again"));
+                        });
 }
 
 }  // namespace signet::frontend

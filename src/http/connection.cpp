@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <boost/asio/buffer.hpp>
+#include <boost/asio/post.hpp>
 #include <cerrno>
 #include <cstring>
 #include <exception>
@@ -29,28 +30,36 @@ constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 /// The right to answer one request once. Lost unused, it answers 500, so that no client waits forever.
 class Connection::Ticket {
  public:
-  Ticket(std::weak_ptr<Connection> connection, std::uint64_t number)
-      : connection_(std::move(connection)), number_(number) {}
+  Ticket(const std::shared_ptr<Connection>& connection, std::uint64_t number)
+      : connection_(connection),
+        hub_(connection->hub_),
+        number_(number),
+        charge_(std::make_shared<Charge>(std::move(connection->charge_))) {}
   Ticket(const Ticket&) = delete;
   Ticket& operator=(const Ticket&) = delete;
   ~Ticket() {
     if (used_) return;
-    if (auto connection = connection_.lock()) {
-      base::Reactor& reactor = connection->hub_->reactor;
-      reactor.Post([connection = std::move(connection), number = number_] {
+    if (const auto hub = hub_.lock()) {
+      hub->reactor.Post([connection = connection_.lock(), number = number_, charge = charge_] {
         obs::Err("a request was dropped without an answer");
+        charge->Set(0);
+        if (!connection) return;
         connection->Answer(number, connection->hub_->refuse(500, "Internal", "the request was dropped: see the log"));
       });
     }
   }
   void Answer(Response response) {
     if (std::exchange(used_, true)) return;
+    charge_->Set(0);
     if (auto connection = connection_.lock()) connection->Answer(number_, std::move(response));
   }
 
  private:
   std::weak_ptr<Connection> connection_;
+  std::weak_ptr<Hub> hub_;
   std::uint64_t number_;
+  /// The handler may hold the body for as long as it holds this, whether or not the client is still there.
+  std::shared_ptr<Charge> charge_;
   bool used_ = false;
 };
 
@@ -60,8 +69,10 @@ Connection::Connection(std::shared_ptr<Hub> hub, Socket socket, std::optional<id
       socket_(std::move(socket)),
       peer_(peer),
       share_(share),
-      parser_({hub_->options.limits.header_bytes, hub_->options.limits.body_bytes}, hub_->options.wanted_headers) {
+      parser_({hub_->options.limits.header_bytes, hub_->options.limits.body_bytes}, hub_->options.wanted_headers),
+      charge_(hub_, share) {
   ++share_->second.connections;
+  ++hub_->unproven;
 }
 
 void Connection::Start() {
@@ -80,20 +91,31 @@ void Connection::Start() {
 
 void Connection::Close() {
   if (phase_ == Phase::kClosed) return;
-  phase_ = Phase::kClosed;
+  const Phase was = std::exchange(phase_, Phase::kClosed);
   if (tls_) SayGoodbye();
   deadline_ = base::SteadyPoint::max();
   error_code ignored;
+  if (was == Phase::kWriting) {  // else the kernel keeps for minutes what the client does not take
+    socket_.set_option(boost::asio::socket_base::linger(true, 0), ignored);
+  }
   socket_.close(ignored);
-  hub_->buffered -= accounted_;
-  share_->second.buffered -= std::exchange(accounted_, 0);
-  if (--share_->second.connections == 0) hub_->shares.erase(share_);
+  parser_.DropBody();
+  std::string().swap(out_);
+  Share& share = share_->second;
+  if (was == Phase::kLingering) --share.lingering, --hub_->lingering;
+  --(proven_ ? share.proven : share.connections);
+  --(proven_ ? hub_->proven : hub_->unproven);
+  if (charge_.bytes() > 0) {
+    charge_.Set(0);
+  } else {
+    hub_->Release(share_);
+  }
   hub_->Remove(*this);
 }
 
 void Connection::CloseIfIdle() {
   if (phase_ == Phase::kLingering) return Close();
-  if (phase_ != Phase::kIdle && (phase_ != Phase::kHandshake || tls_->heard)) return;
+  if (resuming_ || (phase_ != Phase::kIdle && (phase_ != Phase::kHandshake || tls_->heard))) return;
   // A request that has reached us in full or in part is served; only silence is cut off.
   char octet = 0;
   if (::recv(socket_.native_handle(), &octet, 1, MSG_PEEK | MSG_DONTWAIT) <= 0) Close();
@@ -108,6 +130,7 @@ bool Connection::gone() const {
 
 void Connection::Enter(Phase phase) {
   phase_ = phase;
+  entered_ = base::SystemClock().Steady();
   const Limits& limits = hub_->options.limits;
   std::chrono::milliseconds time{};
   switch (phase) {
@@ -129,14 +152,21 @@ void Connection::Enter(Phase phase) {
       deadline_ = base::SteadyPoint::max();
       return;
   }
-  entered_ = base::SystemClock().Steady();
   deadline_ = entered_ + time;
   hub_->WakeAt(deadline_);
 }
 
-std::optional<base::SteadyPoint> Connection::waiting_since() const {
-  if (phase_ > Phase::kReceiving) return {};
-  return entered_;
+Connection::Rank Connection::rank() const {
+  if (phase_ == Phase::kLingering) return Rank::kLingering;
+  if (phase_ == Phase::kWorking) return Rank::kWorking;
+  return phase_ == Phase::kIdle && request_ > 0 ? Rank::kKept : Rank::kSilent;
+}
+
+void Connection::Prove() {
+  if (proven_ || phase_ == Phase::kClosed || !hub_->HasProvenRoomFor(share_->second)) return;
+  proven_ = true;
+  --share_->second.connections, ++share_->second.proven;
+  --hub_->unproven, ++hub_->proven;
 }
 
 void Connection::OnDeadline() {
@@ -174,9 +204,16 @@ void Connection::OnRead(const error_code& error, std::size_t size) {
 void Connection::Process() {
   if (processing_) return;
   processing_ = true;
-  while (Advance()) {
-  }
+  const std::uint64_t request = request_;
+  bool more = true;
+  while (more && (request_ == request || pending().empty())) more = Advance();
   processing_ = false;
+  // One request a turn: however many a client has sent at once, others have their turns between.
+  if (!more || phase_ != Phase::kIdle || std::exchange(resuming_, true)) return;
+  boost::asio::post(socket_.get_executor(), [self = shared_from_this()] {
+    self->resuming_ = false;
+    self->Process();
+  });
 }
 
 /// One step of parsing. True: there may be more to do without reading.
@@ -187,7 +224,7 @@ bool Connection::Advance() {
   }
   const std::size_t consumed = parser_.Feed(pending());
   begin_ += consumed;
-  Account();
+  Account(parser_.body_capacity());
   if (phase_ == Phase::kClosed || phase_ == Phase::kLingering || phase_ == Phase::kWriting) return false;
   switch (parser_.state()) {
     case RequestParser::State::kComplete:
@@ -240,25 +277,21 @@ bool Connection::MakeRoom() {
   return true;
 }
 
-/// Keeps the sum of all bodies under its limit, whatever the number of connections.
-void Connection::Account() {
-  const std::size_t held = parser_.body_capacity();
-  if (held == accounted_) return;
-  hub_->buffered += held - accounted_;
-  share_->second.buffered += held - accounted_;
-  accounted_ = held;
-  if (body_held() > 0) hub_->ShedBodies(*this);
+/// Keeps the sum of all that is held under its limit, whatever the number of connections.
+void Connection::Account(std::size_t bytes) {
+  const bool grown = bytes > charge_.bytes();
+  charge_.Set(bytes);
+  if (grown && refusable() > 0) hub_->ShedBodies(*this);
 }
 
-std::size_t Connection::body_held() const {
-  return phase_ <= Phase::kReceiving && parser_.state() == RequestParser::State::kBody ? accounted_ : 0;
+std::size_t Connection::refusable() const {
+  const bool receiving = phase_ <= Phase::kReceiving && parser_.state() == RequestParser::State::kBody;
+  return receiving || phase_ == Phase::kWriting ? charge_.bytes() : 0;
 }
 
 void Connection::RefuseBody() {
+  if (phase_ == Phase::kWriting) return Close();
   RefuseWith(503, "Busy", "too many large requests at once: try again in a second");
-  if (phase_ == Phase::kClosed) return;
-  parser_.DropBody();
-  Account();
 }
 
 bool Connection::SendContinue() {
@@ -278,13 +311,17 @@ void Connection::Dispatch() {
   parser_.Fill(request);
   request.peer = peer_;
   request.client = weak_from_this();
-  auto ticket = std::make_shared<Ticket>(weak_from_this(), ++request_);
+  request.source = share_->first;
+  const std::uint64_t number = ++request_;
+  auto ticket = std::make_shared<Ticket>(shared_from_this(), number);
   try {
     hub_->handler(request, [ticket](Response response) { ticket->Answer(std::move(response)); });
   } catch (const std::exception& error) {
     obs::Err("a request handler threw", {{"error", error.what()}});
     ticket->Answer(hub_->refuse(500, "Internal", "the request could not be handled: see the log"));
   }
+  // The views are dead, and so is the body: the handler's copy, if any, is what is charged for now.
+  if (phase_ == Phase::kWorking && request_ == number) parser_.DropBody();
 }
 
 void Connection::Answer(std::uint64_t number, Response response) {
@@ -295,6 +332,8 @@ void Connection::Answer(std::uint64_t number, Response response) {
 
 void Connection::RefuseWith(int status, std::string_view code, std::string_view detail) {
   linger_after_ = true;
+  parser_.DropBody();
+  charge_.Set(0);
   Send(hub_->refuse(status, code, detail), false, false);
 }
 
@@ -318,7 +357,11 @@ void Connection::Write() {
     }
     if (errno == EINTR) continue;
     if (errno != EAGAIN && errno != EWOULDBLOCK) return Close();
-    if (phase_ != Phase::kWriting) Enter(Phase::kWriting);
+    if (phase_ != Phase::kWriting) {
+      Enter(Phase::kWriting);
+      Account(out_.capacity());
+      if (phase_ == Phase::kClosed) return;
+    }
     socket_.async_wait(Socket::wait_write, [self = shared_from_this()](const error_code& error) {
       if (!error) self->Write();
     });
@@ -328,20 +371,22 @@ void Connection::Write() {
 }
 
 void Connection::AfterWrite() {
+  charge_.Set(0);
+  if (out_.capacity() > kSmallBuffer) std::string().swap(out_);
   if (close_after_) return linger_after_ && !hub_->draining ? Linger() : Close();
   parser_.Reset();
   continued_ = false;
-  Account();
-  if (out_.capacity() > kLargeBuffer) std::string().swap(out_);
   Enter(Phase::kIdle);
   Process();
 }
 
 void Connection::Linger() {
   ::shutdown(socket_.native_handle(), SHUT_WR);
+  ++share_->second.lingering, ++hub_->lingering;
   Enter(Phase::kLingering);
   begin_ = end_ = 0;
   Read();
+  hub_->CapLingering();
 }
 
 }  // namespace signet::http

@@ -8,12 +8,15 @@
 // Thread-safety: the loop's thread.
 #pragma once
 
+#include <sys/socket.h>
+
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <utility>
 
 #include "base/clock.hpp"
 #include "crypto/tls_session.hpp"
@@ -24,24 +27,73 @@ namespace signet::http {
 
 class Connection;
 
-/// What the clients of one address hold of a server. Unix sockets know no addresses: all their clients are one.
+/// What the clients of one address hold of a server.
 struct Share {
-  std::size_t connections = 0;
-  std::size_t buffered = 0;  ///< octets held for bodies
+  std::size_t connections = 0;  ///< of callers that have proven nothing
+  std::size_t proven = 0;       ///< the others
+  std::size_t lingering = 0;    ///< of both
+  std::size_t buffered = 0;     ///< bytes held for bodies and unread answers
 };
-using Shares = std::map<std::string, Share>;  ///< by the octets of the address
+using Shares = std::map<std::string, Share>;  ///< by Source
+
+/// Who shares slots and memory: an IPv4 address, an IPv6 /64, a user and process of this machine.
+std::string SourceOf(const sockaddr_storage& address);
+std::string SourceOf(const std::optional<identity::PeerInfo>& peer);
+
+class Hub;
+
+/// Bytes that one address holds of the server's budget. They are given back with it, on the loop.
+class Charge {
+ public:
+  Charge() = default;
+  Charge(std::weak_ptr<Hub> hub, Shares::iterator share) : hub_(std::move(hub)), share_(share) {}
+  /// `other` can go on with other bytes.
+  Charge(Charge&& other) noexcept : hub_(other.hub_), share_(other.share_), bytes_(std::exchange(other.bytes_, 0)) {}
+  Charge& operator=(Charge&&) = delete;
+  ~Charge() { Set(0); }
+  void Set(std::size_t bytes);
+  [[nodiscard]] std::size_t bytes() const { return bytes_; }
+
+ private:
+  std::weak_ptr<Hub> hub_;
+  Shares::iterator share_;
+  std::size_t bytes_ = 0;
+};
+
+/// Descriptors that a server may come to need: the process's limit is raised so that all fit, as far as it may be.
+class ReservedDescriptors {
+ public:
+  explicit ReservedDescriptors(std::size_t count);
+  ~ReservedDescriptors();
+  ReservedDescriptors(const ReservedDescriptors&) = delete;
+  ReservedDescriptors& operator=(const ReservedDescriptors&) = delete;
+
+ private:
+  static std::size_t Add(std::size_t count);  ///< @return the sum
+  std::size_t count_;
+};
 
 /// What the connections of one server have in common.
 class Hub : public std::enable_shared_from_this<Hub> {
  public:
   Hub(base::Reactor& reactor, Server::Options options, Handler handler, Refuse refuse);
 
-  void Add(int fd);
-  /// Whether `fd` may be added. A full server takes the place from the address that holds most, if that holds more than
-  /// the newcomer's: its connection that has waited longest for its client is closed.
-  bool HasRoomFor(int fd);
-  /// While bodies hold more than their limit, the address that holds most has one refused: `last`, if that is its own.
+  void Add(int fd, const std::string& source, std::optional<identity::PeerInfo> peer);
+  /// Whether a connection from `source` may be added: a full server takes the place from the address that holds most.
+  bool HasRoomFor(const std::string& source);
+  /// Closes a connection of the address that holds most, if that is more than `source` holds. False: there is none.
+  bool Displace(const std::string& source);
+  /// Out of descriptors: closes one connection of an address that holds several.
+  bool FreeDescriptor();
+  /// Room among the proven for one of `share`: taken, if need be, from the address that holds most of those.
+  bool HasProvenRoomFor(const Share& share);
+  /// Closes the oldest lingering connection of the address that has most, when there are too many.
+  void CapLingering();
+  /// `last` holds more now. While its address holds more than is left free, a body is refused: of an address that
+  /// holds more if there is one, else `last`.
   void ShedBodies(Connection& last);
+  /// Forgets a share of which nothing is left.
+  void Release(Shares::iterator share);
   /// Null, with a line in the log, when there is none.
   std::unique_ptr<crypto::TlsSession> AcceptTls();
   void Remove(Connection& connection);
@@ -60,8 +112,9 @@ class Hub : public std::enable_shared_from_this<Hub> {
   const Handler handler;
   const Refuse refuse;
   std::unordered_map<Connection*, std::shared_ptr<Connection>> connections;
+  const ReservedDescriptors descriptors{2 * options.limits.connections};
   Shares shares;
-  std::size_t buffered = 0;  ///< sum over the shares
+  std::size_t unproven = 0, proven = 0, lingering = 0, buffered = 0;  ///< sums over the shares
   bool draining = false;
   bool winding_down = false;  ///< each answer is its connection's last
 
@@ -90,10 +143,14 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   /// Closes now unless a request is on its way or in work.
   void CloseIfIdle();
   [[nodiscard]] bool gone() const override;
+  void Prove() override;
   [[nodiscard]] const Share& share() const { return share_->second; }
-  /// Since when the client owes us octets; nothing: it does not.
-  [[nodiscard]] std::optional<base::SteadyPoint> waiting_since() const;
-  [[nodiscard]] std::size_t body_held() const;  ///< octets of a body that is on its way; else 0
+  [[nodiscard]] bool proven() const { return proven_; }
+  /// Which of an address's connections give way first. Up to kSilent the client owes us something.
+  enum class Rank : std::uint8_t { kLingering, kSilent, kKept, kWorking };
+  [[nodiscard]] Rank rank() const;
+  [[nodiscard]] base::SteadyPoint since() const { return entered_; }  ///< start of the present phase
+  [[nodiscard]] std::size_t refusable() const;                        ///< bytes that RefuseBody would give back
   void RefuseBody();
 
  private:
@@ -115,7 +172,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   void Process();
   bool Advance();
   bool MakeRoom();
-  void Account();
+  void Account(std::size_t bytes);
   bool SendContinue();
   void Dispatch();
   void Answer(std::uint64_t number, Response response);
@@ -142,12 +199,12 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   RequestParser parser_;
   Phase phase_ = Phase::kIdle;
   base::SteadyPoint deadline_ = base::SteadyPoint::max();
-  base::SteadyPoint entered_{};  ///< the present phase, if it has a deadline
+  base::SteadyPoint entered_{};  ///< the present phase
   std::vector<char> in_;
   std::size_t begin_ = 0, end_ = 0;  ///< received and not yet parsed
   std::string out_;
   std::size_t written_ = 0;
-  std::size_t accounted_ = 0;  ///< of Share::buffered
+  Charge charge_;              ///< the body being received, or the answer being written
   std::size_t lingered_ = 0;   ///< octets thrown away
   std::uint64_t request_ = 0;  ///< number of the request in work
   bool reading_ = false;       ///< a read is under way
@@ -155,6 +212,8 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   bool close_after_ = false;   ///< no keep-alive after this response
   bool linger_after_ = false;  ///< input may be left after this response
   bool continued_ = false;     ///< "100 Continue" has been sent
+  bool resuming_ = false;      ///< Process will run on the next turn of the loop
+  bool proven_ = false;
 };
 
 }  // namespace signet::http

@@ -12,7 +12,7 @@ namespace {
 using State = crypto::TlsSession::State;
 
 constexpr std::size_t kReceiveBuffer = 17 * 1024;  // a whole record
-constexpr std::size_t kKeptScratch = 64 * 1024;
+constexpr std::size_t kKeptScratch = 4 * 1024;
 
 }  // namespace
 

@@ -27,7 +27,7 @@ using base::ErrnoError;
 using base::MakeError;
 using base::UniqueFd;
 
-constexpr int kBacklog = 1024;
+constexpr int kBacklog = 4096;
 constexpr std::chrono::milliseconds kLockPatience{2000};
 
 const char* Name(base::LockState state) { return state == base::LockState::kShared ? "read" : "write"; }
@@ -207,7 +207,11 @@ Listener& Listener::operator=(Listener&& other) noexcept {
   return *this;
 }
 
-int Listener::Accept() const { return ::accept4(fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC); }
+int Listener::Accept(sockaddr_storage& peer) const {
+  peer = {};
+  socklen_t size = sizeof(peer);
+  return ::accept4(fd(), reinterpret_cast<sockaddr*>(&peer), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
 
 void Listener::Close() {
   struct stat info {};

@@ -6,6 +6,7 @@
 // Sources:       unix(7) (fchmod before bind holds the mode), path of at most 107 bytes.
 #pragma once
 
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #include <cstdint>
@@ -36,8 +37,8 @@ class Listener {
   [[nodiscard]] int fd() const { return fd_.get(); }
   [[nodiscard]] std::uint16_t port() const { return port_; }  ///< 0 for Unix sockets
   [[nodiscard]] bool is_unix() const { return !path_.empty(); }
-  /// The next waiting connection, non-blocking and close-on-exec; -1 with errno when there is none.
-  [[nodiscard]] int Accept() const;
+  /// The next waiting connection, non-blocking and close-on-exec, and its peer's address; -1 with errno: none.
+  [[nodiscard]] int Accept(sockaddr_storage& peer) const;
   void Close();
 
  private:

@@ -13,7 +13,7 @@ namespace beast = boost::beast;
 using beast::http::field;
 using ErrorCode = beast::error_code;
 
-constexpr std::size_t kKeptBodyCapacity = 64 * 1024;  // a larger buffer is given back after its request
+constexpr std::size_t kReserved = 64 * 1024;  // at most, on a client's word alone
 
 constexpr std::string_view kEmptyChunked = "0\r\n\r\n";
 
@@ -61,7 +61,7 @@ struct RequestParser::Impl {
     void on_header_impl(ErrorCode& /*error*/) override {}
     void on_body_init_impl(const boost::optional<std::uint64_t>& length, ErrorCode& /*error*/) override {
       // What a peer merely announces is not allocated: memory follows the octets that arrive.
-      if (length) owner_.body.reserve(static_cast<std::size_t>(std::min<std::uint64_t>(*length, kKeptBodyCapacity)));
+      if (length) owner_.body.reserve(static_cast<std::size_t>(std::min<std::uint64_t>(*length, kReserved)));
     }
     std::size_t on_body_impl(beast::string_view part, ErrorCode& /*error*/) override {
       owner_.body.append(part.data(), part.size());
@@ -95,11 +95,7 @@ struct RequestParser::Impl {
     content_type.clear();
     host.clear();
     headers.clear();
-    if (body.capacity() > kKeptBodyCapacity) {
-      std::string().swap(body);  // assigning an empty one would keep the memory
-    } else {
-      body.clear();
-    }
+    std::string().swap(body);  // an idle connection holds none; assigning an empty one would keep the memory
   }
 
   void OnRequestLine(std::string_view verb, std::string_view uri) {
@@ -236,7 +232,9 @@ bool RequestParser::keep_alive() const { return impl_->message->keep_alive(); }
 bool RequestParser::http10() const { return impl_->http10; }
 bool RequestParser::head() const { return impl_->head; }
 bool RequestParser::expects_continue() const { return impl_->expect && !impl_->http10; }
-std::size_t RequestParser::body_capacity() const { return impl_->body.capacity(); }
+std::size_t RequestParser::body_capacity() const {
+  return impl_->body.capacity() > std::string().capacity() ? impl_->body.capacity() : 0;
+}
 std::string_view RequestParser::host() const { return impl_->host; }
 
 void RequestParser::Fill(Request& out) const {

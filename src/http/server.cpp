@@ -1,6 +1,5 @@
 #include "http/server.hpp"
 
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -23,31 +22,16 @@ namespace {
 using base::Code;
 using base::MakeError;
 
-constexpr int kAcceptsPerTurn = 64;  // then other handlers have their turn
+constexpr int kAcceptsPerTurn = 256;  // then other handlers have their turn
 constexpr std::chrono::milliseconds kAcceptPause{100};
 constexpr std::chrono::seconds kWarnEvery{10};
-
-/// The octets of the client's address; none on Unix sockets.
-std::string AddressOf(int fd) {
-  sockaddr_storage peer{};
-  socklen_t size = sizeof(peer);
-  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) != 0) return {};
-  const auto octets = [](const auto& address) {
-    return std::string(reinterpret_cast<const char*>(&address), sizeof(address));
-  };
-  if (peer.ss_family == AF_INET) return octets(reinterpret_cast<const sockaddr_in&>(peer).sin_addr);
-  if (peer.ss_family == AF_INET6) return octets(reinterpret_cast<const sockaddr_in6&>(peer).sin6_addr);
-  return {};
-}
 
 }  // namespace
 
 Hub::Hub(base::Reactor& loop, Server::Options given, Handler on_request, Refuse on_refusal)
     : reactor(loop), options(std::move(given)), handler(std::move(on_request)), refuse(std::move(on_refusal)) {}
 
-void Hub::Add(int fd) {
-  std::optional<identity::PeerInfo> peer;
-  if (!options.unix_path.empty()) peer = PeerOf(fd);
+void Hub::Add(int fd, const std::string& source, std::optional<identity::PeerInfo> peer) {
   Connection::Socket socket(IoContextOf(reactor));
   boost::system::error_code error;
   const int family = options.unix_path.empty() ? AF_INET : AF_UNIX;
@@ -59,43 +43,11 @@ void Hub::Add(int fd) {
   }
   std::unique_ptr<crypto::TlsSession> tls;
   if (options.tls && !(tls = AcceptTls())) return;  // the socket closes itself
-  const auto share = shares.try_emplace(AddressOf(fd)).first;
+  const auto share = shares.try_emplace(source).first;
   auto connection = std::make_shared<Connection>(shared_from_this(), std::move(socket), peer, share);
   connections.emplace(connection.get(), connection);
   if (tls) return connection->StartTls(std::move(tls));
   connection->Start();
-}
-
-bool Hub::HasRoomFor(int fd) {
-  if (connections.size() < options.limits.connections) return true;
-  const auto newcomer = shares.find(AddressOf(fd));
-  std::size_t most = newcomer == shares.end() ? 0 : newcomer->second.connections;
-  for (const auto& [address, share] : shares) most = std::max(most, share.connections);
-  if (newcomer != shares.end() && newcomer->second.connections == most) return false;
-  std::shared_ptr<Connection> longest;
-  for (const auto& [key, connection] : connections) {
-    const auto since = connection->waiting_since();
-    if (!since || connection->share().connections < most) continue;
-    if (!longest || *since < longest->waiting_since()) longest = connection;
-  }
-  if (!longest) return false;
-  if (MayWarn()) obs::Warn("out of connections: the address that holds most gives way", {{"held", most}});
-  longest->Close();
-  return true;
-}
-
-void Hub::ShedBodies(Connection& last) {
-  while (buffered > options.limits.buffered_bytes) {
-    std::size_t most = 0;
-    for (const auto& [address, share] : shares) most = std::max(most, share.buffered);
-    std::shared_ptr<Connection> largest;
-    for (const auto& [key, connection] : connections) {
-      if (connection->share().buffered < most || connection->body_held() == 0) continue;
-      if (!largest || connection->body_held() > largest->body_held()) largest = connection;
-    }
-    if (!largest || last.share().buffered == most) return last.RefuseBody();
-    largest->RefuseBody();
-  }
 }
 
 std::unique_ptr<crypto::TlsSession> Hub::AcceptTls() {
@@ -211,24 +163,30 @@ class ServerImpl final : public Server {
 
   void AcceptAll(int most) {
     for (int i = 0; i < most; ++i) {
-      const int fd = listener_.Accept();
+      sockaddr_storage address{};
+      const int fd = listener_.Accept(address);
       if (fd >= 0) {
-        if (hub_->HasRoomFor(fd)) {
-          hub_->Add(fd);
-        } else {
-          TurnAway(fd);
-        }
+        Admit(fd, address);
         continue;
       }
-      if (errno == EINTR || errno == ECONNABORTED) continue;
-      if (errno != EAGAIN && errno != EWOULDBLOCK) Pause();
+      const int error = errno;
+      if (error == EINTR || error == ECONNABORTED) continue;
+      if ((error == EMFILE || error == ENFILE) && hub_->FreeDescriptor()) continue;
+      if (error != EAGAIN && error != EWOULDBLOCK) Pause(error);
       return;
     }
   }
 
+  void Admit(int fd, const sockaddr_storage& address) {
+    const auto peer = listener_.is_unix() ? PeerOf(fd) : std::nullopt;
+    const std::string source = listener_.is_unix() ? SourceOf(peer) : SourceOf(address);
+    if (hub_->HasRoomFor(source)) return hub_->Add(fd, source, peer);
+    TurnAway(fd);
+  }
+
   /// Out of descriptors or memory: the connection stays in the queue, and asking at once again would spin.
-  void Pause() {
-    if (hub_->MayWarn()) obs::Warn("cannot accept connections for now", {{"error", std::strerror(errno)}});
+  void Pause(int error) {
+    if (hub_->MayWarn()) obs::Warn("cannot accept connections for now", {{"error", std::strerror(error)}});
     if (watch_ != 0) hub_->reactor.Unwatch(std::exchange(watch_, 0));
     hub_->reactor.Cancel(pause_);
     pause_ = hub_->reactor.After(kAcceptPause, [this] { Watch(); });

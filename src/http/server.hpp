@@ -6,6 +6,8 @@
 // Limits:        Options; header and body are capped before anything is parsed; one request of a
 //                connection is in work at a time (pipelined bytes wait in a bounded buffer). TLS adds at most
 //                100 KiB a connection; a handshake must be done within header_time.
+// Fairness:      slots and body memory are shared by the clients' addresses: what one address takes is taken from that
+//                address when another needs it. docs/adr/0014-slots-and-who-gives-way.md
 #pragma once
 
 #include <chrono>
@@ -30,6 +32,9 @@ class ClientLink {
   virtual ~ClientLink() = default;
   /// The client has closed its connection, or has broken it: nobody will read an answer. A half-closed one still waits.
   [[nodiscard]] virtual bool gone() const = 0;
+  /// The caller has proven who it is. Its connection is counted apart from then on: connections whose callers have
+  /// proven nothing cannot displace it. Loop thread.
+  virtual void Prove() {}
 };
 
 struct Request {
@@ -40,8 +45,9 @@ struct Request {
   std::string_view body;
   std::optional<identity::PeerInfo> peer;  ///< Unix sockets
   std::vector<std::pair<std::string_view, std::string_view>>
-      headers;                             ///< those of Options::wanted_headers that came, names in lower case
-  std::weak_ptr<const ClientLink> client;  ///< may be kept; expired: gone
+      headers;                       ///< those of Options::wanted_headers that came, names in lower case
+  std::weak_ptr<ClientLink> client;  ///< may be kept; expired: gone
+  std::string_view source;           ///< which address it comes from, as slots are shared; not for reading
 };
 struct Response {
   int status = 200;
@@ -63,9 +69,11 @@ struct Limits {
   std::chrono::milliseconds header_time{10000};  ///< to receive a request once its first byte came
   std::chrono::milliseconds idle_time{300000};   ///< keep-alive without a request
   std::chrono::milliseconds write_time{10000};
-  // Where these two run out, the address that holds most gives way to others; it alone is told 503 (over TLS: closed).
-  std::size_t connections = 512;
-  std::size_t buffered_bytes = 16 * 1024 * 1024;  ///< all bodies being received, together
+  // Where these run out, the address that holds most gives way to others; it alone gets 503 (over TLS: is closed).
+  std::size_t connections = 512;  ///< of callers that have proven nothing; as many again of those that have
+  /// All bodies from their first byte to their answer, and answers that clients do not read. One address never holds
+  /// more than it leaves free.
+  std::size_t buffered_bytes = 16 * 1024 * 1024;
 };
 
 class Server {

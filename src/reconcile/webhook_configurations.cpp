@@ -15,6 +15,15 @@ using nlohmann::json;
 constexpr int kTimeoutSeconds = 10;
 constexpr int kPodTimeoutSeconds = 5;
 
+/// A server that refuses a configuration may quote it.
+base::Error Hide(base::Error error, const std::string& word) {
+  for (auto at = word.empty() ? std::string::npos : error.message.find(word); at != std::string::npos;
+       at = error.message.find(word)) {
+    error.message.replace(at, word.size(), "...");
+  }
+  return error;
+}
+
 json Rule(std::initializer_list<const char*> operations, std::initializer_list<const char*> resources) {
   return {{"apiGroups", {"signet.dev"}},
           {"apiVersions", {"v1alpha1"}},
@@ -159,8 +168,22 @@ base::Status WebhookConfigurations::Ensure(std::string_view bundle_pem, std::str
                                     accepted_validating_);
   const auto mutating = EnsureOne(MutatingWebhookConfigurations(),
                                   MutatingConfiguration(endpoint_, bundle_pem, injection_), accepted_mutating_);
-  if (!validating) return validating;
-  return mutating;
+  if (!validating) return Hide(validating.error(), endpoint_.word);
+  if (!mutating) return Hide(mutating.error(), endpoint_.word);
+  return {};
+}
+
+base::Result<std::string> WebhookConfigurations::LiveWord() {
+  const auto live = store_.Get(ValidatingWebhookConfigurations(), "", kWebhookConfiguration);
+  if (!live && live.error().code == base::Code::kNotFound) return std::string();
+  if (!live) return base::Error(live.error());
+  for (const char* path : {"/webhooks/0/clientConfig/url", "/webhooks/0/clientConfig/service/path"}) {
+    const json::json_pointer at(path);
+    if (!live->contains(at) || !live->at(at).is_string()) continue;
+    const auto& text = live->at(at).get_ref<const std::string&>();
+    return text.substr(text.rfind('/') + 1);
+  }
+  return std::string();
 }
 
 }  // namespace signet::reconcile

@@ -31,7 +31,7 @@ struct WebhookEndpoint {
   std::string url;  ///< https://host:port, no path; empty: the service
   std::string service_ns, service_name;
   std::uint16_t service_port = 443;
-  std::string word;  ///< last segment of every path (authn::Sealer::Word)
+  std::string word;  ///< last segment of every path (authn::PathTokens)
 };
 
 inline constexpr std::string_view kWebhookConfiguration = "signet.dev";
@@ -53,7 +53,10 @@ class WebhookConfigurations {
       : store_(store), endpoint_(std::move(endpoint)), injection_(std::move(injection)) {}
 
   /// Ok: both are there, as they should be, trust `bundle_pem` and know `word`.
+  /// Errors do not show `word`, whatever the server's text says.
   base::Status Ensure(std::string_view bundle_pem, std::string word);
+  /// The last segment of the first path that the ValidatingWebhookConfiguration names now; empty: none.
+  base::Result<std::string> LiveWord();
 
  private:
   base::Status EnsureOne(const kube::Resource& resource, const nlohmann::json& wanted, nlohmann::json& accepted);

@@ -426,9 +426,19 @@ class Workload(unittest.TestCase):
 
     def test_probes(self):
         container = operator(render(PRODUCTION))
-        self.assertEqual(container["livenessProbe"]["httpGet"], {"path": "/healthz", "port": "metrics"})
-        self.assertEqual(container["startupProbe"]["httpGet"], {"path": "/healthz", "port": "metrics"})
-        self.assertEqual(container["readinessProbe"]["exec"]["command"], ["/usr/bin/signet-operator", "probe"])
+        address = "--health=127.0.0.1:8081"
+        self.assertIn(address, container["args"])
+        for name in ("livenessProbe", "startupProbe"):  # out of the network's reach: a flood must not restart the operator
+            self.assertEqual(container[name]["exec"]["command"], ["/usr/bin/signet-operator", "probe", "--live", address])
+        self.assertEqual(container["readinessProbe"]["exec"]["command"], ["/usr/bin/signet-operator", "probe", address])
+
+    def test_api_servers_may_have_to_show_a_certificate(self):
+        spec = pod(render({**PRODUCTION, "webhook": {"clientCA": {"configMap": "apiserver-ca", "key": "root.pem"}}}))
+        container = named(spec["containers"], "operator")
+        self.assertIn("--webhook-client-ca=/etc/signet-webhook/ca.crt", container["args"])
+        self.assertEqual(named(spec["volumes"], "webhook-client-ca")["configMap"],
+                         {"name": "apiserver-ca", "items": [{"key": "root.pem", "path": "ca.crt"}]})
+        self.assertEqual(named(container["volumeMounts"], "webhook-client-ca")["mountPath"], "/etc/signet-webhook")
 
     def test_it_has_time_to_drain(self):
         spec = pod(render({**PRODUCTION, "drainTimeout": 60, "preStopSeconds": 20}))

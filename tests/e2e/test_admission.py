@@ -222,12 +222,41 @@ class Webhooks(Admission):
             status, answer = post(wrong)
             self.assertEqual((status, answer["code"]), (404, "NotFound"), wrong)
 
+    def path_word(self):
+        found = self.configuration("validating")
+        return found["webhooks"][0]["clientConfig"]["url"].rsplit("/", 1)[1] if found else ""
+
+    def test_a_seen_path_soon_leads_nowhere(self):
+        operator = self.begin(extra=("--webhook-path-lifetime", "2", "--webhook-rotation-pause", "1"))
+        url = self.configuration("validating")["webhooks"][0]["clientConfig"]["url"]
+
+        def refused():
+            whole = urllib.request.Request(url, b"{}", {"Content-Type": "application/json"})
+            try:
+                with urllib.request.urlopen(whole, timeout=20, context=ssl._create_unverified_context()):
+                    return False
+            except urllib.error.HTTPError as refusal:
+                return refusal.code == 404
+        wait_for("the path to lead nowhere", refused, 60, interval=0.2)
+        self.assertNotEqual(self.path_word(), url.rsplit("/", 1)[1])
+        self.assertNotIn(url.rsplit("/", 1)[1], operator.tail())
+
+    def test_the_path_changes_after_a_failure(self):
+        operator = self.begin(extra=("--webhook-rotation-pause", "1"))
+        before = self.path_word()
+        operator.signal(signal.SIGSTOP)
+        status, answer = self.alice.call("POST", self.requests + "?dryRun=All", self.ask("shown"))
+        operator.signal(signal.SIGCONT)
+        self.assertNotEqual(status, 201)
+        wait_for("another path, since this one was shown", lambda: self.path_word() not in ("", before), 60, interval=0.2)
+
     def test_reviews_never_fail_while_certificates_rotate(self):
         # Not for the next test's operator, which looks less often.
         self.addCleanup(kubectl, "delete", "secret", "signet-webhook-tls", "-n", "signet-system", "--ignore-not-found")
         # Each comes 6 s before its predecessor's end: 3 for API servers to hear of it, 3 for an operator that is slow to look.
         config = write_yaml(self.folder / "operator.yaml", {"webhook": {"checkInterval": "200ms"}})
-        operator = self.begin(extra=("--config", config, "--webhook-certificate-lifetime", "18", "--webhook-rotation-pause", "3"))
+        operator = self.begin(extra=("--config", config, "--webhook-certificate-lifetime", "18", "--webhook-rotation-pause", "3",
+                                      "--webhook-path-lifetime", "2"))
         # Made with the lifetime of the tests before, perhaps: a new one at once.
         kubectl("delete", "secret", "signet-webhook-tls", "-n", "signet-system")
         stop = threading.Event()
@@ -316,6 +345,12 @@ class Policies(Admission):
         self.assertEqual(lines[0]["newHash"], lines[1]["oldHash"])
         self.assertEqual(lines[1]["newHash"], lines[2]["oldHash"])
         self.assertNotEqual(lines[1]["oldHash"], lines[1]["newHash"])
+        self.assertEqual({line["state"] for line in lines}, {"unconfirmed"})
+
+        def confirmed():
+            found = [line for line in records(operator.audit) if line["type"] == "policyChangeConfirmed" and line["policy"] == f"release-{self.id}"]
+            return {line["verb"] for line in found} == {"CREATE", "UPDATE", "DELETE"}
+        wait_for("the watch to confirm what was admitted", confirmed)
         self.assertEqual(operator.stop(), 0)
 
 

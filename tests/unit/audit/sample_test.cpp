@@ -27,8 +27,10 @@ TEST_F(JournalSampleTest, HasEveryTypeOfLine) {
                     {"verb", "UPDATE"},
                     {"user", "alice"},
                     {"oldHash", std::string(64, 'a')},
-                    {"newHash", std::string(64, 'b')}},
+                    {"newHash", std::string(64, 'b')},
+                    {"state", "unconfirmed"}},
                    {});
+    journal->Event("policyChangeConfirmed", {{"policy", "release"}, {"verb", "UPDATE"}, {"user", "alice"}}, {});
     Sign(*journal);
     Sign(*journal, "controller");  // stays unsettled
     const auto settled = Sign(*journal, "controller");

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <future>
 #include <memory>
 #include <string>
@@ -63,6 +65,55 @@ TEST(ErrandsTest, DropsWhatWaitsWhenItStops) {
   stopper.join();
   EXPECT_TRUE(watch.expired());
   EXPECT_FALSE(ran);
+}
+
+TEST(ErrandsTest, OneSourceCannotTakeTheTurnsOrThePlacesOfOthers) {
+  std::promise<void> started, open, ended;
+  std::vector<std::string> ran;
+  int dropped = 0;
+  Errands errands({1, 4, 2});
+  ASSERT_TRUE(errands.Send([&] {
+    started.set_value();
+    open.get_future().wait();
+  }));
+  started.get_future().wait();
+  const auto send = [&](const std::string& source) {
+    return errands.Send({[&ran, source] { ran.push_back(source); }, [&dropped] { ++dropped; }}, Errands::Place::kBack,
+                        source);
+  };
+  for (int i = 0; i < 4; ++i) EXPECT_TRUE(send("greedy"));
+  EXPECT_FALSE(send("greedy")) << "full, and nobody holds more";
+  EXPECT_TRUE(send("other"));
+  EXPECT_TRUE(send("third"));
+  EXPECT_EQ(dropped, 2);
+  EXPECT_FALSE(send("greedy"));
+  ASSERT_TRUE(errands.Send([&] { ended.set_value(); }, Errands::Place::kFront));
+  open.set_value();
+  ended.get_future().wait();
+  std::promise<void> last;
+  while (!errands.Send([&] { last.set_value(); }, Errands::Place::kBack)) std::this_thread::yield();
+  last.get_future().wait();
+  errands.Stop();
+  EXPECT_THAT(ran, ::testing::UnorderedElementsAre("greedy", "greedy", "other", "third"));
+  ASSERT_EQ(ran.size(), 4U);
+  EXPECT_EQ(ran.back(), "greedy") << "each source has its turn";
+}
+
+TEST(ErrandsTest, OneSourceCannotTakeAllThreads) {
+  std::promise<void> open;
+  const auto gate = open.get_future().share();
+  std::atomic<int> in_work = 0;
+  Errands errands({4, 64, 2});
+  const auto hang = [&, gate] {
+    ++in_work;
+    gate.wait();
+  };
+  for (int i = 0; i < 16; ++i) ASSERT_TRUE(errands.Send({hang, {}}, Errands::Place::kBack, "greedy"));
+  std::promise<void> served;
+  ASSERT_TRUE(errands.Send({[&] { served.set_value(); }, {}}, Errands::Place::kBack, "other"));
+  EXPECT_EQ(served.get_future().wait_for(std::chrono::seconds(30)), std::future_status::ready);
+  EXPECT_LE(in_work, 2);
+  open.set_value();
 }
 
 }  // namespace

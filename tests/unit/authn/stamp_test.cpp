@@ -79,23 +79,6 @@ TEST_F(StampTest, SealsWhatTheDesignSays) {
 
 TEST_F(StampTest, MakesAStampThatTheSchemaTakes) { EXPECT_THAT(api::RequestFromJson(Object()), IsOk()); }
 
-TEST_F(StampTest, TheWordOfThePathsIsOfAKeyAndOfItsTime) {
-  const base::TimePoint now{std::chrono::hours(24 * 20'000) + std::chrono::hours(1)};
-  const auto period = Sealer::kWordPeriod;
-  const std::string word = sealer_.Word(now);
-  EXPECT_EQ(word.size(), 32U);
-  EXPECT_EQ(word, sealer_.Word(now + std::chrono::hours(4))) << "of the same period";
-  EXPECT_NE(word, sealer_.Word(now + period));
-  EXPECT_TRUE(sealer_.IsWord(word, now));
-  EXPECT_TRUE(sealer_.IsWord(word, now + period)) << "API servers need a moment to hear of the next";
-  EXPECT_TRUE(sealer_.IsWord(word, now - period)) << "clocks differ";
-  EXPECT_FALSE(sealer_.IsWord(word, now + 2 * period));
-  EXPECT_FALSE(sealer_.IsWord("", now));
-  EXPECT_FALSE(sealer_.IsWord(word.substr(1), now));
-  EXPECT_FALSE(SealerOf({2}).IsWord(word, now));
-  EXPECT_TRUE(SealerOf({2, 1}).IsWord(word, now)) << "while a key is rotated, replicas may differ in the first";
-}
-
 TEST_F(StampTest, AnyKeyVerifiesAndTheFirstSeals) {
   const Sealer rotated = SealerOf({2, 1});
   const auto object = Object();

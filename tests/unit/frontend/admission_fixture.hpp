@@ -32,7 +32,8 @@ class AdmissionFixture : public JournalFixture {
     dependencies.clock = &clock_;
     dependencies.sealer = &sealer_;
     dependencies.service = &service_;
-    dependencies.journal = journal_.get();
+    changes_ = std::make_unique<frontend::PolicyChanges>(*journal_, clock_);
+    dependencies.changes = changes_.get();
     dependencies.revision = [this](const frontend::Admission::RequestRef& request, bool live, auto done) {
       asked_.emplace_back(request.ns + "/" + request.name + "/" + request.uid, live);
       done(live ? live_ : cached_);
@@ -144,6 +145,7 @@ class AdmissionFixture : public JournalFixture {
   }();
   FakeService service_;
   std::unique_ptr<audit::Journal> journal_;
+  std::unique_ptr<frontend::PolicyChanges> changes_;
   base::Result<api::PolicyRevision> cached_ = api::PolicyRevision{"uid-p", 3};
   base::Result<api::PolicyRevision> live_ = api::PolicyRevision{"uid-p", 3};
   base::Status counts_, removable_;

@@ -25,12 +25,13 @@ class PolicyAdmissionTest : public AdmissionFixture {
     return Validate(Review("UPDATE", "SigningPolicy", "signingpolicies", after, before));
   }
   /// The policyChange lines of the record.
-  std::vector<json> Changes() {
+  std::vector<json> Changes() { return LinesOf("policyChange"); }
+  std::vector<json> LinesOf(const std::string& type) {
     std::vector<json> changes;
     std::istringstream lines(text());
     for (std::string line; std::getline(lines, line);) {
       json record = json::parse(line);
-      if (record["type"] == "policyChange") changes.push_back(std::move(record));
+      if (record["type"] == type) changes.push_back(std::move(record));
     }
     return changes;
   }
@@ -119,16 +120,68 @@ TEST_F(PolicyAdmissionTest, EveryChangeIsRecordedBeforeItIsAllowed) {
   };
   const std::string one = HashOf(Policy());
   const std::string two = HashOf(after);
-  EXPECT_EQ(fields(changes[0]),
-            json({{"policy", "release"}, {"uid", "uid-p"}, {"verb", "CREATE"}, {"user", "alice"}, {"newHash", one}}));
+  EXPECT_EQ(fields(changes[0]), json({{"policy", "release"},
+                                      {"uid", "uid-p"},
+                                      {"verb", "CREATE"},
+                                      {"user", "alice"},
+                                      {"newHash", one},
+                                      {"state", "unconfirmed"}}));
   EXPECT_EQ(fields(changes[1]), json({{"policy", "release"},
                                       {"uid", "uid-p"},
                                       {"verb", "UPDATE"},
                                       {"user", "alice"},
                                       {"oldHash", one},
-                                      {"newHash", two}}));
-  EXPECT_EQ(fields(changes[2]),
-            json({{"policy", "release"}, {"uid", "uid-p"}, {"verb", "DELETE"}, {"user", "alice"}, {"oldHash", two}}));
+                                      {"newHash", two},
+                                      {"state", "unconfirmed"}}));
+  EXPECT_EQ(fields(changes[2]), json({{"policy", "release"},
+                                      {"uid", "uid-p"},
+                                      {"verb", "DELETE"},
+                                      {"user", "alice"},
+                                      {"oldHash", two},
+                                      {"state", "unconfirmed"}}));
+}
+
+TEST_F(PolicyAdmissionTest, AChangeIsConfirmedWhenAWatchShowsIt) {
+  json after = Policy();
+  after["spec"]["suspend"] = true;
+  Create(Policy());
+  changes_->Observe("another", nullptr);
+  EXPECT_THAT(LinesOf("policyChangeConfirmed"), IsEmpty());
+  const json created = Policy();
+  changes_->Observe("release", &created);
+  changes_->Observe("release", &created);
+  ASSERT_THAT(LinesOf("policyChangeConfirmed"), SizeIs(1)) << "once";
+  EXPECT_EQ(LinesOf("policyChangeConfirmed")[0]["verb"], "CREATE");
+  EXPECT_EQ(LinesOf("policyChangeConfirmed")[0]["user"], "alice");
+  Edit(Policy(), after);
+  changes_->Observe("release", &created);
+  EXPECT_THAT(LinesOf("policyChangeConfirmed"), SizeIs(1)) << "the watch has not shown this one";
+  changes_->Observe("release", &after);
+  ASSERT_THAT(LinesOf("policyChangeConfirmed"), SizeIs(2));
+  EXPECT_EQ(LinesOf("policyChangeConfirmed")[1]["newHash"], HashOf(after));
+  Validate(Review("DELETE", "SigningPolicy", "signingpolicies", nullptr, after));
+  changes_->Observe("release", &after);
+  EXPECT_THAT(LinesOf("policyChangeConfirmed"), SizeIs(2));
+  changes_->Observe("release", nullptr);
+  EXPECT_THAT(LinesOf("policyChangeConfirmed"), SizeIs(3));
+}
+
+TEST_F(PolicyAdmissionTest, WhatWasOnlyClaimedToTheWebhookStaysUnconfirmed) {
+  json forged = Policy();
+  forged["spec"]["suspend"] = true;
+  Edit(Policy(), forged);
+  json same = Policy();
+  same["metadata"]["annotations"]["a"] = "b";
+  Edit(Policy(), same);
+  const json live = Policy();
+  changes_->Observe("release", &live);
+  json other_uid = forged;
+  other_uid["metadata"]["uid"] = "another";
+  changes_->Observe("release", &other_uid);
+  clock_.Advance(frontend::PolicyChanges::kPatience);
+  changes_->Observe("release", &forged);
+  EXPECT_THAT(Changes(), SizeIs(2));
+  EXPECT_THAT(LinesOf("policyChangeConfirmed"), IsEmpty());
 }
 
 TEST_F(PolicyAdmissionTest, ADryRunRecordsNothing) {

@@ -42,6 +42,10 @@ class Client {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl((INADDR_LOOPBACK & ~0xffU) | host);
+    // No port before the connection, and one that a server of another test may listen on once it is over.
+    const int on = 1;
+    ::setsockopt(client.fd(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    ::setsockopt(client.fd(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
     EXPECT_EQ(::bind(client.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
     address.sin_port = htons(port);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);

@@ -360,10 +360,9 @@ TEST_F(ServerTest, CapsConnectionsAndServesAgainWhenSomeEnd) {
   std::vector<Client> clients;
   for (int i = 0; i < 512; ++i) {
     clients.push_back(Client::Unix(path()));
-    ASSERT_TRUE(clients.back().connected());
+    clients.back().Send(kGet);
+    ASSERT_THAT(clients.back().Response(), StartsWith("HTTP/1.1 200 "));
   }
-  clients.front().Send(kGet);
-  EXPECT_THAT(clients.front().Response(), StartsWith("HTTP/1.1 200 "));
   auto more = Client::Unix(path());
   EXPECT_THAT(more.Rest(), ::testing::AnyOf("", StartsWith("HTTP/1.1 503 ")));
   EXPECT_TRUE(more.ended());

@@ -129,5 +129,126 @@ TEST_F(SharesTest, AnIdleConnectionHoldsNoBody) {
   }
 }
 
+TEST_F(SharesTest, IdleConnectionsHoldNoneOfTheBudgetForBodies) {
+  Limits limits;
+  limits.buffered_bytes = 1'000'000;
+  StartPort(limits);
+  std::vector<Client> idle;
+  for (int i = 0; i < 64; ++i) {  // together four times what fits
+    idle.push_back(From(kGreedy));
+    SendPart(idle.back(), 60'000);
+    idle.back().Send("x");
+    ASSERT_THAT(idle.back().Response(), StartsWith("HTTP/1.1 200 "));
+  }
+  for (int i = 0; i < 20; ++i) {
+    auto other = From(kOther);
+    SendPart(other, 120'000);
+    other.Send("x");
+    EXPECT_THAT(other.Response(), StartsWith("HTTP/1.1 200 "));
+  }
+}
+
+/// Requests wait for their answers, as those do whose callers are yet to be identified.
+class WaitingBodiesTest : public SharesTest {
+ protected:
+  ~WaitingBodiesTest() override {
+    OnLoop([this] { waiting_.clear(); });
+  }
+  void StartWaiting() {
+    Server::Options options;
+    options.tcp = "127.0.0.1:0";
+    options.limits.buffered_bytes = 1'000'000;
+    Start(std::move(options), [this](const Request& request, const Responder& respond) {
+      if (request.target == "/wait") return waiting_.push_back(respond);
+      respond({200, "text/plain", std::to_string(request.body.size()), {}});
+    });
+    OnLoop([&] { port_ = server_->port(); });
+  }
+  /// Requests from kGreedy until one is refused. @return how many were not
+  int Fill(std::vector<Client>& clients) {
+    for (int taken = 0;; ++taken) {
+      std::size_t before = 0;
+      OnLoop([&] { before = waiting_.size(); });
+      clients.push_back(From(kGreedy));
+      clients.back().Send("POST /wait HTTP/1.1\r\nHost: h\r\nContent-Length: 120000\r\n\r\n" +
+                          std::string(120'000, 'x'));
+      for (std::size_t now = before; now == before;) {
+        OnLoop([&] { now = waiting_.size(); });
+        char refused = 0;
+        if (::recv(clients.back().fd(), &refused, 1, MSG_PEEK | MSG_DONTWAIT) == 1) return taken;
+      }
+    }
+  }
+  std::string PostFromOther() {
+    auto other = From(kOther);
+    SendPart(other, 120'000);
+    other.Send("x");
+    return other.Response();
+  }
+  std::vector<Responder> waiting_;  // loop's
+};
+
+TEST_F(WaitingBodiesTest, CountLikeThoseBeingReceivedAndLeaveRoomForOthers) {
+  StartWaiting();
+  std::vector<Client> clients;
+  const int taken = Fill(clients);
+  EXPECT_GT(taken, 0);
+  EXPECT_LE(taken, 4) << "half of the budget: what it holds is never more than what it leaves";
+  EXPECT_THAT(clients.back().Response(), StartsWith("HTTP/1.1 503 "));
+  EXPECT_THAT(PostFromOther(), StartsWith("HTTP/1.1 200 "));
+  OnLoop([&] { waiting_.clear(); });  // answered with 500
+  EXPECT_THAT(clients.front().Response(), StartsWith("HTTP/1.1 500 "));
+  for (auto& client : clients) client.Close();
+  ASSERT_TRUE(BecomesEmpty());
+  clients.clear();
+  EXPECT_EQ(Fill(clients), taken) << "all of it was given back";
+}
+
+TEST_F(WaitingBodiesTest, CountEvenWhenTheirClientsAreGone) {
+  StartWaiting();
+  std::vector<Client> clients;
+  const int taken = Fill(clients);
+  // Displaced or gone: the handler keeps its copies until it answers.
+  OnLoop([&] { EXPECT_EQ(waiting_.size(), static_cast<std::size_t>(taken)); });
+  for (auto& client : clients) {
+    const linger at_once{1, 0};
+    ::setsockopt(client.fd(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    client.Close();
+  }
+  clients.clear();
+  EXPECT_LE(Fill(clients), 1);
+  OnLoop([&] { waiting_.clear(); });
+  int again = 0;  // the loop gives the bytes back at the end of a turn
+  for (int tries = 0; tries < 1000 && again < taken; ++tries) {
+    clients.clear();
+    OnLoop([&] { waiting_.clear(); });
+    again = Fill(clients);
+  }
+  EXPECT_EQ(again, taken);
+}
+
+TEST_F(SharesTest, AnswersThatNobodyReadsCountToo) {
+  Server::Options options;
+  options.tcp = "127.0.0.1:0";
+  options.limits.buffered_bytes = 40'000'000;
+  Start(std::move(options), [](const Request& request, const Responder& respond) {
+    respond({200, "text/plain", std::string(request.target == "/large" ? 16'000'000 : 4, 'x'), {}});
+  });
+  OnLoop([&] { port_ = server_->port(); });
+  std::vector<Client> deaf;
+  for (int i = 0; i < 8; ++i) {
+    deaf.push_back(From(kGreedy));
+    deaf.back().Send("GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
+  }
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  std::size_t left = 8;
+  while (left > 2 && std::chrono::steady_clock::now() < end) {
+    OnLoop([&] { left = server_->connections(); });
+  }
+  EXPECT_LE(left, 2U) << "two of them are 32 MB";
+  auto other = From(kOther);
+  EXPECT_THAT(Ask(other), StartsWith("HTTP/1.1 200 "));
+}
+
 }  // namespace
 }  // namespace signet::http

@@ -391,10 +391,34 @@ TEST_F(TlsServerTest, TurnsAwayWhatIsTooMuch) {
   StartEcho(limits);
   auto first = Connect();
   ASSERT_TRUE(first.Handshake());
+  first.Send(Post("before"));
+  EXPECT_THAT(first.Response(), EndsWith("before"));
   auto second = Connect();
   EXPECT_FALSE(second.Handshake());
   first.Send(Post("first"));
   EXPECT_THAT(first.Response(), EndsWith("first"));
+}
+
+TEST_F(TlsServerTest, CanWantACertificateOfItsClients) {
+  StartEcho();
+  const std::string make =
+      "for ca in mine other; do"
+      " openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout $ca-ca.key -out $ca-ca.crt -subj "
+      "/CN=$ca"
+      " && openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout $ca.key -out $ca.csr -subj "
+      "/CN=api"
+      " && echo extendedKeyUsage=clientAuth > ext"
+      " && openssl x509 -req -in $ca.csr -CA $ca-ca.crt -CAkey $ca-ca.key -CAcreateserial -extfile ext -out $ca.crt"
+      " || exit 1; done";
+  Shell(make);
+  const std::string authorities = folder_.Read("mine-ca.crt");
+  auto context = crypto::TlsContext::Create(certificate_.certificate_pem, certificate_.key_pem, authorities).value();
+  OnLoop([&] { context_ = std::move(context); });
+  const std::string ask = "curl -sS --max-time 10 --cacert ca https://localhost:$PORT/ ";
+  EXPECT_EQ(Shell(ask + "--cert mine.crt --key mine.key"), "GET ");
+  Shell("! " + ask);
+  Shell("! " + ask + "--cert other.crt --key other.key");
+  EXPECT_FALSE(crypto::TlsContext::Create(certificate_.certificate_pem, certificate_.key_pem, "no PEM").has_value());
 }
 
 TEST_F(TlsServerTest, ServesManyClientsAtOnce) {

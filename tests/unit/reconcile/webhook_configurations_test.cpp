@@ -231,5 +231,24 @@ TEST_F(WebhookConfigurationsTest, OneThatFailsDoesNotKeepTheOtherBack) {
   EXPECT_EQ(Live(MutatingWebhookConfigurations())["webhooks"].size(), 1U);
 }
 
+TEST_F(WebhookConfigurationsTest, ReadsTheLiveWordOfEitherForm) {
+  EXPECT_EQ(*configurations_.LiveWord(), "");
+  EXPECT_THAT(configurations_.Ensure("PEM", "word-1"), IsOk());
+  EXPECT_EQ(*configurations_.LiveWord(), "word-1");
+  WebhookConfigurations by_service(store_, kService);
+  EXPECT_THAT(by_service.Ensure("PEM", "word-2"), IsOk());
+  EXPECT_EQ(*by_service.LiveWord(), "word-2");
+}
+
+TEST_F(WebhookConfigurationsTest, AServersErrorDoesNotShowTheWord) {
+  store_.set_fault([](const FakeStore::Call& call) -> std::optional<FakeStore::Fault> {
+    if (call.verb != "Create") return {};
+    return FakeStore::Fault{base::MakeError(Code::kInvalidArgument, "Invalid: \"/validate/word-1\", /mutate/word-1")};
+  });
+  const auto status = configurations_.Ensure("PEM", "word-1");
+  ASSERT_FALSE(status.has_value());
+  EXPECT_EQ(status.error().message.find("word-1"), std::string::npos) << status.error().message;
+}
+
 }  // namespace
 }  // namespace signet::testing
