@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "api/json.hpp"
+#include "base/printable.hpp"
 #include "reconcile/resources.hpp"
 #include "token/check.hpp"
 
@@ -17,7 +18,8 @@ std::vector<encoding::Pkcs11Uri> KeysOf(const CommandLine& command, const Enviro
   auto store = config.StoreFolder().empty() ? OpenCluster(config, environment, {}, nullptr) : OpenFolder(config);
   base::Result<kube::List> policies = store ? (*store)->ListAll(reconcile::SigningPolicies()) : store.error();
   if (!policies) {
-    std::printf("note  policies  not read, so their keys are not checked: %s\n", policies.error().message.c_str());
+    std::printf("note  policies  not read, so their keys are not checked: %s\n",
+                base::PrintableLine(policies.error().message).c_str());
     return {};
   }
   std::vector<encoding::Pkcs11Uri> keys;
@@ -26,7 +28,7 @@ std::vector<encoding::Pkcs11Uri> KeysOf(const CommandLine& command, const Enviro
     if (policy) {
       keys.push_back(policy->spec.key.uri);
     } else {
-      std::printf("note  policy    %s\n", policy.error().message.c_str());
+      std::printf("note  policy    %s\n", base::PrintableLine(policy.error().message).c_str());
     }
   }
   return keys;
@@ -44,7 +46,7 @@ Ending RunCheck(const CommandLine& command, const Environment& environment) {
   check.login = command.login;
   const auto report = token::Check(check);
   for (const auto& line : report.lines) {
-    std::printf("%-5s %-9s %s\n", line.ok ? "ok" : "FAIL", line.what.c_str(), line.detail.c_str());
+    std::printf("%-5s %-9s %s\n", line.ok ? "ok" : "FAIL", line.what.c_str(), base::PrintableLine(line.detail).c_str());
   }
   if (report.fatal_configuration)
     return {ExitCode::kConfiguration, "the configuration names no usable token: see above"};
