@@ -262,7 +262,10 @@ nlohmann::json ToJson(const AuditRow& row) {
   put("artifactName", row.artifact);
   put("artifactMediaType", row.media_type);
   if (!row.annotations.empty()) {
-    out["artifactAnnotations"] = nlohmann::json::parse(row.annotations, nullptr, false);
+    auto& shown = out["artifactAnnotations"] = nlohmann::json::object();
+    for (const auto& entry : nlohmann::json::parse(row.annotations, nullptr, false)) {
+      if (entry.is_object()) shown[entry.value("key", "")] = entry.value("value", "");
+    }
   }
   if (row.annotations_omitted > 0) out["artifactAnnotationsOmitted"] = row.annotations_omitted;
   put("request", row.request);

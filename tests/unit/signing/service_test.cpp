@@ -134,7 +134,8 @@ TEST_F(SigningServiceTest, RecordsTheArtifactsAnnotations) {
     if (record["type"] == "intent") intents.push_back(std::move(record));
   }
   ASSERT_EQ(intents.size(), 2U);
-  EXPECT_EQ(intents[0]["artifactAnnotations"], (nlohmann::json{{"org.opencontainers.image.revision", "4f2c"}}));
+  EXPECT_EQ(intents[0]["artifactAnnotations"],
+            nlohmann::json::parse(R"([{"key":"org.opencontainers.image.revision","value":"4f2c"}])"));
   EXPECT_FALSE(intents[1].contains("artifactAnnotations")) << "those of the call before are gone";
 }
 
