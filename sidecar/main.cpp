@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "base/kill_point.hpp"
+#include "base/printable.hpp"
 #include "sidecar/check_command.hpp"
 #include "sidecar/command_line.hpp"
 #include "sidecar/gateway_check.hpp"
@@ -15,7 +16,8 @@
 namespace {
 
 int End(const signet::app::Ending& ending) {
-  if (!ending.line.empty()) std::fprintf(stderr, "signet-sidecar: %s\n", ending.line.c_str());
+  if (!ending.line.empty())
+    std::fprintf(stderr, "signet-sidecar: %s\n", signet::base::PrintableLine(ending.line).c_str());
   return static_cast<int>(ending.code);
 }
 
