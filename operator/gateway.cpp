@@ -257,15 +257,15 @@ void Gateway::FindImages(signing::Caller caller, const std::string& policy, cons
   const auto active = core_.service->Visible(caller, policy);
   if (!active || !AsksForImages(*active)) return done(std::move(caller));
   const auto pod = *caller.pod;
-  auto resume = [caller = std::move(caller), done](const authn::PodLookup::Answer& found) mutable {
+  // Read now: a pod whose image was patched a moment ago must not sign with what it ran before.
+  pods_->ReadNow(pod, [caller = std::move(caller), done](const authn::PodLookup::Answer& found) mutable {
     if (!found) {
       CountRefusal(found.error().reason);
       return done(base::Error(found.error()));
     }
     caller.images = std::shared_ptr<const identity::PodImages>(*found, &(*found)->images);
     done(std::move(caller));
-  };
-  if (const auto known = pods_->Find(pod, resume)) resume(*known);
+  });
 }
 
 void Gateway::DescribePod(const signing::Caller& caller, const std::string& own, const http::Responder& respond) {
