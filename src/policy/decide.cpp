@@ -189,7 +189,9 @@ std::optional<Tally> CompiledPolicy::Approvals(const Facts& facts, encoding::Sig
   const auto* context = facts.approvals != nullptr ? facts.approvals : &kNone;
   const bool given = context->given != nullptr && !context->given->empty();
   const bool rooted = context->roots && !context->roots->For(policy_.metadata.name, context->key_id).empty();
-  if (!given && !rooted && !(approvals && approvals->required > 0)) return std::nullopt;
+  // Where approvals can be given, an approver may say no even if no yes is required.
+  const bool can_be_denied = context->given != nullptr && approvals && !approvals->approvers.empty();
+  if (!given && !rooted && !can_be_denied && !(approvals && approvals->required > 0)) return std::nullopt;
   return CountApprovals({policy_, context, facts.principal, algorithm, facts.artifact, facts.now,
                          [&](const identity::Principal& approver) {
                            return approvals && Names(approvals->approvers, prepared_->approvers, approver, facts);

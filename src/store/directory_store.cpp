@@ -213,8 +213,7 @@ void DirectoryStoreImpl::Publish() {
   pending_.clear();
 }
 
-// ---- from files to objects ----------------------------------------------------------------
-
+// ---- from files to objects
 /// Status files that more than one manifest would write: a.yaml beside a.json.
 std::set<std::string> DirectoryStoreImpl::Clashing(std::vector<Problem>& problems) const {
   std::map<std::string, std::vector<std::string>> by_status;
@@ -248,12 +247,10 @@ DirectoryStoreImpl::WantedMap DirectoryStoreImpl::Choose(std::vector<Problem>& p
   }
   WantedMap wanted;
   for (auto& [key, places] : defined) {
-    if (places.size() > 1) {  // a file that has just vanished gives way: it was renamed
-      std::erase_if(places, [&](const Wanted& place) { return source_.sources().at(place.file).missed > 0; });
-    }
-    if (std::any_of(places.begin(), places.end(), [](const Wanted& place) { return place.object->current; })) {
-      std::erase_if(places, [](const Wanted& place) { return !place.object->current; });
-    }
+    const auto vanished = [&](const Wanted& place) { return source_.sources().at(place.file).missed > 0; };
+    if (places.size() > 1) std::erase_if(places, vanished);  // it was renamed
+    const auto current = [](const Wanted& place) { return place.object->current; };
+    if (std::any_of(places.begin(), places.end(), current)) std::erase_if(places, std::not_fn(current));
     if (places.size() == 1) wanted.emplace(key, places.front());
     if (places.size() < 2) continue;
     std::set<std::string> files;
@@ -458,12 +455,8 @@ base::Result<Record*> DirectoryStoreImpl::FindVisible(const kube::Resource& reso
 base::Result<json> DirectoryStoreImpl::Get(const kube::Resource& resource, std::string_view ns, std::string_view name) {
   const std::lock_guard lock(mutex_);
   TRY(const Record* record, FindVisible(resource, ns, name));
-  if (!record->confirmed) {
-    return MakeError(Code::kUnavailable, "StoreUnavailable",
-                     fmt::format("{} {} cannot be confirmed: {} cannot be read as it is now; repair it", resource.kind,
-                                 name, (options_.folder / record->manifest).string()));
-  }
-  return record->object;
+  if (record->confirmed) return record->object;
+  return MakeError(Code::kUnavailable, "StoreUnavailable", record->manifest + " cannot be read as it is: repair it");
 }
 
 base::Result<kube::List> DirectoryStoreImpl::ListAll(const kube::Resource& resource) {
