@@ -141,6 +141,9 @@ CoreHooks Operator::Hooks() {
   hooks.policy_published = [this](const std::string& name) { EnqueueWaiting(name); };
   hooks.hsm_changed = [this] { OnHsmChange(); };
   hooks.approvals = [this](const controller::Key& request) { return approval_index_->For(request); };
+  hooks.read_approvals = [this](kube::ObjectStore& store, const controller::Key& request) {
+    return approval_index_->ReadLive(store, request);
+  };
   hooks.waiting_grace = 1s;
   return hooks;
 }
@@ -193,7 +196,7 @@ void Operator::Wire() {
   approvals_->AddHandler([this](const controller::Key& key, const auto&, const auto& after) {
     for (const auto& request : approval_index_->Change(key, after)) request_controller_->Enqueue(request);
   });
-  // In force before OnConfirmed may call it fresh, and without waiting for a worker.
+  // In force without waiting for a worker.
   policies_->AddHandler([this, &core](const controller::Key& key, const auto& before, const auto& after) {
     if (webhooks_) webhooks_->OnPolicy(key.name, after);
     if (after != nullptr) {
@@ -202,7 +205,6 @@ void Operator::Wire() {
       core.policies.Remove(key.name, before == nullptr ? "" : (*before)["metadata"].value("uid", ""));
     }
   });
-  policies_->OnConfirmed([&core] { core.policies.ConfirmAll(); });
   namespaces_->AddHandler([this, &core](const controller::Key& key, const auto& before, const auto& after) {
     if (after != nullptr) {
       core.labels->Set(*after);
@@ -385,21 +387,29 @@ std::vector<frontend::Check> Operator::Checks() const {
                            : "policies and requests have not been listed yet: is the API server reachable, are "
                              "the CRDs applied, may this account list them?"});
   if (webhooks_) checks.push_back(webhooks_->ReadyCheck());
-  if (gateway_) {
-    checks.push_back(PoliciesCheck());
-    checks.push_back(gateway_->ReadyCheck());
-  }
+  checks.push_back(PoliciesCheck());
+  if (gateway_) checks.push_back(gateway_->ReadyCheck());
   return checks;
 }
 
-/// Without policies there is nothing that could be out of date: an installation starts without any.
+/// Policies are read live when they are used: those that could not be are named; while nothing is used, the watch says
+/// whether the API server is there. Without policies there is nothing that could be out of date.
 frontend::Check Operator::PoliciesCheck() const {
   const auto oldest = clock_.Steady() - command_.config.policy_max_age;
-  for (const auto& policy : core_->policies.All()) {
-    if (policy->confirmed_at >= oldest) continue;
-    return {"policies", false, "PolicyStale", "policies could not be confirmed lately: is the API server reachable?"};
+  std::vector<std::string> stale;
+  for (const auto& name : core_->freshness->Failing()) {
+    const auto policy = core_->policies.Peek(name);
+    if (policy != nullptr && policy->confirmed_at < oldest) stale.push_back(name);
   }
-  return {"policies", true, "", ""};
+  const auto all = core_->policies.All();
+  const auto heard = policies_->LastConfirmed();
+  const bool silent = !all.empty() && heard && *heard < oldest &&
+                      std::all_of(all.begin(), all.end(), [&](const auto& one) { return one->confirmed_at < oldest; });
+  if (stale.empty() && silent) {
+    return {"policies", false, "PolicyStale",
+            "the store of the policies has not been heard of lately: is the API server (or the folder) reachable?"};
+  }
+  return frontend::CheckStale(stale);
 }
 
 Ending Operator::Run() {

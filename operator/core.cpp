@@ -60,7 +60,8 @@ void Core::Wire(const config::OperatorConfig& config, std::string instance, Core
   service_options.policy_max_age = std::chrono::duration_cast<std::chrono::seconds>(config.policy_max_age);
   service = signing::SigningService::Create(
       service_options, {reactor.get(), &clock, hsm.get(), journal.get(), &policies, &quotas,
-                        [this](std::string_view ns) { return labels->Find(ns); }, [this] { return ClusterId(); }});
+                        [this](std::string_view ns) { return labels->Find(ns); }, [this] { return ClusterId(); },
+                        [this](std::string_view ns) { return labels->ConfirmedAt(ns); }});
   if (store->TrustsRequesters()) {
     events = std::make_unique<reconcile::LogEventRecorder>();
   } else {
@@ -76,11 +77,21 @@ void Core::Wire(const config::OperatorConfig& config, std::string instance, Core
                           reactor.get(), &clock, store.get(), hsm.get(), journal.get(), &policies, events.get(),
                           hooks.policy, hooks.leads, hooks.enqueue_policy, hooks.policy_published});
 
-  reconcile::PolicyFreshness::Options fresh;
+  reconcile::LiveReads::Options fresh;
   // A GET every `policy_refresh` at most, and one second for what follows it.
   fresh.max_age = std::max<base::Duration>(config.policy_refresh - std::chrono::seconds(1), config.policy_refresh / 2);
   const auto refresh = [this](const std::string& name) { return policy_reconciler->Refresh(name); };
-  freshness = std::make_unique<reconcile::PolicyFreshness>(fresh, clock, policies, refresh);
+  reconcile::LiveReads::Source reads;
+  reads.known = [this](const std::string& name) { return policies.Peek(name) != nullptr; };
+  // A folder costs nothing to read: all of its policies are kept fresh.
+  reads.used = [this, all = store->TrustsRequesters()](base::Duration used_within) {
+    return all ? policies.Names() : policies.UsedWithin(used_within);
+  };
+  reads.read = refresh;
+  freshness = std::make_unique<reconcile::LiveReads>(fresh, clock, std::move(reads));
+  namespace_freshness = std::make_unique<reconcile::LiveReads>(
+      fresh, clock,
+      reconcile::LiveReads::Source{{}, {}, [this](const std::string& name) { return RefreshNamespace(name); }});
 
   reconcile::RequestReconciler::Options request_options;
   request_options.waiting_grace = hooks.waiting_grace;
@@ -89,6 +100,8 @@ void Core::Wire(const config::OperatorConfig& config, std::string instance, Core
       reconcile::RequestReconciler::Dependencies{
           reactor.get(), &clock, store.get(), service.get(), events.get(), hooks.request,
           [this](const std::string& name) { freshness->EnsureFresh(name); }, refresh, hooks.stamped, hooks.approvals,
+          [this, read = hooks.read_approvals](const controller::Key& key) { return read(*store, key); },
+          [this](const std::string& name) { namespace_freshness->EnsureFresh(name); },
           [this](const std::string& name) { return RefreshNamespace(name); }},
       journal->unsettled());
   hsm->OnStateChange(hooks.hsm_changed);
@@ -106,6 +119,7 @@ void Core::Start() {
 
 void Core::Close() {
   freshness.reset();
+  namespace_freshness.reset();
   events.reset();
   if (loop_.joinable()) {
     reactor->Post([this] {
@@ -131,16 +145,18 @@ token::HsmState Core::HsmState() {
 std::string Core::ClusterId() const { return store->TrustsRequesters() ? "directory" : labels->Uid(kClusterNamespace); }
 
 base::Status Core::RefreshNamespace(const std::string& name) {
+  const auto asked = clock.Steady();
   auto live = store->Get(reconcile::Namespaces(), "", name);
   if (live) {
-    labels->Set(*live);
+    labels->Set(*live, asked);
     return {};
   }
   if (live.error().code == base::Code::kNotFound) {
     labels->Remove(name);
     return {};
   }
-  // Without the right to read namespaces, selectors never match; that must not hold up every denial.
+  // Without the right to read namespaces, selectors never match, or by labels that go stale; that must not hold up
+  // every denial.
   if (live.error().code == base::Code::kPermissionDenied) return {};
   return live.error();
 }

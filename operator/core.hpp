@@ -23,8 +23,8 @@
 #include "policy/quota.hpp"
 #include "reconcile/cluster_policies.hpp"
 #include "reconcile/events.hpp"
+#include "reconcile/live_reads.hpp"
 #include "reconcile/namespace_labels.hpp"
-#include "reconcile/policy_freshness.hpp"
 #include "reconcile/policy_reconciler.hpp"
 #include "reconcile/quota_lender.hpp"
 #include "reconcile/request_reconciler.hpp"
@@ -44,6 +44,8 @@ struct CoreHooks {
   std::function<void(const std::string& policy)> enqueue_policy;
   std::function<void(const std::string& policy)> policy_published;
   std::function<std::vector<policy::Approval>(const controller::Key& request)> approvals;
+  std::function<base::Result<std::vector<policy::Approval>>(kube::ObjectStore& store, const controller::Key& request)>
+      read_approvals;
   std::function<base::Status(const nlohmann::json& object)> stamped;
   std::function<void()> hsm_changed;  ///< loop thread
   base::Duration waiting_grace{0};
@@ -80,7 +82,8 @@ class Core {
   std::unique_ptr<signing::SigningService> service;
   std::unique_ptr<reconcile::EventRecorder> events;
   std::unique_ptr<reconcile::PolicyReconciler> policy_reconciler;
-  std::unique_ptr<reconcile::PolicyFreshness> freshness;
+  std::unique_ptr<reconcile::LiveReads> freshness;            ///< of policies
+  std::unique_ptr<reconcile::LiveReads> namespace_freshness;  ///< of their labels
   std::unique_ptr<reconcile::RequestReconciler> request_reconciler;
 
  private:

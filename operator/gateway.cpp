@@ -44,6 +44,13 @@ base::Result<std::string_view> TokenOf(const http::Request& request) {
   return authn::BearerOf(*value);
 }
 
+/// Do labels of namespaces decide who is a subject of the policy?
+bool AsksForLabels(const signing::ActivePolicy& active) {
+  const auto& subjects = active.compiled->policy().spec.subjects;
+  return std::any_of(subjects.begin(), subjects.end(),
+                     [](const auto& subject) { return subject.namespace_selector.has_value(); });
+}
+
 /// Does the policy ask for the images of the calling pod?
 bool AsksForImages(const signing::ActivePolicy& active) { return active.compiled->policy().spec.pod.has_value(); }
 
@@ -223,17 +230,22 @@ void Gateway::Prepare(signing::Caller caller, const std::string& policy, fronten
   // Who is no subject as far as we know is refused at once, as under a name that does not exist: a live read would tell
   // by its time which policies there are. Visible() has counted the policy as used, so it is read within a second, and
   // somebody who was just added is served from then on.
-  if (core_.service->Visible(caller, policy) == nullptr || !core_.freshness->NeedsRead(policy)) {
-    return FindImages(std::move(caller), policy, done);
-  }
-  Refresh(policy, [this, caller = std::move(caller), policy, done = std::move(done)]() mutable {
-    FindImages(std::move(caller), policy, done);
-  });
+  const auto active = core_.service->Visible(caller, policy);
+  if (active == nullptr) return FindImages(std::move(caller), policy, done);
+  auto find = [this, caller, policy, done = std::move(done)] { FindImages(caller, policy, done); };
+  // Counted from the caller's pod: its service account's namespace is the only one whose labels can matter here.
+  auto then = [this, ns = caller.pod->ns, asks = AsksForLabels(*active), find = std::move(find)] {
+    if (!asks || !core_.namespace_freshness->NeedsRead(ns)) return find();
+    Refresh(*core_.namespace_freshness, "namespace/", ns, find);
+  };
+  if (!core_.freshness->NeedsRead(policy)) return then();
+  Refresh(*core_.freshness, "policy/", policy, std::move(then));
 }
 
-/// An idle policy is read live before a subject's first use of it. When that takes long, what is known decides: the
-/// service looks at its age.
-void Gateway::Refresh(const std::string& policy, std::function<void()> then) {
+/// An object that was not read lately is read live before a subject's first use of it. When that takes long, what is
+/// known decides: the service looks at its age.
+void Gateway::Refresh(reconcile::LiveReads& reads, const std::string& kind, const std::string& name,
+                      std::function<void()> then) {
   struct Wait {
     std::function<void()> then;
     base::Reactor::Id timer = 0;
@@ -244,16 +256,16 @@ void Gateway::Refresh(const std::string& policy, std::function<void()> then) {
     core_.reactor->Cancel(wait->timer);
     if (const auto go = std::exchange(wait->then, nullptr)) go();
   };
-  const auto next = refreshes_.Join(policy, [go_on](const auto&) { go_on(); });
+  const auto next = refreshes_.Join(kind + name, [go_on](const auto&) { go_on(); });
   if (next == authn::JointCache<bool>::Next::kFull) return go_on();
   wait->timer = core_.reactor->After(kPolicyPatience, go_on);
   if (next == authn::JointCache<bool>::Next::kWait) return;
-  const auto finish = [this, policy] {
+  const auto finish = [this, key = kind + name] {
     const auto now = core_.clock.Steady();
-    refreshes_.Finish(policy, std::make_shared<const bool>(true), now, now, now);
+    refreshes_.Finish(key, std::make_shared<const bool>(true), now, now, now);
   };
-  const bool sent = policy_errands_.Send([this, policy, finish] {
-    core_.freshness->EnsureFresh(policy);
+  const bool sent = policy_errands_.Send([this, &reads, name, finish] {
+    reads.EnsureFresh(name);
     core_.reactor->Post(finish);
   });
   if (!sent) core_.reactor->Post(finish);
@@ -263,15 +275,15 @@ void Gateway::FindImages(signing::Caller caller, const std::string& policy, cons
   const auto active = core_.service->Visible(caller, policy);
   if (!active || !AsksForImages(*active)) return done(std::move(caller));
   const auto pod = *caller.pod;
-  auto resume = [caller = std::move(caller), done](const authn::PodLookup::Answer& found) mutable {
+  // Read now: a pod whose image was patched a moment ago must not sign with what it ran before.
+  pods_->ReadNow(pod, [caller = std::move(caller), done](const authn::PodLookup::Answer& found) mutable {
     if (!found) {
       CountRefusal(found.error().reason);
       return done(base::Error(found.error()));
     }
     caller.images = std::shared_ptr<const identity::PodImages>(*found, &(*found)->images);
     done(std::move(caller));
-  };
-  if (const auto known = pods_->Find(pod, resume)) resume(*known);
+  });
 }
 
 void Gateway::DescribePod(const signing::Caller& caller, const std::string& own, const http::Responder& respond) {

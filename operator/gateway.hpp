@@ -88,7 +88,8 @@ class Gateway {
   std::optional<CallerResult> Authenticate(const http::Request& request, frontend::CallerDone later);
   CallerResult ToCaller(const authn::TokenReviewer::Answer& answer) const;
   void Prepare(signing::Caller caller, const std::string& policy, frontend::CallerDone done);
-  void Refresh(const std::string& policy, std::function<void()> then);
+  void Refresh(reconcile::LiveReads& reads, const std::string& kind, const std::string& name,
+               std::function<void()> then);
   void FindImages(signing::Caller caller, const std::string& policy, const frontend::CallerDone& done);
   void DescribePod(const signing::Caller& caller, const std::string& own, const http::Responder& respond);
 
@@ -100,7 +101,7 @@ class Gateway {
   std::unique_ptr<authn::GatewayCertificate> certificate_;  ///< keeper's
   // The loop's:
   frontend::RateLimiter limiter_;
-  authn::JointCache<bool> refreshes_;  ///< reads of policies under way; nothing is kept
+  authn::JointCache<bool> refreshes_;  ///< reads of policies and namespaces under way; nothing is kept
   std::unique_ptr<authn::TokenReviewer> reviewer_;
   std::unique_ptr<authn::PodLookup> pods_;
   std::unique_ptr<frontend::SigningApi> api_;

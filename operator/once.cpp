@@ -161,6 +161,9 @@ Ending RunOnce(const config::OperatorConfig& config) {
   reconcile::ApprovalIndex index({});
   CoreHooks hooks;
   hooks.approvals = [&index](const controller::Key& request) { return index.For(request); };
+  hooks.read_approvals = [&index](kube::ObjectStore& store, const controller::Key& request) {
+    return index.ReadLive(store, request);
+  };
   hooks.policy = [store](std::string_view name) { return Read(*store, reconcile::SigningPolicies(), "", name); };
   hooks.request = [store](const controller::Key& key) {
     return Read(*store, reconcile::SigningRequests(), key.ns, key.name);

@@ -16,11 +16,11 @@ void Print(const char* verdict, const std::string& what, const std::string& deta
 /// The keys that the policies name.
 base::Result<std::vector<encoding::Pkcs11Uri>> KeysOf(const std::string& folder) {
   std::vector<encoding::Pkcs11Uri> keys;
-  TRY(const auto listing, store::ListFolder(folder, signing::kPolicyFolderLimits));
-  TRY(const auto policies, signing::LoadPolicySet(folder, listing));
-  for (const auto& [name, loaded] : policies) {
+  auto files = signing::PolicyFiles(folder);
+  TRY(const auto set, signing::LoadPolicySet(files, folder, base::SystemClock()));
+  for (const auto& [name, reading] : set.policies) {
     Print("ok", "policy", name);
-    keys.push_back(loaded.policy.spec.key.uri);
+    keys.push_back(reading.policy->policy.spec.key.uri);
   }
   return keys;
 }

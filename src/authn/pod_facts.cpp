@@ -49,6 +49,53 @@ std::map<std::string, const json*> ByName(const json& statuses) {
   return out;
 }
 
+/// What the spec orders: the digest in "repository[:tag]@sha256:...", or an entry in `unpinned`.
+std::string Ordered(const json& holder, const char* member, const std::string& name, identity::PodImages& images) {
+  const std::string image = Text(holder, member);
+  std::string digest = image.find('@') == std::string::npos ? std::string() : DigestOf(image);
+  if (digest.empty()) {
+    images.unpinned.push_back(name);
+  } else {
+    images.digests.push_back(digest);
+  }
+  return digest;
+}
+
+void AddContainers(const json& pod, PodFacts& facts) {
+  const json& spec = At(pod, "spec");
+  const std::string restart_policy = Text(spec, "restartPolicy");
+  auto& images = facts.images;
+  std::size_t count = 0;
+  std::size_t agreed = 0;
+  for (const Kind& kind : kKinds) {
+    const json& containers = At(spec, kind.spec);
+    if (!containers.is_array()) continue;
+    const auto statuses = ByName(At(At(pod, "status"), kind.status));
+    for (const json& container : containers) {
+      if (++count > kMostContainers) break;
+      const std::string name = Text(container, "name");
+      const std::string ordered = Ordered(container, "image", name, images);
+      const auto status = statuses.find(name);
+      const std::string runs = status == statuses.end() ? "" : DigestOf(Text(*status->second, "imageID"));
+      if (!runs.empty() && runs != ordered) images.digests.push_back(runs);
+      if (!runs.empty() && runs == ordered) ++agreed;
+      if (&kind != kKinds.data()) continue;
+      facts.containers.push_back({name, status != statuses.end() && HasEnded(*status->second, restart_policy)});
+    }
+  }
+  images.complete = count > 0 && count <= kMostContainers && agreed == count;
+}
+
+/// Volumes with the files of an image: the status says nothing of them, so the spec's word is all there is.
+void AddImageVolumes(const json& spec, identity::PodImages& images) {
+  const json& volumes = At(spec, "volumes");
+  if (!volumes.is_array()) return;
+  for (const json& volume : volumes) {
+    const json& image = At(volume, "image");
+    if (image.is_object()) Ordered(image, "reference", Text(volume, "name"), images);
+  }
+}
+
 }  // namespace
 
 const kube::Resource& Pods() {
@@ -79,23 +126,8 @@ base::Result<PodFacts> PodFactsOf(const json& pod) {
   }
   const json& spec = At(pod, "spec");
   facts.pod.node = Text(spec, "nodeName");
-  const std::string restart_policy = Text(spec, "restartPolicy");
-  std::size_t count = 0;
-  for (const Kind& kind : kKinds) {
-    const json& containers = At(spec, kind.spec);
-    if (!containers.is_array()) continue;
-    const auto statuses = ByName(At(At(pod, "status"), kind.status));
-    for (const json& container : containers) {
-      if (++count > kMostContainers) break;
-      const std::string name = Text(container, "name");
-      const auto status = statuses.find(name);
-      std::string digest = status == statuses.end() ? "" : DigestOf(Text(*status->second, "imageID"));
-      if (!digest.empty()) facts.images.digests.push_back(std::move(digest));
-      if (&kind != kKinds.data()) continue;
-      facts.containers.push_back({name, status != statuses.end() && HasEnded(*status->second, restart_policy)});
-    }
-  }
-  facts.images.complete = count > 0 && count <= kMostContainers && facts.images.digests.size() == count;
+  AddContainers(pod, facts);
+  AddImageVolumes(spec, facts.images);
   return facts;
 }
 

@@ -4,7 +4,8 @@
 // Blocking:      never.
 // Sizes:         at most kMostContainers are looked at; a pod with more counts as incomplete.
 // Errors:        kInvalidArgument: not a pod.
-// Sources:       Kubernetes core/v1 Pod: spec.{containers, initContainers, ephemeralContainers, restartPolicy},
+// Sources:       Kubernetes core/v1 Pod: spec.{containers, initContainers, ephemeralContainers}[].image,
+//                spec.volumes[].image.reference, spec.restartPolicy,
 //                status.*ContainerStatuses[].{imageID, state.terminated}; metadata.uid.
 #pragma once
 
@@ -27,7 +28,7 @@ struct PodFacts {
     bool ended = false;  ///< terminated, and the restart policy leaves it so
   };
   identity::PodIdentity pod;
-  identity::PodImages images;         ///< of containers of every kind
+  identity::PodImages images;         ///< of containers of every kind, and of volumes
   std::vector<Container> containers;  ///< those of spec.containers
 };
 

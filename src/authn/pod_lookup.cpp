@@ -36,26 +36,26 @@ std::optional<PodLookup::Answer> PodLookup::Find(const identity::PodIdentity& po
     case Cache::Next::kWait:
       break;
     case Cache::Next::kAsk:
-      Ask(pod);
+      Ask(pod,
+          [this, uid = pod.uid](base::SteadyPoint asked, Answer answer) { OnAnswer(uid, asked, std::move(answer)); });
   }
   return std::nullopt;
 }
 
-void PodLookup::Ask(const identity::PodIdentity& pod) {
-  auto ask = [this, pod, deps = deps_, alive = std::weak_ptr<bool>(alive_),
-              latest = deps_.clock->Steady() + options_.patience] {
-    const auto asked = deps.clock->Steady();
-    auto answer = std::make_shared<Answer>(asked > latest ? Answer(Unavailable("the API server is too slow"))
-                                                          : Read(*deps.store, pod));
-    deps.reactor->Post([this, uid = pod.uid, asked, answer, alive] {
-      if (!alive.expired()) OnAnswer(uid, asked, std::move(*answer));
+void PodLookup::Ask(const identity::PodIdentity& pod, const Answered& answered) {
+  const auto post = [deps = deps_, answered, alive = std::weak_ptr<bool>(alive_)](base::SteadyPoint asked,
+                                                                                  Answer answer) {
+    deps.reactor->Post([asked, answer = std::move(answer), answered, alive]() mutable {
+      if (!alive.expired()) answered(asked, std::move(answer));
     });
+  };
+  auto ask = [pod, deps = deps_, post, latest = deps_.clock->Steady() + options_.patience] {
+    const auto asked = deps.clock->Steady();
+    post(asked, asked > latest ? Answer(Unavailable("the API server is too slow")) : Read(*deps.store, pod));
   };
   // Its token was accepted: it does not wait behind those that may be made up.
   if (deps_.errands->Send(std::move(ask), Errands::Place::kFront)) return;
-  deps_.reactor->Post([this, uid = pod.uid, asked = deps_.clock->Steady(), alive = std::weak_ptr<bool>(alive_)] {
-    if (!alive.expired()) OnAnswer(uid, asked, Unavailable("too many pods are being asked about"));
-  });
+  post(deps_.clock->Steady(), Unavailable("too many pods are being asked about"));
 }
 
 void PodLookup::OnAnswer(const std::string& uid, base::SteadyPoint asked, Answer answer) {
@@ -63,6 +63,34 @@ void PodLookup::OnAnswer(const std::string& uid, base::SteadyPoint asked, Answer
   if (!answer) return cache_.Fail(uid, answer.error(), now);
   const auto age = (*answer)->images.complete ? options_.max_age : std::min(options_.pending_age, options_.max_age);
   cache_.Finish(uid, std::move(answer), now, asked + age, asked + age);
+}
+
+void PodLookup::ReadNow(const identity::PodIdentity& pod, Cache::Done done) {
+  if (readers_ >= options_.waiters) {
+    deps_.reactor->Post([done = std::move(done)] { done(Unavailable("too many callers wait for the API server")); });
+    return;
+  }
+  ++readers_;
+  const auto [reads, first] = reads_.try_emplace(pod.uid);
+  // What a read under way will show may be older than this call.
+  reads->second.next.push_back(std::move(done));
+  if (first) StartRead(pod);
+}
+
+void PodLookup::StartRead(const identity::PodIdentity& pod) {
+  auto& reads = reads_.at(pod.uid);
+  reads.running = std::exchange(reads.next, {});
+  Ask(pod, [this, pod](base::SteadyPoint /*asked*/, const Answer& answer) {
+    const auto found = reads_.find(pod.uid);
+    const auto served = std::exchange(found->second.running, {});
+    readers_ -= served.size();
+    if (found->second.next.empty()) {
+      reads_.erase(found);
+    } else {
+      StartRead(pod);
+    }
+    for (const auto& done : served) done(answer);
+  });
 }
 
 }  // namespace signet::authn

@@ -14,12 +14,11 @@ Check CheckPolicies(const ReadinessSources& sources) {
   const auto all = sources.policies->All();
   if (all.empty()) return {"policies", false, "NoPolicies", "no policy is loaded: add a SigningPolicy"};
   const auto oldest = sources.clock->Steady() - sources.policy_max_age;
+  std::vector<std::string> stale;
   for (const auto& policy : all) {
-    if (policy->confirmed_at < oldest) {
-      return {"policies", false, "PolicyStale", "policies could not be confirmed lately: see to their source"};
-    }
+    if (policy->confirmed_at < oldest) stale.push_back(policy->compiled->policy().metadata.name);
   }
-  return {"policies", true, {}, {}};
+  return CheckStale(stale);
 }
 
 Check CheckKeys(const ReadinessSources& sources) {
@@ -60,6 +59,17 @@ void AppendChecks(const std::vector<Check>& checks, std::string& out) {
 }
 
 }  // namespace
+
+Check CheckStale(const std::vector<std::string>& policies) {
+  if (policies.empty()) return {"policies", true, {}, {}};
+  constexpr std::size_t kMaxNames = 5;
+  std::string names;
+  for (std::size_t i = 0; i < std::min(policies.size(), kMaxNames); ++i) names += (i > 0 ? ", " : "") + policies[i];
+  if (policies.size() > kMaxNames) names += " and " + std::to_string(policies.size() - kMaxNames) + " more";
+  return {
+      "policies", false, "PolicyStale",
+      "could not be confirmed lately: " + names + ": see to where the policies come from (API server, folder, file)"};
+}
 
 Check CheckHsm(const token::Hsm& hsm) {
   auto state = hsm.State();

@@ -28,6 +28,8 @@ using Readiness = std::function<std::vector<Check>()>;
 /// Services, and replicas share their tokens.
 Check CheckHsm(const token::Hsm& hsm);
 Check CheckJournal(const audit::Journal& journal);
+/// Not ok, and names the policies, when there are any.
+Check CheckStale(const std::vector<std::string>& policies);
 
 struct ReadinessSources {
   const token::Hsm* hsm = nullptr;

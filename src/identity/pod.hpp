@@ -18,10 +18,12 @@ struct PodIdentity {
   std::string node;  ///< may be empty: older API servers do not say
 };
 
-/// What the containers of a pod run, of every kind (init and ephemeral ones too), as its status says.
+/// What the containers of a pod run, of every kind (init and ephemeral ones too), and its image volumes: as its spec
+/// orders it and as its status reports it.
 struct PodImages {
-  std::vector<std::string> digests;  ///< "sha256:<hex>", one per container whose image is known
-  bool complete = false;             ///< every container's image is known
+  std::vector<std::string> digests;        ///< "sha256:<hex>", every one that spec or status names
+  bool complete = false;                   ///< for each container, spec and status name the same digest
+  std::vector<std::string> unpinned = {};  ///< containers and volumes whose image the spec names without a digest
 };
 
 }  // namespace signet::identity

@@ -9,6 +9,16 @@ base::Error NotHere() {
 
 }  // namespace
 
+base::Status ObjectStore::ListEachIn(const Resource& resource, std::string_view ns,
+                                     const std::function<void(nlohmann::json object)>& take) {
+  TRY(auto list, ListAll(resource));
+  for (auto& object : list.items) {
+    const auto meta = object.find("metadata");
+    if (meta != object.end() && meta->is_object() && meta->value("namespace", "") == ns) take(std::move(object));
+  }
+  return {};
+}
+
 base::Result<nlohmann::json> ObjectStore::MergePatch(const Resource& /*resource*/, std::string_view /*ns*/,
                                                      std::string_view /*name*/, const nlohmann::json& /*patch*/) {
   return NotHere();

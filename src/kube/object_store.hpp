@@ -65,6 +65,10 @@ class ObjectStore {
   virtual base::Result<nlohmann::json> Get(const Resource& resource, std::string_view ns, std::string_view name) = 0;
   /// All objects of all namespaces (pages inside).
   virtual base::Result<List> ListAll(const Resource& resource) = 0;
+  /// Gives `take` the objects of one namespace as they are now (no copy of a server's). An error may come after some of
+  /// them: it says nothing about those that were not given.
+  virtual base::Status ListEachIn(const Resource& resource, std::string_view ns,
+                                  const std::function<void(nlohmann::json object)>& take);
   virtual base::Result<nlohmann::json> Create(const Resource& resource, std::string_view ns,
                                               const nlohmann::json& object) = 0;
   /// Replaces (PUT); object.metadata.resourceVersion is the precondition.

@@ -256,6 +256,13 @@ base::Result<List> RestStore::ListNamespace(const Resource& resource, std::strin
   return ListPath(resource, path);
 }
 
+base::Status RestStore::ListEachIn(const Resource& resource, std::string_view ns,
+                                   const std::function<void(json object)>& take) {
+  TRY(auto list, ListNamespace(resource, ns));
+  for (auto& object : list.items) take(std::move(object));
+  return {};
+}
+
 base::Result<List> RestStore::ListPath(const Resource& resource, const std::string& path) {
   PageLimit limit(core_->options().page);
   for (int restarts = 0;; ++restarts) {

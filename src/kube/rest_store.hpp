@@ -51,6 +51,8 @@ class RestStore final : public ObjectStore {
   base::Result<List> ListAll(const Resource& resource) override;
   /// The objects of one namespace: for those who may not list all.
   base::Result<List> ListNamespace(const Resource& resource, std::string_view ns);
+  base::Status ListEachIn(const Resource& resource, std::string_view ns,
+                          const std::function<void(nlohmann::json object)>& take) override;
   base::Result<nlohmann::json> Create(const Resource& resource, std::string_view ns,
                                       const nlohmann::json& object) override;
   base::Result<nlohmann::json> Update(const Resource& resource, std::string_view ns, std::string_view name,

@@ -106,18 +106,28 @@ std::optional<Decision> JudgePod(const api::PodRule& rule, const Facts& facts) {
   }
   const auto& allowed = rule.image_digests;
   if (facts.images != nullptr) {
+    if (const auto& unpinned = facts.images->unpinned; !unpinned.empty()) {
+      return Refused(
+          Reason::kImageNotAllowed,
+          fmt::format("the pod's spec names the image of {} without a digest, so it may run another one at any "
+                      "time: write repository@sha256:... for every container",
+                      unpinned.front()));
+    }
     for (const auto& digest : facts.images->digests) {
       if (std::find(allowed.begin(), allowed.end(), digest) != allowed.end()) continue;
       return Refused(
           Reason::kImageNotAllowed,
-          fmt::format("a container of this pod runs {}, which the policy's pod.imageDigests do not list (every "
-                      "container counts, sidecars and init containers too)",
-                      digest));
+          fmt::format(
+              "a container of this pod runs or is to run {}, which the policy's pod.imageDigests do not list (every "
+              "container counts, sidecars and init containers too)",
+              digest));
     }
   }
   if (facts.images == nullptr || !facts.images->complete || facts.images->digests.empty()) {
-    return Refused(Reason::kPodPending,
-                   "the images of this pod's containers are not all known to the API server yet: ask again");
+    return Refused(
+        Reason::kPodPending,
+        "for some container of this pod, spec and status do not name the same image (yet): ask again when the "
+        "node has started what the spec names");
   }
   return std::nullopt;
 }
@@ -179,7 +189,9 @@ std::optional<Tally> CompiledPolicy::Approvals(const Facts& facts, encoding::Sig
   const auto* context = facts.approvals != nullptr ? facts.approvals : &kNone;
   const bool given = context->given != nullptr && !context->given->empty();
   const bool rooted = context->roots && !context->roots->For(policy_.metadata.name, context->key_id).empty();
-  if (!given && !rooted && !(approvals && approvals->required > 0)) return std::nullopt;
+  // Where approvals can be given, an approver may say no even if no yes is required.
+  const bool can_be_denied = context->given != nullptr && approvals && !approvals->approvers.empty();
+  if (!given && !rooted && !can_be_denied && !(approvals && approvals->required > 0)) return std::nullopt;
   return CountApprovals({policy_, context, facts.principal, algorithm, facts.artifact, facts.now,
                          [&](const identity::Principal& approver) {
                            return approvals && Names(approvals->approvers, prepared_->approvers, approver, facts);

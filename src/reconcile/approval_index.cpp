@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "api/approval.hpp"
+#include "reconcile/resources.hpp"
 
 namespace signet::reconcile {
 namespace {
@@ -16,6 +17,20 @@ std::string RequestNamed(const nlohmann::json& object) {
   static const nlohmann::json::json_pointer kName("/spec/requestRef/name");
   if (!object.contains(kName) || !object[kName].is_string()) return {};
   return object[kName].get<std::string>();
+}
+
+/// All by which policy::CountApprovals tells approvers apart.
+std::string PersonOf(const api::UserInfo& user) {
+  nlohmann::json person = {user.username, user.groups};
+  for (const auto& key : policy::ApprovalContext().acting_for_extra_keys) {
+    const auto extra = user.extra.find(key);
+    person.push_back(extra == user.extra.end() ? nlohmann::json() : nlohmann::json(extra->second));
+  }
+  return person.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+bool IsOlder(const policy::Approval& left, const policy::Approval& right) {
+  return std::tie(left.time, left.name) < std::tie(right.time, right.name);
 }
 
 }  // namespace
@@ -59,15 +74,52 @@ std::vector<policy::Approval> ApprovalIndex::For(const controller::Key& request)
     if (group == by_request_.end()) return {};
     for (const auto& [name, object] : group->second) objects.push_back(object);
   }
-  std::vector<policy::Approval> out;
+  ApprovalCollector collector;
   for (const auto& object : objects) {
-    if (auto approval = Read(*object)) out.push_back(std::move(*approval));
+    if (auto approval = Read(*object)) collector.Add(std::move(*approval));
   }
-  const auto order = [](const policy::Approval& approval) {
-    return std::tuple(!approval.vouched, approval.time, std::string_view(approval.name));
-  };
-  std::sort(out.begin(), out.end(), [&](const auto& left, const auto& right) { return order(left) < order(right); });
-  if (out.size() > kMost) out.resize(kMost);
+  return collector.Take();
+}
+
+base::Result<std::vector<policy::Approval>> ApprovalIndex::ReadLive(kube::ObjectStore& store,
+                                                                    const controller::Key& request) const {
+  ApprovalCollector collector;
+  TRY_VOID(store.ListEachIn(SigningApprovals(), request.ns, [&](const nlohmann::json& object) {
+    if (RequestNamed(object) != request.name) return;
+    if (auto approval = Read(object)) collector.Add(std::move(*approval));
+  }));
+  return collector.Take();
+}
+
+void ApprovalCollector::Add(policy::Approval approval) {
+  if (!approval.vouched || !approval.spec.approver) {
+    if (unvouched_.size() < kMaxUnvouched) unvouched_.push_back(std::move(approval));
+    return;
+  }
+  auto& person = people_[{approval.spec.request_uid, PersonOf(*approval.spec.approver)}];
+  if (approval.spec.decision == api::Decision::kDeny) {
+    if (person.no.empty()) {
+      person.no.push_back(std::move(approval));
+    } else if (IsOlder(approval, person.no.front())) {
+      person.no.front() = std::move(approval);
+    }
+    return;
+  }
+  person.yes.insert(std::upper_bound(person.yes.begin(), person.yes.end(), approval, IsOlder), std::move(approval));
+  if (person.yes.size() > kMaxYes) person.yes.erase(person.yes.begin());
+}
+
+std::vector<policy::Approval> ApprovalCollector::Take() {
+  std::vector<policy::Approval> out;
+  for (auto& [identity, person] : people_) {
+    std::move(person.no.begin(), person.no.end(), std::back_inserter(out));
+    std::move(person.yes.begin(), person.yes.end(), std::back_inserter(out));
+  }
+  std::sort(out.begin(), out.end(), IsOlder);
+  std::sort(unvouched_.begin(), unvouched_.end(), IsOlder);
+  std::move(unvouched_.begin(), unvouched_.end(), std::back_inserter(out));
+  people_.clear();
+  unvouched_.clear();
   return out;
 }
 

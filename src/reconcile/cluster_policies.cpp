@@ -92,10 +92,12 @@ void ClusterPolicies::Confirm(std::string_view name) {
   if (it != entries_.end()) ConfirmLocked(it->second, clock_.Steady());
 }
 
-void ClusterPolicies::ConfirmAll() {
+std::vector<std::string> ClusterPolicies::Names() const {
   const std::lock_guard lock(mutex_);
-  const auto now = clock_.Steady();
-  for (auto& [name, entry] : entries_) ConfirmLocked(entry, now);
+  std::vector<std::string> out;
+  out.reserve(entries_.size());
+  for (const auto& [name, entry] : entries_) out.push_back(name);
+  return out;
 }
 
 std::vector<std::string> ClusterPolicies::UsedWithin(base::Duration window) const {

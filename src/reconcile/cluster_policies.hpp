@@ -5,7 +5,7 @@
 // never across a call, so the loop does not wait for it.
 //
 // Freshness: confirmed_at says when the store last showed that an entry is the truth. The informer's
-//            liveness (events, bookmarks) and the live GETs of PolicyFreshness move it.
+//            liveness (events, bookmarks) and the live GETs of LiveReads move it.
 // Order:     an older revision never replaces a newer one, whoever delivers it (the informer's cache
 //            may lag behind a live GET).
 //
@@ -43,7 +43,7 @@ class ClusterPolicies : public signing::PolicySource {
   void Remove(std::string_view name, std::string_view uid);
   /// The store has just shown this revision to be current.
   void Confirm(std::string_view name);
-  void ConfirmAll();
+  [[nodiscard]] std::vector<std::string> Names() const;
   /// Names that SigningService asked for within the last `window`.
   [[nodiscard]] std::vector<std::string> UsedWithin(base::Duration window) const;
 

@@ -5,7 +5,7 @@
 
 namespace signet::reconcile {
 
-void NamespaceLabels::Set(const nlohmann::json& object) {
+void NamespaceLabels::Set(const nlohmann::json& object, std::optional<base::SteadyPoint> confirmed) {
   const auto meta = object.find("metadata");
   if (meta == object.end() || !meta->is_object()) return;
   const auto name = meta->find("name");
@@ -18,9 +18,11 @@ void NamespaceLabels::Set(const nlohmann::json& object) {
     }
   }
   const auto uid = meta->find("uid");
-  Entry entry{std::move(labels), uid != meta->end() && uid->is_string() ? uid->get<std::string>() : ""};
+  Entry entry{std::move(labels), uid != meta->end() && uid->is_string() ? uid->get<std::string>() : "", confirmed};
   reactor_.Post([table = table_, name = name->get<std::string>(), entry = std::move(entry)]() mutable {
-    (*table)[name] = std::move(entry);
+    Entry& known = (*table)[name];
+    if (!entry.confirmed) entry.confirmed = known.confirmed;
+    known = std::move(entry);
   });
 }
 
@@ -34,6 +36,11 @@ void NamespaceLabels::Remove(std::string_view name) {
 const NamespaceLabels::Labels* NamespaceLabels::Find(std::string_view name) const {
   const auto it = table_->find(name);
   return it == table_->end() ? nullptr : &it->second.labels;
+}
+
+std::optional<base::SteadyPoint> NamespaceLabels::ConfirmedAt(std::string_view name) const {
+  const auto it = table_->find(name);
+  return it == table_->end() ? std::nullopt : it->second.confirmed;
 }
 
 std::string NamespaceLabels::Uid(std::string_view name) const {

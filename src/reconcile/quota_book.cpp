@@ -61,6 +61,11 @@ base::Result<QuotaBook> QuotaBook::Parse(std::string_view text) {
   return book;
 }
 
+bool QuotaBook::IsOver(std::string_view text, std::int64_t day) {
+  const auto book = Parse(text);
+  return book && book->since_ + 1 < day - 1;  // it was lent from on the day after `since_` last
+}
+
 std::string QuotaBook::Text(const std::string& policy) const {
   nlohmann::json out = {{"policy", policy}, {"since", DayText(since_)}, {"days", nlohmann::json::object()}};
   for (const auto& [number, accounts] : days_) {

@@ -1,4 +1,4 @@
-// reconcile/quota_book.hpp - who has been lent what of a day's budget: the content of one ConfigMap, and its
+// reconcile/quota_book.hpp - who has been lent what of a day's budget: a member of a ConfigMap, and its
 // arithmetic.
 //
 //   {"policy":"release","since":"2026-11-22","days":{"2026-11-23":{"":{"<stream>":{"replica":"signet-operator-0",
@@ -29,6 +29,9 @@ class QuotaBook {
   static base::Result<QuotaBook> Parse(std::string_view text);
   /// The same book gives the same text.
   [[nodiscard]] std::string Text(const std::string& policy) const;
+
+  /// True: a book of which no day can be lent from on `day` or after it.
+  static bool IsOver(std::string_view text, std::int64_t day);
 
   struct Borrower {
     std::string stream;   ///< of its record

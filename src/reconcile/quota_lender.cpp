@@ -8,6 +8,7 @@
 
 #include "base/bytes.hpp"
 #include "crypto/digest.hpp"
+#include "encoding/text.hpp"
 #include "obs/log.hpp"
 #include "obs/metrics.hpp"
 #include "reconcile/resources.hpp"
@@ -18,7 +19,6 @@ namespace {
 using base::Code;
 using nlohmann::json;
 
-constexpr const char* kMember = "book.json";
 constexpr std::size_t kNameDigits = 20;
 constexpr unsigned kShards = 64;
 
@@ -26,16 +26,25 @@ base::Error Unavailable(std::string message) {
   return base::MakeError(Code::kUnavailable, "QuotaUnavailable", std::move(message));
 }
 
-json NewConfigMap(const std::string& name, const std::string& policy) {
+json NewConfigMap(const std::string& name) {
   return {{"metadata",
            {{"name", name},
-            {"labels", {{"app.kubernetes.io/managed-by", "signet-operator"}, {"signet.dev/quota", "true"}}},
-            {"annotations", {{"signet.dev/policy", policy}}}}}};
+            {"labels", {{"app.kubernetes.io/managed-by", "signet-operator"}, {"signet.dev/quota", "true"}}}}}};
 }
 
-std::string TextOf(const json& map) {
-  const auto text = map.value(json::json_pointer("/data/book.json"), json());
+std::string TextOf(const json& map, const std::string& member) {
+  const auto data = map.find("data");
+  if (data == map.end() || !data->is_object() || !data->contains(member)) return {};
+  const json& text = (*data)[member];
   return text.is_string() ? text.get<std::string>() : std::string();
+}
+
+/// Books of policies that nobody asks for any more.
+void DropOld(json& data, std::int64_t day) {
+  for (auto it = data.begin(); it != data.end();) {
+    const bool old = it->is_string() && QuotaBook::IsOver(it->get_ref<const std::string&>(), day);
+    it = old ? data.erase(it) : std::next(it);
+  }
 }
 
 obs::Counter& Counted(std::string_view result) {
@@ -57,19 +66,20 @@ QuotaLender::~QuotaLender() {
   thread_.join();
 }
 
-std::string QuotaLender::NameOf(const std::string& policy, const std::string& subject) {
+QuotaLender::Place QuotaLender::PlaceOf(const std::string& policy, const std::string& subject) {
   // A policy's name has no newline: no two accounts are spelled alike.
   std::string account = policy + "\n";
   if (!subject.empty()) account += std::to_string(crypto::Sha256(base::AsBytes(subject))[0] % kShards);
-  return "signet-quota-" + crypto::Sha256Hex(base::AsBytes(account)).substr(0, kNameDigits);
+  const auto hash = crypto::Sha256(base::AsBytes(account));
+  return {fmt::format("signet-quota-{:02x}", hash[0] % kMaps), encoding::ToHex(hash).substr(0, kNameDigits) + ".json"};
 }
 
 void QuotaLender::Ask(policy::LeaseAsk ask, Done done) {
-  const auto name = NameOf(ask.policy, ask.subject);
+  const auto place = PlaceOf(ask.policy, ask.subject);
   {
     const std::lock_guard lock(mutex_);
-    auto& waiting = asks_[name];
-    if (waiting.empty()) order_.push_back(name);
+    auto& waiting = asks_[place];
+    if (waiting.empty()) order_.push_back(place);
     waiting.push_back({std::move(ask), std::move(done)});
   }
   wake_.notify_all();
@@ -77,25 +87,25 @@ void QuotaLender::Ask(policy::LeaseAsk ask, Done done) {
 
 void QuotaLender::Run() {
   for (;;) {
-    std::string name;
+    Place place;
     std::vector<Waiting> asks;
     {
       std::unique_lock lock(mutex_);
       wake_.wait(lock, [this] { return stopping_ || !order_.empty(); });
       if (stopping_) return;
-      name = std::move(order_.front());
+      place = std::move(order_.front());
       order_.pop_front();
-      asks = std::move(asks_.extract(name).mapped());
+      asks = std::move(asks_.extract(place).mapped());
     }
-    Serve(name, std::move(asks));
+    Serve(place, std::move(asks));
   }
 }
 
-void QuotaLender::Serve(const std::string& name, std::vector<Waiting> asks) {
-  auto leases = LendAll(name, asks);
+void QuotaLender::Serve(const Place& place, std::vector<Waiting> asks) {
+  auto leases = LendAll(place, asks);
   if (!leases) {
     obs::Warn("no part of the day's budget could be had", {{"policy", asks.front().ask.policy},
-                                                           {"configMap", options_.ns + "/" + name},
+                                                           {"configMap", options_.ns + "/" + place.map},
                                                            {"error", base::Describe(leases.error())}});
   }
   for (std::size_t i = 0; i < asks.size(); ++i) {
@@ -114,9 +124,9 @@ bool QuotaLender::Pause(int attempt) {
   return !wake_.wait_for(lock, pause, [this] { return stopping_; });
 }
 
-base::Result<QuotaLender::Leases> QuotaLender::LendAll(const std::string& name, const std::vector<Waiting>& asks) {
+base::Result<QuotaLender::Leases> QuotaLender::LendAll(const Place& place, const std::vector<Waiting>& asks) {
   for (int attempt = 0; attempt < options_.attempts; ++attempt) {
-    auto leases = LendOnce(name, asks);
+    auto leases = LendOnce(place, asks);
     if (leases || leases.error().code != Code::kAborted) return leases;
     if (!Pause(attempt)) break;
   }
@@ -124,27 +134,31 @@ base::Result<QuotaLender::Leases> QuotaLender::LendAll(const std::string& name, 
 }
 
 /// @return kAborted: another replica has written in between
-base::Result<QuotaLender::Leases> QuotaLender::LendOnce(const std::string& name, const std::vector<Waiting>& asks) {
+base::Result<QuotaLender::Leases> QuotaLender::LendOnce(const Place& place, const std::vector<Waiting>& asks) {
+  const auto& name = place.map;
   const auto& policy = asks.front().ask.policy;
   auto map = store_.Get(ConfigMaps(), options_.ns, name);
   if (!map && map.error().code != Code::kNotFound) {
     return Unavailable(fmt::format("ConfigMap {}/{} cannot be read: {}", options_.ns, name, map.error().message));
   }
   const bool exists = map.has_value();
-  json next = exists ? std::move(*map) : NewConfigMap(name, policy);
-  const auto before = TextOf(next);
+  json next = exists ? std::move(*map) : NewConfigMap(name);
+  const auto before = TextOf(next, place.member);
   auto book = QuotaBook::Parse(before);
   if (!book) {
     return Unavailable(
-        fmt::format("ConfigMap {}/{} is not what Signet wrote ({}): delete it, and the replicas write "
+        fmt::format("ConfigMap {}/{}: {} is not what Signet wrote ({}): delete it, and the replicas write "
                     "anew what they have",
-                    options_.ns, name, book.error().message));
+                    options_.ns, name, place.member, book.error().message));
   }
   Leases leases;
   for (const auto& waiting : asks) leases.push_back(book->Lend(waiting.ask, options_.borrower));
   const auto after = book->Text(policy);
   if (exists && after == before) return leases;
-  next["data"][kMember] = after;
+  json& data = next["data"];
+  if (!data.is_object()) data = json::object();
+  DropOld(data, asks.front().ask.day);
+  data[place.member] = after;
   const auto written =
       exists ? store_.Update(ConfigMaps(), options_.ns, name, next) : store_.Create(ConfigMaps(), options_.ns, next);
   if (written) return leases;

@@ -43,8 +43,14 @@ class QuotaLender final : public policy::BudgetLender {
 
   void Ask(policy::LeaseAsk ask, Done done) override;
 
-  /// The ConfigMap of an account.
-  static std::string NameOf(const std::string& policy, const std::string& subject);
+  /// Where the book of an account is.
+  struct Place {
+    std::string map;     ///< ConfigMap: one of kMaps, "signet-quota-00" ...: a Role can name them all
+    std::string member;  ///< of its data
+    friend auto operator<=>(const Place&, const Place&) = default;
+  };
+  static constexpr unsigned kMaps = 32;
+  static Place PlaceOf(const std::string& policy, const std::string& subject);
 
  private:
   struct Waiting {
@@ -54,9 +60,9 @@ class QuotaLender final : public policy::BudgetLender {
   using Leases = std::vector<base::Result<policy::Lease>>;
 
   void Run();
-  void Serve(const std::string& name, std::vector<Waiting> asks);
-  base::Result<Leases> LendAll(const std::string& name, const std::vector<Waiting>& asks);
-  base::Result<Leases> LendOnce(const std::string& name, const std::vector<Waiting>& asks);
+  void Serve(const Place& place, std::vector<Waiting> asks);
+  base::Result<Leases> LendAll(const Place& place, const std::vector<Waiting>& asks);
+  base::Result<Leases> LendOnce(const Place& place, const std::vector<Waiting>& asks);
   bool Pause(int attempt);
 
   const Options options_;
@@ -64,9 +70,9 @@ class QuotaLender final : public policy::BudgetLender {
   base::Reactor& reactor_;
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::map<std::string, std::vector<Waiting>> asks_;  ///< by ConfigMap; guarded by mutex_
-  std::deque<std::string> order_;                     ///< keys of asks_, oldest first; guarded by mutex_
-  bool stopping_ = false;                             ///< guarded by mutex_
+  std::map<Place, std::vector<Waiting>> asks_;  ///< guarded by mutex_
+  std::deque<Place> order_;                     ///< keys of asks_, oldest first; guarded by mutex_
+  bool stopping_ = false;                       ///< guarded by mutex_
   std::thread thread_;
 };
 

@@ -180,14 +180,17 @@ base::Status RequestReconciler::FenceOff(const RequestView& live, const Undelive
 }
 
 base::Result<std::string> RequestReconciler::TakenBack(const nlohmann::json& object, const RequestView& live,
-                                                       const signing::Signed& made) {
-  TRY_VOID(deps_.refresh_policy(made.policy_name));
+                                                       const signing::Signed& /*made*/) {
   const auto request = api::RequestFromJson(object);
   if (!request) return std::string("Invalid");
   const auto caller = CallerOf(*deps_.store, deps_.stamped, object, request->spec);
   if (!caller) return std::string("PolicyChanged");
+  TRY_VOID(ReadLive(request->spec));
   auto call = CallOf(live.meta, request->spec);
-  if (deps_.approvals) call.approvals = deps_.approvals({live.meta.ns, live.meta.name});
+  if (deps_.read_approvals) {  // a no may have come since
+    TRY_VOID(ReadApprovals(call));
+    EnsureNamespaces(*caller, call);
+  }
   TRY(const auto decision, Explain(*caller, call));
   return std::string(TakesBack(decision.reason) ? "PolicyChanged" : "");
 }

@@ -159,6 +159,40 @@ signing::SigningService::Answer RequestReconciler::Sign(const signing::Caller& c
       std::nullopt});
 }
 
+base::Status RequestReconciler::ReadApprovals(signing::SignCall& call) {
+  if (!deps_.read_approvals) return base::MakeError(base::Code::kUnavailable, "PolicyStale", "no store has approvals");
+  const auto asked = deps_.clock->Steady();
+  TRY(call.approvals, deps_.read_approvals({call.request_namespace, call.request_name}));
+  call.approvals_read = asked;
+  return {};
+}
+
+signing::SigningService::Answer RequestReconciler::SignWithApprovals(const signing::Caller& caller,
+                                                                     signing::SignCall& call) {
+  auto answer = Sign(caller, call);
+  if (answer || !answer.error().wants_approvals) return answer;
+  if (auto read = ReadApprovals(call); !read) {
+    obs::Debug("approvals not read", {{"request", call.request_name}, {"error", base::Describe(read.error())}});
+    return answer;
+  }
+  EnsureNamespaces(caller, call);
+  return Sign(caller, call);
+}
+
+/// Selectors of subjects and approvers look at the labels of accounts' namespaces.
+void RequestReconciler::EnsureNamespaces(const signing::Caller& caller, const signing::SignCall& call) {
+  if (!deps_.ensure_namespace) return;
+  std::set<std::string> namespaces;
+  const auto add = [&](std::string_view username) {
+    if (const auto account = identity::ParseServiceAccount(username)) namespaces.emplace(account->ns);
+  };
+  add(caller.principal.username);
+  for (const auto& approval : call.approvals) {
+    if (approval.vouched && approval.spec.approver) add(approval.spec.approver->username);
+  }
+  for (const auto& ns : namespaces) deps_.ensure_namespace(ns);
+}
+
 base::Result<policy::Decision> RequestReconciler::Explain(const signing::Caller& caller,
                                                           const signing::SignCall& call) {
   auto decision = AskLoop<policy::Decision>(
@@ -189,11 +223,13 @@ Outcome RequestReconciler::Decide(RequestView& view, const nlohmann::json& objec
   const auto& caller = *proven;
   auto call = CallOf(view.meta, spec);
   if (deps_.approvals) call.approvals = deps_.approvals({view.meta.ns, view.meta.name});
-  auto answer = Sign(caller, call);
-  const auto written = std::exchange(view.approvals, answer ? answer->approvals : answer.error().approvals);
+  EnsureNamespaces(caller, call);
+  auto answer = SignWithApprovals(caller, call);
+  const auto written =
+      std::exchange(view.approvals, ShownApprovals(answer ? answer->approvals : answer.error().approvals));
   if (!answer && Classify(answer.error().error, spec).verdict == Verdict::kDenied) {
     if (auto outcome = Confirm(view, spec, caller, call, memory)) return *outcome;
-    answer = Sign(caller, call);  // the cache was wrong: the live policy allows it
+    answer = SignWithApprovals(caller, call);  // the copies were wrong: what is live allows it
   }
   if (answer) return Deliver(view, std::move(*answer), memory);
 
@@ -216,9 +252,12 @@ Outcome RequestReconciler::Decide(RequestView& view, const nlohmann::json& objec
 }
 
 std::optional<Outcome> RequestReconciler::Confirm(const RequestView& view, const api::SigningRequestSpec& spec,
-                                                  const signing::Caller& caller, const signing::SignCall& call,
+                                                  const signing::Caller& caller, signing::SignCall& call,
                                                   Memory& memory) {
   if (auto read = ReadLive(spec); !read) return Outcome::Retry(read.error());
+  if (!call.approvals.empty()) {
+    if (auto read = ReadApprovals(call); !read) return Outcome::Retry(read.error());
+  }
   auto decision = Explain(caller, call);
   if (!decision) return Outcome::Retry(decision.error());
   if (decision->allowed()) return std::nullopt;

@@ -64,12 +64,16 @@ class RequestReconciler {
     EventRecorder* events = nullptr;
     /// The informer's copy; nullptr: not there.
     std::function<std::shared_ptr<const nlohmann::json>(const RequestKey&)> cached;
-    std::function<void(const std::string& policy)> ensure_fresh;            ///< PolicyFreshness
+    std::function<void(const std::string& policy)> ensure_fresh;            ///< LiveReads
     std::function<base::Status(const std::string& policy)> refresh_policy;  ///< PolicyReconciler::Refresh
     /// Empty: nobody can tell. Not asked where the store's owner vouches for what is written.
     Stamped stamped;
-    /// Every approval that names this request, in the order of creation; may be empty.
+    /// The approvals that name this request, as the informer knows them; may be empty.
     std::function<std::vector<policy::Approval>(const RequestKey&)> approvals;
+    /// The same, read live: nothing is signed or denied by the others. May be empty where `approvals` is.
+    std::function<base::Result<std::vector<policy::Approval>>(const RequestKey&)> read_approvals;
+    /// As ensure_fresh, of the labels of a namespace; may be empty.
+    std::function<void(const std::string& ns)> ensure_namespace;
     /// Reads one namespace's labels live into what SigningService sees; may be empty.
     std::function<base::Status(const std::string& ns)> refresh_namespace;
   };
@@ -145,7 +149,7 @@ class RequestReconciler {
                                       const signing::Signed& made);
   Outcome Decide(RequestView& view, const nlohmann::json& object, const api::SigningRequestSpec& spec, Memory& memory);
   std::optional<Outcome> Confirm(const RequestView& view, const api::SigningRequestSpec& spec,
-                                 const signing::Caller& caller, const signing::SignCall& call, Memory& memory);
+                                 const signing::Caller& caller, signing::SignCall& call, Memory& memory);
   Outcome Deliver(const RequestView& view, signing::Signed made, Memory& memory);
   /// Nothing: the request is another one by now; read and judge again.
   std::optional<Delivery> Write(const RequestView& view, Undelivered& open, base::Error& why);
@@ -160,6 +164,10 @@ class RequestReconciler {
   Outcome End(const RequestView& view, const nlohmann::json& status, std::string_view result, Memory& memory);
 
   signing::SigningService::Answer Sign(const signing::Caller& caller, const signing::SignCall& call);
+  /// Sign, with approvals that are read live before anything is signed by them.
+  signing::SigningService::Answer SignWithApprovals(const signing::Caller& caller, signing::SignCall& call);
+  base::Status ReadApprovals(signing::SignCall& call);
+  void EnsureNamespaces(const signing::Caller& caller, const signing::SignCall& call);
   base::Result<policy::Decision> Explain(const signing::Caller& caller, const signing::SignCall& call);
   base::Status ReadLive(const api::SigningRequestSpec& spec);
   void Settle(const std::string& operation, audit::Released released, std::string reason);

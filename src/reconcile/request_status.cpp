@@ -45,6 +45,16 @@ bool IsOneOf(std::string_view text, std::initializer_list<std::string_view> name
 
 }  // namespace
 
+std::vector<api::ApprovalStatus> ShownApprovals(std::vector<api::ApprovalStatus> approvals) {
+  if (approvals.size() <= kMaxShownApprovals) return approvals;
+  const auto decides = [](const api::ApprovalStatus& line) { return line.counts || line.reason == "Denies"; };
+  std::stable_partition(approvals.begin(), approvals.end(), decides);
+  // Many may say yes: one no among them is what ends the request.
+  std::stable_partition(approvals.begin(), approvals.end(), [](const auto& line) { return line.reason == "Denies"; });
+  approvals.resize(kMaxShownApprovals);
+  return approvals;
+}
+
 base::Result<RequestView> ViewRequest(const nlohmann::json& object) {
   RequestView view;
   TRY(view.meta, api::MetadataFromJson(object));
@@ -95,7 +105,7 @@ nlohmann::json SignedStatus(const RequestView& view, const signing::Signed& made
                now);
   SetCondition(status.conditions,
                {"Ready", true, "Signed", "signed and verified with status.publicKey", generation, {}}, now);
-  status.approvals = made.approvals;
+  status.approvals = ShownApprovals(made.approvals);
   status.signature = encoding::ToBase64(made.signature);
   status.algorithm = std::string(encoding::Info(made.algorithm).name);
   status.key_id = made.public_key.keyID();

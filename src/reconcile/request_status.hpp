@@ -39,6 +39,10 @@ nlohmann::json DeniedStatus(const RequestView& view, std::string reason, std::st
 nlohmann::json FailedStatus(const RequestView& view, std::string reason, std::string message, base::TimePoint now);
 nlohmann::json SignedStatus(const RequestView& view, const signing::Signed& made, base::TimePoint now);
 
+/// As many as a status holds: those that count or deny before those that do not.
+inline constexpr std::size_t kMaxShownApprovals = 64;
+std::vector<api::ApprovalStatus> ShownApprovals(std::vector<api::ApprovalStatus> approvals);
+
 /// What a refusal of SigningService means for a request.
 enum class Verdict : std::uint8_t {
   kDenied,   ///< terminal, once a live read confirms it

@@ -5,13 +5,11 @@
 #include <algorithm>
 #include <map>
 #include <set>
-#include <thread>
 
 #include "obs/log.hpp"
 #include "obs/metrics.hpp"
 #include "signing/key_pins.hpp"
 #include "signing/policy_set.hpp"
-#include "store/folder.hpp"
 
 namespace signet::signing {
 namespace {
@@ -25,12 +23,17 @@ constexpr seconds kConfirmEvery{5};  ///< how exact confirmed_at is: far below a
 constexpr seconds kLookAgainAtKey{30};
 constexpr seconds kLongestKeyWait{10};
 constexpr int kMostUnsettledLooks = 20;
-constexpr int kMostLooksAtStart = 200;
+constexpr std::size_t kMaxProblemsShown = 3;
 
 class FolderPoliciesImpl final : public FolderPolicies {
  public:
   FolderPoliciesImpl(Options options, base::Reactor& reactor, const base::Clock& clock, token::Hsm& hsm, KeyPins pins)
-      : options_(std::move(options)), reactor_(reactor), clock_(clock), hsm_(hsm), pins_(std::move(pins)) {}
+      : options_(std::move(options)),
+        reactor_(reactor),
+        clock_(clock),
+        hsm_(hsm),
+        pins_(std::move(pins)),
+        files_(PolicyFiles(options_.folder)) {}
   ~FolderPoliciesImpl() override;
 
   base::Status Start();
@@ -43,17 +46,18 @@ class FolderPoliciesImpl final : public FolderPolicies {
  private:
   struct Entry {
     std::shared_ptr<const ActivePolicy> active;
+    bool confirmed = false;      ///< the folder as it is now says so
     std::uint64_t revision = 0;  ///< answers to questions of an earlier one are dropped
     bool asking = false;
     int failures = 0;
     base::Reactor::Id timer = 0;
   };
-  using Loaded = std::map<std::string, LoadedPolicy, std::less<>>;
 
   void Look();
-  base::Result<bool> TryLoad();
+  void TakeOver();
   void Confirm();
-  base::Status Install(Loaded loaded);
+  void Install(PolicySet set);
+  void Install(const std::string& name, PolicyReading reading);
   void Update(Entry& entry, const std::function<void(ActivePolicy&)>& change);
   void Problem(const std::string& problem);
 
@@ -71,12 +75,11 @@ class FolderPoliciesImpl final : public FolderPolicies {
   token::Hsm& hsm_;
   KeyPins pins_;
   std::map<std::string, Entry, std::less<>> entries_;
-  std::set<std::string> shared_keys_;             ///< keyIDs that were warned of
-  std::optional<store::FolderListing> seen_;      ///< the listing that was loaded or refused
-  base::Status verdict_;                          ///< of that listing
-  std::optional<store::FolderListing> previous_;  ///< of the last look
+  std::set<std::string> shared_keys_;  ///< keyIDs that were warned of
+  store::ManifestSource files_;
   int unsettled_ = 0;
   std::uint64_t revisions_ = 0;
+  std::string set_problem_;  ///< of the files as they were last taken over
   std::string problem_;
   base::Reactor::Id timer_ = 0;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
@@ -89,53 +92,45 @@ FolderPoliciesImpl::~FolderPoliciesImpl() {
 }
 
 base::Status FolderPoliciesImpl::Start() {
-  bool loaded = false;
-  for (int look = 0; !loaded; ++look) {
-    auto result = TryLoad();
-    if (!result && result.error().reason == "PoliciesInvalid") return result.error();
-    if (!result || look == kMostLooksAtStart) {
-      return MakeError(Code::kFailedPrecondition, "PoliciesNotFound",
-                       fmt::format("policies folder {}: {}", options_.folder.string(),
-                                   result ? "is being written all the time" : base::Describe(result.error())));
-    }
-    loaded = *result;
-    if (!loaded) std::this_thread::sleep_for(store::kSettleTime);  // the loop does not run yet
-  }
+  TRY(auto set, LoadPolicySet(files_, options_.folder, clock_));
+  files_.TakeChanged();
+  Install(std::move(set));
   if (entries_.empty()) obs::Warn("no policy yet: nobody may sign", {{"folder", options_.folder.string()}});
   timer_ = reactor_.After(options_.poll, [this] { Look(); });
   return {};
 }
 
 void FolderPoliciesImpl::Look() {
-  const auto loaded = TryLoad();
-  Problem(loaded ? (*loaded ? std::string() : problem_) : base::Describe(loaded.error()));
-  const bool again = loaded && !*loaded;
-  timer_ = reactor_.After(again ? std::min(options_.poll, store::kSettleTime) : options_.poll, [this] { Look(); });
+  const auto again = files_.Look(clock_.Now());
+  bool soon = false;
+  if (!again) {
+    Problem(base::Describe(again.error()));
+  } else if (*again && ++unsettled_ < kMostUnsettledLooks) {
+    soon = true;  // files that belong together are taken over together, unless one of them never settles
+  } else {
+    unsettled_ = 0;
+    TakeOver();
+  }
+  timer_ = reactor_.After(soon ? std::min(options_.poll, store::kSettleTime) : options_.poll, [this] { Look(); });
 }
 
-/// @return true: the folder as it is now is in force. false: it is being written, look again soon.
-base::Result<bool> FolderPoliciesImpl::TryLoad() {
-  TRY(store::FolderListing listing, store::ListFolder(options_.folder, kPolicyFolderLimits));
-  if (seen_ && *seen_ == listing) {
-    Confirm();
-    TRY_VOID(verdict_);
-    return true;
+void FolderPoliciesImpl::TakeOver() {
+  if (files_.TakeChanged()) {
+    auto set = ReadPolicySet(files_);
+    set_problem_.clear();
+    for (std::size_t i = 0; i < std::min(set.problems.size(), kMaxProblemsShown); ++i) {
+      set_problem_ += (i > 0 ? "; " : "") + set.problems[i];
+    }
+    if (set.problems.size() > kMaxProblemsShown) {
+      set_problem_ += fmt::format("; and {} more", set.problems.size() - kMaxProblemsShown);
+    }
+    obs::GetCounter("signet_policy_reloads_total", "Changed policy folders, by what became of them.",
+                    {{"result", set.problems.empty() ? "accepted" : "refused"}})
+        .Add();
+    Install(std::move(set));
   }
-  const bool settled = store::IsSettled(listing, previous_ ? &*previous_ : nullptr, clock_.Now());
-  previous_ = listing;
-  if (!settled && ++unsettled_ < kMostUnsettledLooks) return false;
-  unsettled_ = 0;
-  auto loaded = LoadPolicySet(options_.folder, listing);
-  if (!loaded && loaded.error().code == Code::kAborted) return false;
-  if (!loaded && loaded.error().code != Code::kInvalidArgument) return loaded.error();
-  seen_ = std::move(listing);
+  Problem(set_problem_);
   Confirm();
-  verdict_ = loaded ? Install(std::move(*loaded)) : base::Status(loaded.error());
-  obs::GetCounter("signet_policy_reloads_total", "Changed policy folders, by what became of them.",
-                  {{"result", verdict_ ? "accepted" : "refused"}})
-      .Add();
-  TRY_VOID(verdict_);
-  return true;
 }
 
 void FolderPoliciesImpl::Problem(const std::string& problem) {
@@ -144,7 +139,7 @@ void FolderPoliciesImpl::Problem(const std::string& problem) {
   if (problem.empty()) {
     obs::Info("policy folder in force again", {{"folder", options_.folder.string()}});
   } else {
-    obs::Err("policy folder not taken over: the set before stays in force",
+    obs::Err("part of the policy folder cannot be used: what it said before goes stale after policyMaxAge",
              {{"folder", options_.folder.string()}, {"error", problem}});
   }
   problem_ = problem;
@@ -159,31 +154,14 @@ void FolderPoliciesImpl::Update(Entry& entry, const std::function<void(ActivePol
 void FolderPoliciesImpl::Confirm() {
   const base::SteadyPoint now = clock_.Steady();
   for (auto& [name, entry] : entries_) {
-    if (now - entry.active->confirmed_at < kConfirmEvery) continue;
+    if (!entry.confirmed || now - entry.active->confirmed_at < kConfirmEvery) continue;
     Update(entry, [&](ActivePolicy& active) { active.confirmed_at = now; });
   }
 }
 
-base::Status FolderPoliciesImpl::Install(Loaded loaded) {
-  // Everything that can fail comes first: all or nothing.
-  std::map<std::string, std::shared_ptr<const policy::CompiledPolicy>> compiled;
-  for (auto& [name, next] : loaded) {
-    const auto known = entries_.find(name);
-    std::int64_t& generation = next.policy.metadata.generation;
-    generation = std::max<std::int64_t>(generation, 1);
-    if (known != entries_.end()) {
-      const std::int64_t before = known->second.active->compiled->policy().metadata.generation;
-      generation = known->second.active->hash == next.hash ? before : std::max(generation, before + 1);
-    }
-    auto result = policy::CompiledPolicy::Compile(std::move(next.policy));
-    if (!result) {
-      return MakeError(Code::kInvalidArgument, "PoliciesInvalid",
-                       fmt::format("{}: {}", next.place, result.error().message));
-    }
-    compiled[name] = std::move(*result);
-  }
+void FolderPoliciesImpl::Install(PolicySet set) {
   for (auto it = entries_.begin(); it != entries_.end();) {
-    if (loaded.contains(it->first)) {
+    if (set.policies.contains(it->first)) {
       ++it;
       continue;
     }
@@ -192,32 +170,50 @@ base::Status FolderPoliciesImpl::Install(Loaded loaded) {
     pins_.Forget(it->first);
     it = entries_.erase(it);
   }
-  for (const auto& [name, next] : loaded) {
-    Entry& entry = entries_[name];
-    const bool edited = !entry.active || entry.active->hash != next.hash;
-    // While the key of an edited policy is looked for, the one under the same URI goes on serving.
-    const bool keeps_key = entry.active && entry.active->compiled->policy().spec.key.uri.text ==
-                                               compiled[name]->policy().spec.key.uri.text;
-    auto active = keeps_key ? std::make_shared<ActivePolicy>(*entry.active) : std::make_shared<ActivePolicy>();
-    active->compiled = std::move(compiled[name]);
-    active->hash = next.hash;
-    active->confirmed_at = clock_.Steady();
-    if (edited && !active->key) {
-      active->not_ready_reason = "KeyNotReady";
-      active->not_ready_message = "the key is being looked for";
-    }
-    entry.active = std::move(active);
-    if (!edited) continue;
-    obs::Info("policy in force", {{"policy", name},
-                                  {"generation", entry.active->compiled->policy().metadata.generation},
-                                  {"suspended", entry.active->compiled->policy().spec.suspend ? "true" : "false"}});
-    entry.revision = ++revisions_;
-    entry.asking = false;
-    entry.failures = 0;
-    AskForKey(name);
-  }
+  for (auto& [name, reading] : set.policies) Install(name, std::move(reading));
   CountKeys();
-  return {};
+}
+
+void FolderPoliciesImpl::Install(const std::string& name, PolicyReading reading) {
+  const auto known = entries_.find(name);
+  if (known == entries_.end() && !reading.policy) return;
+  const ActivePolicy* before = known == entries_.end() ? nullptr : known->second.active.get();
+  api::SigningPolicy next = reading.policy ? std::move(reading.policy->policy) : before->compiled->policy();
+  const std::string hash = reading.policy ? reading.policy->hash : before->hash;
+  next.spec.suspend = next.spec.suspend || reading.suspended;
+  const bool edited = before == nullptr || before->hash != hash;
+  const bool changed = edited || before->compiled->policy().spec.suspend != next.spec.suspend;
+  auto& generation = next.metadata.generation;
+  generation = std::max<std::int64_t>(generation, 1);
+  if (before != nullptr) {
+    const auto last = before->compiled->policy().metadata.generation;
+    generation = changed ? std::max(generation, last + 1) : last;
+  }
+  const std::string uri = next.spec.key.uri.text;
+  auto compiled = policy::CompiledPolicy::Compile(std::move(next));
+  if (!compiled) return;  // ReadPolicySet has compiled it already
+  // While the key of an edited policy is looked for, the one under the same URI goes on serving.
+  const bool keeps_key = before != nullptr && before->compiled->policy().spec.key.uri.text == uri;
+  auto active = keeps_key ? std::make_shared<ActivePolicy>(*before) : std::make_shared<ActivePolicy>();
+  active->compiled = std::move(*compiled);
+  active->hash = hash;
+  if (reading.confirmed || before == nullptr) active->confirmed_at = clock_.Steady();
+  if (edited && !active->key) {
+    active->not_ready_reason = "KeyNotReady";
+    active->not_ready_message = "the key is being looked for";
+  }
+  Entry& entry = entries_[name];
+  entry.active = std::move(active);
+  entry.confirmed = reading.confirmed;
+  if (!changed) return;
+  obs::Info("policy in force", {{"policy", name},
+                                {"generation", entry.active->compiled->policy().metadata.generation},
+                                {"suspended", entry.active->compiled->policy().spec.suspend ? "true" : "false"}});
+  if (!edited) return;
+  entry.revision = ++revisions_;
+  entry.asking = false;
+  entry.failures = 0;
+  AskForKey(name);
 }
 
 // ---- keys ---------------------------------------------------------------------------------

@@ -1,14 +1,15 @@
 // signing/folder_policies.hpp - policies from a folder of YAML, for doors that see no API server.
 //
-// All or nothing: a folder in which one policy is wrong changes nothing; the set before it stays in
-// force, and State().problem says why. Manifests of other kinds are ignored.
+// A file at a time (policy_set.hpp): a removed or suspended policy is out of force whatever else is wrong in the
+// folder; State().problem says what is. At start, everything must be right. Manifests of other kinds are ignored.
 //
 // Keys: bound by token::Hsm::Find, tried again while absent, looked at again every half minute. The first
 //       key found for a spec is pinned by its keyID: another one under the same URI is KeyChanged until
 //       the spec is edited. Keys are never generated here.
 //
-// Freshness: confirmed_at moves with every successful look at the folder. A folder that cannot be read
-//            makes its policies stale after the service's policy_max_age.
+// Freshness: confirmed_at moves with every look that finds the policy in files that can be read as they are. What
+// cannot
+//            be read - a document, a file, the folder - makes what it said stale after the service's policy_max_age.
 //
 // Revisions: metadata.uid as written (may be empty); metadata.generation begins at what is written (or
 //            1) and grows with every change of the spec seen by this process.
@@ -42,7 +43,7 @@ class FolderPolicies : public PolicySource {
   struct Health {
     std::size_t policies = 0;
     std::size_t keys_ready = 0;
-    std::string problem;  ///< why the folder as it is now is not in force; empty: it is
+    std::string problem;  ///< what in the folder cannot be used; empty: nothing
   };
 
   /// Reads the folder once and begins to look at it.

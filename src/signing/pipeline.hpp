@@ -68,6 +68,10 @@ class Pipeline final : public SigningService {
   std::optional<Refused> CheckKey(const Operation& operation) const;
   std::optional<Refused> CheckReplay(Operation& operation, const Replayed& item) const;
   std::optional<Refused> CheckFresh(const ActivePolicy& active) const;
+  /// Of the namespaces whose labels the last decision looked at.
+  std::optional<Refused> CheckNamespaces() const;
+  std::optional<Refused> CheckApprovals(const SignCall& call, policy::Decision& decision) const;
+  [[nodiscard]] bool IsYoung(std::optional<base::SteadyPoint> confirmed) const;
   std::optional<Refused> Recheck(const Operation& operation) const;
   [[nodiscard]] policy::Decision Ask(const ActivePolicy& active, const Caller& caller, const SignCall& call,
                                      const std::string& approved_digest,
@@ -94,6 +98,8 @@ class Pipeline final : public SigningService {
 
   Options options_;
   Dependencies deps_;
+  NamespaceLabels lookup_;               ///< deps_.namespace_labels, and notes what is too old
+  mutable std::string stale_namespace_;  ///< that the last decision looked at; empty: none
   audit::OperationIds ids_;
   OwedRecords owed_;
   std::size_t in_flight_ = 0;

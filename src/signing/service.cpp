@@ -22,6 +22,7 @@ using base::Code;
 using base::MakeError;
 
 constexpr std::size_t kMaxBatch = 256;
+constexpr std::size_t kMaxRecordedApprovals = 64;  // more may count than the policy requires
 constexpr std::size_t kMaxMeteredPolicies = 1000;  // beyond: one series for the rest
 constexpr base::Duration kSoon = 1s;
 constexpr base::Duration kVerySoon = 100ms;
@@ -123,6 +124,12 @@ Pipeline::Pipeline(Options options, Dependencies dependencies)
       duration_(obs::GetHistogram("signet_sign_duration_seconds", "From the request to the released signature")),
       verify_failures_(
           obs::GetCounter("signet_verification_failures_total", "Signatures of the HSM that did not verify")) {
+  lookup_ = [this](std::string_view ns) {
+    const auto* labels = deps_.namespace_labels(ns);
+    if (labels != nullptr && deps_.namespace_confirmed && !IsYoung(deps_.namespace_confirmed(ns)))
+      stale_namespace_ = ns;
+    return labels;
+  };
   for (const auto& used : deps_.journal->today()) deps_.quotas->Restore(used.policy, used.principal, used.count);
 }
 
@@ -141,7 +148,7 @@ policy::Facts Pipeline::FactsOf(const Caller& caller) const {
   if (IsDirect(caller)) {
     facts.match_groups = false;
   } else if (deps_.namespace_labels) {
-    facts.namespace_labels = &deps_.namespace_labels;
+    facts.namespace_labels = &lookup_;
   }
   return facts;
 }
@@ -152,8 +159,9 @@ policy::Decision Pipeline::Ask(const ActivePolicy& active, const Caller& caller,
   policy::Facts facts = FactsOf(caller);
   facts.algorithm = algorithm;
   facts.artifact = call.artifact ? &*call.artifact : nullptr;
+  stale_namespace_.clear();
   policy::ApprovalContext approvals;
-  if (!call.approvals.empty() || options_.approval_roots) {
+  if (caller.door == Door::kController || options_.approval_roots) {
     if (deps_.cluster_id) approvals.cluster_id = deps_.cluster_id();
     approvals.request_namespace = call.request_namespace;
     approvals.request_name = call.request_name;
@@ -165,14 +173,6 @@ policy::Decision Pipeline::Ask(const ActivePolicy& active, const Caller& caller,
     facts.approvals = &approvals;
   }
   return active.compiled->Decide(facts);
-}
-
-std::optional<Refused> Pipeline::CheckFresh(const ActivePolicy& active) const {
-  if (deps_.clock->Steady() - active.confirmed_at <= options_.policy_max_age) return std::nullopt;
-  return No(Code::kUnavailable, "PolicyStale",
-            fmt::format("the policy could not be confirmed for more than {} s, so nothing is signed under it",
-                        options_.policy_max_age.count()),
-            kSoon);
 }
 
 std::optional<Refused> Pipeline::Decide(Operation& operation) const {
@@ -187,6 +187,8 @@ std::optional<Refused> Pipeline::Decide(Operation& operation) const {
   }
   if (auto stale = CheckFresh(*operation.active)) return stale;
   if (!decision.allowed()) return FromDecision(std::move(decision), operation.caller.door, deps_.clock->Now());
+  if (auto stale = CheckNamespaces()) return stale;
+  if (auto stale = CheckApprovals(operation.call, decision)) return stale;
   if (decision.approvals) operation.approvals = std::move(decision.approvals->approvals);
   operation.algorithm = decision.algorithm;
   return std::nullopt;
@@ -296,7 +298,7 @@ std::optional<Refused> Pipeline::Recheck(const Operation& operation) const {
   auto decision = Ask(*current, operation.caller, operation.call, operation.approved_digest, operation.algorithm);
   if (!decision.allowed()) return FromDecision(std::move(decision), operation.caller.door, deps_.clock->Now());
   if (IsDirect(operation.caller) && !current->compiled->policy().spec.allow_direct) return NotAllowed();
-  return std::nullopt;
+  return CheckNamespaces();
 }
 
 // ---- the steps --------------------------------------------------------------------------
@@ -346,7 +348,8 @@ void Pipeline::Start(OperationPtr operation) {
 }
 
 void Pipeline::Refuse(const OperationPtr& operation, Refused refused) {
-  Note(*operation, refused.error.reason);
+  // Not yet an answer: the caller reads the approvals and comes back.
+  if (!refused.wants_approvals) Note(*operation, refused.error.reason);
   operation->refused = std::move(refused);
   deps_.reactor->Post([this, alive = alive_, operation] {
     if (*alive) Finish(operation, tl::make_unexpected(*std::move(operation->refused)));
@@ -387,7 +390,8 @@ void Pipeline::AppendIntent(const OperationPtr& operation) {
   intent_.artifact_annotations = call.artifact ? call.artifact->annotations : decltype(intent_.artifact_annotations)();
   intent_.approvals.clear();
   for (const auto& approval : operation->approvals) {
-    if (approval.counts) intent_.approvals.push_back({approval.name, approval.approver, approval.signed_by});
+    if (approval.counts && intent_.approvals.size() < kMaxRecordedApprovals)
+      intent_.approvals.push_back({approval.name, approval.approver, approval.signed_by});
   }
   intent_.request_namespace = call.request_namespace;
   intent_.request_name = call.request_name;

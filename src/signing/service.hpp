@@ -76,7 +76,10 @@ struct SignCall {
   std::optional<base::Bytes> message;
   std::optional<api::SignatureAlgorithm> algorithm;  ///< nothing: the policy's first
   std::optional<api::Artifact> artifact;
-  std::vector<policy::Approval> approvals;                   ///< controller door: all that were given
+  std::vector<policy::Approval> approvals;  ///< controller door: all that were given
+  /// When the live read of `approvals` began; not set: they are a watch's copy, enough to wait or to be refused by, and
+  /// nothing is signed with them.
+  std::optional<base::SteadyPoint> approvals_read;
   std::string request_namespace, request_name, request_uid;  ///< controller door
   std::string idempotency_key;  ///< the caller's, for the record; at most 255 bytes; may be empty
 };
@@ -105,13 +108,15 @@ struct Refused {
   base::Error error;
   std::optional<base::Duration> retry_after;
   std::vector<api::ApprovalStatus> approvals = {};  ///< how those that were given stand
+  bool wants_approvals = false;  ///< it would be allowed: ask again with approvals that were read live
 };
 
 class SigningService {
  public:
   struct Options {
     bool direct_mode = false;  ///< socket in direct mode: allowDirect required; groups and selectors never match
-    std::chrono::seconds policy_max_age{120};                     ///< older: 503 PolicyStale
+    /// What a decision rests on - policy, labels of namespaces, approvals - is not older: 503 PolicyStale otherwise.
+    std::chrono::seconds policy_max_age{120};
     std::size_t max_in_flight = 4096;                             ///< beyond: 503 Busy
     std::shared_ptr<const policy::ApprovalRoots> approval_roots;  ///< nullptr: none
   };
@@ -119,6 +124,7 @@ class SigningService {
   using Done = std::function<void(Answer)>;
   using BatchDone = std::function<void(std::vector<Answer>)>;
   using NamespaceLabels = std::function<const std::map<std::string, std::string>*(std::string_view ns)>;
+  using NamespaceConfirmed = std::function<std::optional<base::SteadyPoint>(std::string_view ns)>;
 
   virtual ~SigningService() = default;
   virtual void Sign(const Caller& caller, SignCall call, Done done) = 0;
@@ -150,6 +156,7 @@ class SigningService {
     policy::QuotaLedger* quotas = nullptr;
     NamespaceLabels namespace_labels;         ///< empty in direct mode
     std::function<std::string()> cluster_id;  ///< in approval statements; may say "" until it is known
+    NamespaceConfirmed namespace_confirmed;   ///< when those labels were last read live; empty: they are always current
   };
   /// Also gives the journal's today() to the quota ledger: call it once per ledger.
   static std::unique_ptr<SigningService> Create(Options options, Dependencies dependencies);

@@ -33,8 +33,9 @@ constexpr const char* kLockFile = ".signet.lock";
 struct Record {
   StatusRecord state;
   std::string status_file;
-  json object;           ///< whole, as readers see it; null while hidden
-  std::string manifest;  ///< the file that defines it
+  json object;            ///< whole, as readers see it; null while hidden
+  std::string manifest;   ///< the file that defines it
+  bool confirmed = true;  ///< false: from an earlier reading of that file, which cannot be read as it is now
 };
 
 class DirectoryStoreImpl final : public DirectoryStore {
@@ -43,7 +44,7 @@ class DirectoryStoreImpl final : public DirectoryStore {
       : options_(std::move(options)),
         clock_(clock),
         lock_(std::move(lock)),
-        source_(options_.folder, options_.resources, options_.limits) {}
+        source_(options_.folder, DefineObjects(options_.resources), options_.limits) {}
   ~DirectoryStoreImpl() override;
 
   base::Status Start();
@@ -212,8 +213,7 @@ void DirectoryStoreImpl::Publish() {
   pending_.clear();
 }
 
-// ---- from files to objects ----------------------------------------------------------------
-
+// ---- from files to objects
 /// Status files that more than one manifest would write: a.yaml beside a.json.
 std::set<std::string> DirectoryStoreImpl::Clashing(std::vector<Problem>& problems) const {
   std::map<std::string, std::vector<std::string>> by_status;
@@ -247,9 +247,10 @@ DirectoryStoreImpl::WantedMap DirectoryStoreImpl::Choose(std::vector<Problem>& p
   }
   WantedMap wanted;
   for (auto& [key, places] : defined) {
-    if (places.size() > 1) {  // a file that has just vanished gives way: it was renamed
-      std::erase_if(places, [&](const Wanted& place) { return source_.sources().at(place.file).missed > 0; });
-    }
+    const auto vanished = [&](const Wanted& place) { return source_.sources().at(place.file).missed > 0; };
+    if (places.size() > 1) std::erase_if(places, vanished);  // it was renamed
+    const auto current = [](const Wanted& place) { return place.object->current; };
+    if (std::any_of(places.begin(), places.end(), current)) std::erase_if(places, std::not_fn(current));
     if (places.size() == 1) wanted.emplace(key, places.front());
     if (places.size() < 2) continue;
     std::set<std::string> files;
@@ -272,6 +273,7 @@ void DirectoryStoreImpl::Admit(const ObjectKey& key, const Wanted& wanted) {
   if (fresh) {
     record.state = {key, NewUid(), 1, 0, base::FormatTimeSeconds(clock_.Now()), hash, nullptr};
   }
+  record.confirmed = wanted.object->current && !source_.sources().at(wanted.file).unread;
   const bool hidden = record.object.is_null();
   const bool edited = record.state.spec_hash != hash;
   const bool moved = record.status_file != status_file;
@@ -453,7 +455,8 @@ base::Result<Record*> DirectoryStoreImpl::FindVisible(const kube::Resource& reso
 base::Result<json> DirectoryStoreImpl::Get(const kube::Resource& resource, std::string_view ns, std::string_view name) {
   const std::lock_guard lock(mutex_);
   TRY(const Record* record, FindVisible(resource, ns, name));
-  return record->object;
+  if (record->confirmed) return record->object;
+  return MakeError(Code::kUnavailable, "StoreUnavailable", record->manifest + " cannot be read as it is: repair it");
 }
 
 base::Result<kube::List> DirectoryStoreImpl::ListAll(const kube::Resource& resource) {

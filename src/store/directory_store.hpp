@@ -6,8 +6,9 @@
 //
 // Trust:     who may write here is vouched for (TrustsRequesters). What a manifest says under
 //            status, or of uid, generation and resourceVersion, is ignored.
-// Broken:    a file that cannot be read keeps its last good content in force; an object that two
-//            files define is not used from either. Both are told by Problems() and logged once.
+// Broken:    each document of a file is read by itself. What a file defined before and does not define where it can
+//            still be read is listed as it was, but Get fails with kUnavailable: it cannot be confirmed. An object
+//            that two files define is not used from either. Problems() reports both, and they are logged once.
 // Deletion:  an object whose manifest is gone on two looks in a row is deleted. Its status, if
 //            there was one, stays as NAME.deleted-TIME-UID.status.yaml; the same name is a new object
 //            with a new uid afterwards.

@@ -145,13 +145,17 @@ base::Result<FolderListing> ListFolder(const std::filesystem::path& folder, cons
         continue;
       }
     }
-    total += static_cast<std::uint64_t>(info.st_size);
-    listing.files.push_back({name, Stamp(info)});
-  }
-  if (total > limits.total_bytes) {
-    return MakeError(
-        Code::kResourceExhausted, "FolderTooLarge",
-        fmt::format("{} holds {} bytes of manifests, more than {}", folder.string(), total, limits.total_bytes));
+    // One file that is too large must not keep the others from being read.
+    const auto size = static_cast<std::uint64_t>(info.st_size);
+    if (size > limits.file_bytes) {
+      listing.refused.push_back({name, fmt::format("{}: larger than {} bytes", name, limits.file_bytes)});
+    } else if (total + size > limits.total_bytes) {
+      listing.refused.push_back({name, fmt::format("{}: not read, as the manifests before it in {} fill {} bytes", name,
+                                                   folder.string(), limits.total_bytes)});
+    } else {
+      total += size;
+      listing.files.push_back({name, Stamp(info)});
+    }
   }
   return listing;
 }

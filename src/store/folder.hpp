@@ -46,7 +46,8 @@ struct Problem {
 
 struct FolderListing {
   std::vector<FolderFile> files;  ///< sorted by name
-  std::vector<Problem> refused;   ///< links that lead out of the folder, devices, folders named like a manifest
+  /// Links that lead out of the folder or nowhere, devices, folders named like a manifest, files that are too large.
+  std::vector<Problem> refused;
   friend bool operator==(const FolderListing&, const FolderListing&) = default;
 };
 
@@ -59,7 +60,7 @@ struct FolderLimits {
 /// True for names ListFolder takes: an extension of ours, no leading dot, not a status file.
 bool IsManifestName(std::string_view name);
 
-/// @return also kResourceExhausted, reason "FolderTooLarge": more files or octets than `limits`.
+/// @return also kResourceExhausted, reason "FolderTooLarge": more files than `limits`.
 base::Result<FolderListing> ListFolder(const std::filesystem::path& folder, const FolderLimits& limits);
 
 /// One file of the folder; links are followed inside the folder only. `stamp` is what was read.

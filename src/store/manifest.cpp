@@ -284,8 +284,7 @@ bool IsUtf8(std::string_view text) {
   return true;
 }
 
-base::Status CheckText(std::string_view text, std::string_view name) {
-  int line = 1;
+base::Status CheckText(std::string_view text, std::string_view name, int line = 1) {
   for (std::size_t at = 0; at < text.size();) {
     if (text[at] == '\0') return Malformed(name, line, "holds the octet 0: not a text file");
     const std::size_t length = Utf8Length(text, at);
@@ -415,11 +414,12 @@ base::Result<json> ResolvePlainScalar(std::string_view text) {
   return json(std::string(text));
 }
 
-base::Result<std::vector<Document>> ParseYaml(std::string_view text, std::string_view name, std::size_t max_bytes) {
-  if (text.size() > max_bytes) {
-    return Malformed(name, 1, fmt::format("larger than {} bytes", max_bytes));
-  }
-  TRY_VOID(CheckText(text, name));
+namespace {
+
+/// `first_line`: where `text` begins in the file, counted from 1.
+base::Result<std::vector<Document>> ParseYamlFrom(int first_line, std::string_view text, std::string_view name) {
+  const int before = first_line - 1;
+  TRY_VOID(CheckText(text, name, first_line));
   ViewBuffer buffer(text);
   std::istream stream(&buffer);
   Builder builder(text);
@@ -428,13 +428,63 @@ base::Result<std::vector<Document>> ParseYaml(std::string_view text, std::string
     while (parser.HandleNextDocument(builder)) {
     }
   } catch (const Refused& refused) {
-    return Malformed(name, refused.line, refused.what);
+    return Malformed(name, before + refused.line, refused.what);
   } catch (const YAML::Exception& error) {
-    return Malformed(name, error.mark.is_null() ? 1 : error.mark.line + 1, error.msg);
+    return Malformed(name, before + (error.mark.is_null() ? 1 : error.mark.line + 1), error.msg);
   } catch (const std::exception& error) {
-    return Malformed(name, 1, error.what());
+    return Malformed(name, first_line, error.what());
   }
-  return builder.Take();
+  auto documents = builder.Take();
+  for (Document& document : documents) document.line += before;
+  return documents;
+}
+
+/// Where the next document begins after the line at `at`: at a line that is --- or begins with it and a blank
+/// (YAML 1.2.2 section 9.1.2); the end of `text` when there is none.
+std::size_t NextMarker(std::string_view text, std::size_t at) {
+  while ((at = text.find("\n---", at)) != std::string_view::npos) {
+    const std::size_t after = ++at + 3;
+    if (after == text.size() || std::string_view(" \t\r\n").find(text[after]) != std::string_view::npos) return at;
+  }
+  return text.size();
+}
+
+}  // namespace
+
+base::Result<std::vector<Document>> ParseYaml(std::string_view text, std::string_view name, std::size_t max_bytes) {
+  if (text.size() > max_bytes) {
+    return Malformed(name, 1, fmt::format("larger than {} bytes", max_bytes));
+  }
+  return ParseYamlFrom(1, text, name);
+}
+
+Documents ParseEachDocument(std::string_view text, std::string_view name, std::size_t max_bytes) {
+  constexpr std::size_t kMaxParts = 1000;  // of a broken file; what follows counts as one document
+  Documents out;
+  auto whole = ParseManifest(text, name, max_bytes);
+  if (whole) {
+    out.good = std::move(*whole);
+    return out;
+  }
+  if (name.ends_with(".json") || text.size() > max_bytes) {
+    out.broken.push_back(whole.error());
+    return out;
+  }
+  int line = 1;
+  std::size_t parts = 0;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = ++parts == kMaxParts ? text.size() : NextMarker(text, begin);
+    const auto part = text.substr(begin, end - begin);
+    if (auto documents = ParseYamlFrom(line, part, name)) {
+      std::move(documents->begin(), documents->end(), std::back_inserter(out.good));
+    } else {
+      out.broken.push_back(documents.error());
+    }
+    line += static_cast<int>(std::count(part.begin(), part.end(), '\n'));
+    begin = end;
+  }
+  if (out.broken.empty()) out.broken.push_back(whole.error());  // wrong as a whole alone
+  return out;
 }
 
 base::Result<std::vector<Document>> ParseManifest(std::string_view text, std::string_view name, std::size_t max_bytes) {

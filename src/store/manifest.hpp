@@ -38,6 +38,15 @@ base::Result<std::vector<Document>> ParseYaml(std::string_view text, std::string
 base::Result<std::vector<Document>> ParseManifest(std::string_view text, std::string_view name,
                                                   std::size_t max_bytes = kMaxManifestBytes);
 
+/// A manifest of which parts may be wrong: its documents one by one.
+struct Documents {
+  std::vector<Document> good;
+  std::vector<base::Error> broken;  ///< empty: `good` is all that the text says
+};
+/// As ParseManifest, but a document that cannot be read hides no other: YAML allows a line that begins with --- only
+/// between documents, so what is wrong in one cannot reach into the next.
+Documents ParseEachDocument(std::string_view text, std::string_view name, std::size_t max_bytes = kMaxManifestBytes);
+
 /// The value a plain (unquoted) scalar has: null, bool, number or string.
 /// @return kInvalidArgument for the number forms that readers disagree about.
 base::Result<nlohmann::json> ResolvePlainScalar(std::string_view text);

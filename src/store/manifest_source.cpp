@@ -29,25 +29,24 @@ std::string ApiVersion(const kube::Resource& resource) {
   return resource.group.empty() ? resource.version : fmt::format("{}/{}", resource.group, resource.version);
 }
 
-}  // namespace
-
-void ManifestSource::Define(const json& document, int line, const std::string& file, Source& source) const {
+void DefineObject(const std::vector<kube::Resource>& resources, const json& document, int line, const std::string& file,
+                  Source& source) {
   const auto problem = [&](std::string_view what) {
     source.problems.push_back({file, fmt::format("{}:{}: {}", file, line, what)});
   };
   if (!document.is_object()) return problem("not an object (apiVersion, kind, metadata, spec)");
   const std::string api_version = Text(document, "apiVersion");
   const std::string kind = Text(document, "kind");
-  const auto resource = std::find_if(resources_.begin(), resources_.end(), [&](const kube::Resource& known) {
+  const auto resource = std::find_if(resources.begin(), resources.end(), [&](const kube::Resource& known) {
     return known.kind == kind && ApiVersion(known) == api_version;
   });
-  if (resource == resources_.end()) {
+  if (resource == resources.end()) {
     if (kind.ends_with("List")) return problem("a List: write each object as a document of its own, between --- lines");
     return problem(fmt::format("apiVersion \"{}\", kind \"{}\" is none that is read here: ignored", api_version, kind));
   }
   const auto metadata = document.find("metadata");
   if (metadata == document.end() || !metadata->is_object()) return problem("metadata is missing");
-  DefinedObject object{{api_version, kind, {}, Text(*metadata, "name")}, document};
+  DefinedObject object{{api_version, kind, {}, Text(*metadata, "name")}, document, line};
   if (!IsObjectName(object.key.name)) {
     return problem(
         "metadata.name must be lower-case letters, digits, '-' and '.', at most 253 (generateName needs an API "
@@ -68,25 +67,51 @@ void ManifestSource::Define(const json& document, int line, const std::string& f
   source.objects.push_back(std::move(object));
 }
 
+}  // namespace
+
+Define DefineObjects(std::vector<kube::Resource> resources) {
+  return [resources = std::move(resources)](const json& document, int line, const std::string& file, Source& source) {
+    DefineObject(resources, document, line, file, source);
+  };
+}
+
 void ManifestSource::Read(const FolderFile& file, Source& source) {
   auto text = ReadFolderFile(folder_, file, limits_.file_bytes);
   if (!text && text.error().code == base::Code::kAborted) {
     again_ = true;
+    MarkUnread(source);
     return;
   }
   changed_ = true;
   source.loaded = true;
+  source.unread = false;
   source.stamp = file.stamp;
   source.problems.clear();
-  auto documents =
-      text ? ParseManifest(*text, file.name, limits_.file_bytes) : base::Result<std::vector<Document>>(text.error());
-  source.broken = !documents;
-  if (!documents) {
-    source.problems.push_back({file.name, base::Describe(documents.error())});
-    return;
+  const Documents documents =
+      text ? ParseEachDocument(*text, file.name, limits_.file_bytes) : Documents{{}, {text.error()}};
+  source.broken = !documents.broken.empty();
+  retry_ = retry_ || (!text && text.error().code != base::Code::kInvalidArgument);
+  if (!text) source.stamp = {};  // what the system refused once may be readable, unchanged, at the next look
+  for (const base::Error& error : documents.broken) source.problems.push_back({file.name, base::Describe(error)});
+  const auto before = std::exchange(source.objects, {});
+  for (const Document& document : documents.good) define_(document.value, document.line, file.name, source);
+  if (source.broken) KeepWhatIsHidden(before, source);
+}
+
+void ManifestSource::MarkUnread(Source& source) {
+  changed_ = changed_ || !source.unread;
+  source.unread = true;
+}
+
+/// What a file defined before and does not define where it can still be read may stand in its broken part.
+void ManifestSource::KeepWhatIsHidden(const std::vector<DefinedObject>& before, Source& source) {
+  std::set<ObjectKey> defined;
+  for (const DefinedObject& object : source.objects) defined.insert(object.key);
+  for (DefinedObject object : before) {
+    if (defined.contains(object.key)) continue;
+    object.current = false;
+    source.objects.push_back(std::move(object));
   }
-  source.objects.clear();
-  for (const Document& document : *documents) Define(document.value, document.line, file.name, source);
 }
 
 bool ManifestSource::ReadChanged(const FolderListing& listing, base::TimePoint now) {
@@ -95,12 +120,16 @@ bool ManifestSource::ReadChanged(const FolderListing& listing, base::TimePoint n
   for (const FolderFile& file : listing.files) {
     const auto known = sources_.find(file.name);
     if (known != sources_.end() && known->second.loaded && known->second.stamp == file.stamp) {
-      changed_ = changed_ || known->second.missed > 0;
+      changed_ = changed_ || known->second.missed > 0 || known->second.unread;
       known->second.missed = 0;
+      known->second.unread = false;
       continue;
     }
     if (!IsSettled(file, previous, now)) {
-      if (known != sources_.end()) known->second.missed = 0;
+      if (known != sources_.end()) {
+        known->second.missed = 0;
+        MarkUnread(known->second);
+      }
       wait = true;
       continue;
     }
@@ -117,6 +146,7 @@ bool ManifestSource::ReadChanged(const FolderListing& listing, base::TimePoint n
     const std::vector<Problem> problems = {refused};
     changed_ = changed_ || source.problems != problems;
     source.problems = problems;
+    for (DefinedObject& object : source.objects) object.current = false;
   }
   return wait;
 }
@@ -145,8 +175,9 @@ bool ManifestSource::DropVanished(const FolderListing& listing) {
 
 base::Result<bool> ManifestSource::Look(base::TimePoint now) {
   TRY(FolderListing listing, ListFolder(folder_, limits_));
-  if (looked_ && !again_ && listing == last_) return false;
+  if (looked_ && !again_ && !retry_ && listing == last_) return false;
   again_ = false;
+  retry_ = false;
   const bool unsettled = ReadChanged(listing, now);
   const bool vanished = DropVanished(listing);
   again_ = again_ || unsettled || vanished;

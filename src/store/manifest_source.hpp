@@ -5,6 +5,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -20,22 +21,30 @@ namespace signet::store {
 struct DefinedObject {
   ObjectKey key;
   nlohmann::json manifest;  ///< without status and server-side metadata
+  int line = 1;             ///< where it starts in its file
+  bool current = true;      ///< false: from an earlier reading; the file as it is now cannot be read there
 };
 
 /// One manifest file as it was last read.
 struct Source {
   FileStamp stamp;
   bool loaded = false;  ///< read at least once, well or not
-  bool broken = false;  ///< the last reading failed: `objects` are from before
+  bool broken = false;  ///< part of the file, or all of it, could not be read: see DefinedObject::current
+  bool unread = false;  ///< the file has changed since it was read
   int missed = 0;       ///< looks in a row that did not see the file
   std::vector<DefinedObject> objects;
   std::vector<Problem> problems;
 };
 
+/// Takes one document (`line`: where it starts) as objects or problems of `source`.
+using Define = std::function<void(const nlohmann::json& document, int line, const std::string& file, Source& source)>;
+/// For an object store: documents of `resources` are objects, as a server would take them; all others are problems.
+Define DefineObjects(std::vector<kube::Resource> resources);
+
 class ManifestSource {
  public:
-  ManifestSource(std::filesystem::path folder, std::vector<kube::Resource> resources, FolderLimits limits)
-      : folder_(std::move(folder)), resources_(std::move(resources)), limits_(limits) {}
+  ManifestSource(std::filesystem::path folder, Define define, FolderLimits limits)
+      : folder_(std::move(folder)), define_(std::move(define)), limits_(limits) {}
 
   /// Looks at the folder and reads what has changed.
   /// @return whether to look again soon: a file is still being written, or has just vanished.
@@ -48,16 +57,18 @@ class ManifestSource {
 
  private:
   void Read(const FolderFile& file, Source& source);
-  void Define(const nlohmann::json& document, int line, const std::string& file, Source& source) const;
+  void MarkUnread(Source& source);
+  static void KeepWhatIsHidden(const std::vector<DefinedObject>& before, Source& source);
   bool ReadChanged(const FolderListing& listing, base::TimePoint now);
   bool DropVanished(const FolderListing& listing);
 
   std::filesystem::path folder_;
-  std::vector<kube::Resource> resources_;
+  Define define_;
   FolderLimits limits_;
   FolderListing last_;
   bool looked_ = false;
   bool again_ = false;
+  bool retry_ = false;  ///< a file could not be read for a reason that its stamp does not show
   bool changed_ = false;
   std::map<std::string, Source> sources_;
 };

@@ -55,10 +55,11 @@ class Rendered:
         assert len(self.all) == len(documents), "a hook of a kind that no test knows"
 
 
-def render_all(values=None, release="signet", namespace="signet-system", kube_version="v1.20.2", files=()):
+def render_all(values=None, release="signet", namespace="signet-system", kube_version="v1.20.2", files=(), api_versions=()):
     """-> Rendered. ChartError: what Helm refuses, by schema or by template."""
     with values_file(values) as last:
         words = [word for path in (*files, last) for word in ("-f", path)]
+        words += [word for api in api_versions for word in ("--api-versions", api)]
         text = helm("template", release, CHART, "--namespace", namespace, "--kube-version", kube_version, *words).stdout
     return Rendered([each for each in yaml.load_all(text, Loader=StrictLoader) if each])
 

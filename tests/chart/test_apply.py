@@ -117,14 +117,14 @@ class Server(Chart):
 
         for verb, resource in (("create", "tokenreviews.authentication.k8s.io"), ("get", "pods"), ("watch", "signingpolicies.signet.dev"),
                                ("patch", "signingrequests.signet.dev::status"), ("get", "secrets/signet-seal"), ("get", "secrets/signet-gateway-ca"),
-                               ("update", "leases.coordination.k8s.io/signet-operator"), ("update", "configmaps"), ("patch", f"namespaces/{self.name}"),
+                               ("update", "leases.coordination.k8s.io/signet-operator"), ("update", "configmaps/signet-quota-1f"), ("create", "configmaps"), ("patch", f"namespaces/{self.name}"),
                                ("update", "mutatingwebhookconfigurations.admissionregistration.k8s.io/signet.dev")):
             # The roles reach the API server's authorizer a moment after they are written.
             wait_for(f"the right to {verb} {resource}", lambda v=verb, r=resource: may(v, r))
         for verb, resource in (("list", "secrets"), ("get", "secrets/other"), ("update", "secrets/signet-gateway-ca"), ("list", "pods"),
                                ("create", "pods"), ("create", "signingpolicies.signet.dev"), ("update", "signingpolicies.signet.dev"),
                                ("update", "signingrequests.signet.dev"), ("create", "signingapprovals.signet.dev"), ("patch", "namespaces/default"),
-                               ("impersonate", "users"), ("create", "serviceaccounts::token"), ("delete", "configmaps"),
+                               ("impersonate", "users"), ("create", "serviceaccounts::token"), ("delete", "configmaps"), ("update", "configmaps/approval-roots"), ("get", "configmaps/other"),
                                ("update", "mutatingwebhookconfigurations.admissionregistration.k8s.io/other")):
             self.assertFalse(may(verb, resource), f"{verb} {resource}")
         self.assertFalse(may("get", "configmaps", "kube-system"))

@@ -493,7 +493,8 @@ class Rights(unittest.TestCase):
         ("", "secrets", "signet-seal signet-webhook-tls signet-pin", "get update"),
         ("", "secrets", "signet-gateway-ca", "get"),
         ("", "secrets", None, "create"),
-        ("", "configmaps", None, "get create update"),
+        ("", "configmaps", " ".join(["signet-gateway-ca"] + [f"signet-quota-{i:02x}" for i in range(32)]), "get update"),
+        ("", "configmaps", None, "create"),
     ]
 
     @staticmethod
@@ -505,6 +506,23 @@ class Rights(unittest.TestCase):
         objects = render(PRODUCTION)
         self.assertEqual(self.flat(one(objects, "ClusterRole", "signet-operator")), self.CLUSTER)
         self.assertEqual(self.flat(one(objects, "Role")), self.NAMESPACE)
+
+    def test_creating_is_guarded_where_the_api_server_can(self):
+        """Issue 11, row 19: RBAC cannot name what is created; a policy does."""
+        kind = "ValidatingAdmissionPolicy"
+        self.assertFalse([o for o in render(PRODUCTION) if o["kind"].startswith(kind)])
+        objects = render(PRODUCTION, namespace="elsewhere", api_versions=[f"admissionregistration.k8s.io/v1/{kind}"])
+        guard, binding = one(objects, kind), one(objects, f"{kind}Binding")
+        self.assertEqual(binding["spec"], {"policyName": guard["metadata"]["name"], "validationActions": ["Deny"]})
+        self.assertEqual([c["expression"] for c in guard["spec"]["matchConditions"]],
+                         ["request.userInfo.username == 'system:serviceaccount:elsewhere:signet-operator'"])
+        covered = {resource for rule in guard["spec"]["matchConstraints"]["resourceRules"] for resource in rule["resources"]}
+        created = {r for rule in one(objects, "Role")["rules"] if "create" in rule["verbs"] for r in rule["resources"]}
+        self.assertEqual(covered, created)
+        names = guard["spec"]["validations"][0]["expression"]
+        for rule in one(objects, "Role")["rules"]:
+            for name in rule.get("resourceNames", []):
+                self.assertIn(f"'{name}'", names)
 
     def test_fewer_without_gateway_and_injection(self):
         objects = render({**DEV, "gateway": {"enabled": False}, "injection": {"enabled": False}})

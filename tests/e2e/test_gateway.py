@@ -52,11 +52,11 @@ class GatewayCase(Api):
             kubectl("create", "serviceaccount", account, "-n", self.ns)
         self.gates = {}
 
-    def pod(self, name="job-1", account="builder"):
+    def pod(self, name="job-1", account="builder", image="app"):
         """An object is enough: nobody has to run it."""
         made = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": self.ns},
                 "spec": {"serviceAccountName": account, "automountServiceAccountToken": False, "restartPolicy": "Never",
-                         "containers": [{"name": "main", "image": "app"}, {"name": "signet-sidecar", "image": "signet"}]}}
+                         "containers": [{"name": "main", "image": image}, {"name": "signet-sidecar", "image": image}]}}
 
         def attempt():  # the namespace's default account may still be on its way
             return kubectl("create", "-f", "-", data=json.dumps(made), check=False).returncode == 0
@@ -187,7 +187,7 @@ class Signing(GatewayCase):
 
     def test_a_policy_with_image_digests(self):
         self.serving(allowDirect=False, pod={"imageDigests": [IMAGE]})
-        self.pod()
+        self.pod(image=f"registry.example.com/i:1@{IMAGE}")
         gate = self.connect(token=self.bearer(get("pod", "job-1", self.ns)))
         policy = f"release-{self.id}"
         self.assert_problem(gate.sign(policy), 503, "PodPending")
@@ -196,7 +196,23 @@ class Signing(GatewayCase):
         self.set_status("job-1", [self.status_of("main", IMAGE), self.status_of("signet-sidecar", IMAGE)])
         self.until(lambda: gate.sign(policy), 200)
         self.set_status("job-1", [self.status_of("main", IMAGE), self.status_of("signet-sidecar", OTHER_IMAGE)])
-        self.assert_problem(self.until(lambda: gate.sign(policy), 403), 403, "ImageNotAllowed")
+        self.assert_problem(gate.sign(policy), 403, "ImageNotAllowed")
+
+    def test_a_patched_image_does_not_sign(self):
+        """Issue 11, row 8: at once, not after a cache's time, and before the node has started it."""
+        self.serving(allowDirect=False, pod={"imageDigests": [IMAGE]})
+        self.pod(image=f"registry.example.com/i@{IMAGE}")
+        gate = self.connect(token=self.bearer(get("pod", "job-1", self.ns)))
+        policy = f"release-{self.id}"
+        self.set_status("job-1", [self.status_of("main", IMAGE), self.status_of("signet-sidecar", IMAGE)])
+        self.until(lambda: gate.sign(policy), 200)
+        for image in (f"registry.example.com/i@{OTHER_IMAGE}", "registry.example.com/i:1"):
+            kubectl("patch", "pod", "job-1", "-n", self.ns, "--type=json", "-p",
+                    json.dumps([{"op": "replace", "path": "/spec/containers/0/image", "value": image}]))
+            self.assert_problem(gate.sign(policy), 403, "ImageNotAllowed")
+        kubectl("patch", "pod", "job-1", "-n", self.ns, "--type=json", "-p",
+                json.dumps([{"op": "replace", "path": "/spec/containers/0/image", "value": f"registry.example.com/i@{IMAGE}"}]))
+        self.assertEqual(gate.sign(policy).status, 200)
 
 
 class Callers(GatewayCase):

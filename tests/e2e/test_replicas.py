@@ -123,11 +123,14 @@ class Replicas(Api):
         self.assertEqual(sum(row["lent"] for row in self.book("scarce")[""].values()), 6)
 
     def book(self, name):
-        """subject -> stream -> row of today, from the policy's ConfigMap."""
+        """subject -> stream -> row of today, from the policy's member of a ConfigMap."""
         for item in get("configmap", namespace="signet-system")["items"]:
-            if item["metadata"].get("annotations", {}).get("signet.dev/policy") == f"{name}-{self.id}":
-                days = json.loads(item["data"]["book.json"])["days"]
-                return days[max(days)]
+            if not item["metadata"]["name"].startswith("signet-quota-"):
+                continue
+            for text in (item.get("data") or {}).values():
+                book = json.loads(text)
+                if book["policy"] == f"{name}-{self.id}":
+                    return book["days"][max(book["days"])]
         raise AssertionError(f"no ConfigMap has the budget of {name}")
 
 

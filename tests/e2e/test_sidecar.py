@@ -166,17 +166,37 @@ class Refusals(Case):
         if first >= 5:  # the promise is ours to break, not a busy machine's: once more
             self.assertLess(round_trip(), 5, f"and the time before: {first:.1f} s")
 
-    def test_a_broken_policy_file_leaves_the_old_set_in_force(self):
+    def test_a_broken_file_keeps_no_other_policy_from_being_suspended(self):
+        """Issue 11, row 4: a file at a time, and what cannot be read goes stale by name."""
+        token = self.token()
+        folder = self.policies(policy("release"), policy("nightly"))
+        self.generate_keys(token, folder)
+        config = self.folder / "sidecar.yaml"
+        config.write_text("policies: {maxAge: 10s}\n")
+        sidecar = self.sidecar(token, folder, extra=("--config", config)).ready()
+        client = sidecar.client()
+        self.assertEqual(client.sign("release", digest_of(MESSAGE)).status, 200)
+        (folder / "nightly.yaml").write_text("spec: [\n")
+        write_yaml(folder / "release.yaml", policy("release", suspend=True))
+        wait_for("the suspension", lambda: client.sign("release", digest_of(MESSAGE)).status == 403)
+        wait_for("the broken file's policy to be too old", lambda: client.sign("nightly", digest_of(MESSAGE)).status == 503)
+        wait_for("readyz to name it", lambda: "nightly" in client.call("GET", "/readyz").body.decode() and sidecar.status("/readyz") == 503)
+        self.assertEqual(client.sign("release", digest_of(MESSAGE)).status, 403)
+
+    def test_a_policy_that_is_not_valid_is_suspended_all_the_same(self):
         token = self.token()
         folder = self.policies(policy("release"))
         self.generate_keys(token, folder)
         sidecar = self.sidecar(token, folder).ready()
         client = sidecar.client()
-        broken = policy("release", suspend=True)
+        broken = policy("release")
         broken["spec"]["subjets"] = []
         write_yaml(folder / "release.yaml", broken)
         wait_for("the refusal in the log", lambda: "subjets" in sidecar.tail())
         self.assertEqual(client.sign("release", digest_of(MESSAGE)).status, 200)
+        broken["spec"]["suspend"] = True
+        write_yaml(folder / "release.yaml", broken)
+        wait_for("the suspension", lambda: client.sign("release", digest_of(MESSAGE)).status == 403)
 
 
 class Faults(Case):

@@ -30,6 +30,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end -}}
 
+{{- /* The ConfigMaps that the operator writes: 32 for quotas (QuotaLender::kMaps). A JSON list. */ -}}
+{{- define "signet.configMaps" -}}
+{{- $names := list "signet-gateway-ca" -}}
+{{- range $i := until 32 -}}{{ $names = append $names (printf "signet-quota-%02x" $i) }}{{ end -}}
+{{ $names | toJson }}
+{{- end -}}
+
 {{- define "signet.image" -}}
 {{- $name := .Values.image.repository -}}
 {{- if .Values.image.registry }}{{ $name = printf "%s/%s" .Values.image.registry $name }}{{ end -}}

@@ -347,6 +347,13 @@ TEST_F(PodRuleTest, WantsEveryContainerToRunAListedImage) {
   EXPECT_THAT(Decide(policy_).message, HasSubstr("sha256:other"));
 }
 
+TEST_F(PodRuleTest, RefusesImagesThatTheSpecNamesWithoutADigest) {
+  EXPECT_EQ(Runs({"sha256:builder"}), Reason::kAllowed);
+  images_.unpinned = {"main"};
+  EXPECT_EQ(Ask(policy_), Reason::kImageNotAllowed);
+  EXPECT_THAT(Decide(policy_).message, HasSubstr("image of main without a digest"));
+}
+
 TEST_F(PodRuleTest, WaitsUntilEveryImageIsKnown) {
   EXPECT_EQ(Runs({"sha256:builder"}, false), Reason::kPodPending);
   EXPECT_EQ(Runs({}, false), Reason::kPodPending);

@@ -65,11 +65,64 @@ TEST(ApprovalIndexTest, IsNotCrowdedOutByWhatNobodyVouchesFor) {
   }
   index.Change({"ci", "z"}, Shared(Approval("z", "1")));
   const auto given = index.For({"ci", "app"});
-  ASSERT_EQ(given.size(), ApprovalIndex::kMost);
+  ASSERT_EQ(given.size(), ApprovalCollector::kMaxUnvouched + 1);
   EXPECT_EQ(given[0].name, "z");
   EXPECT_TRUE(given[0].vouched);
   EXPECT_FALSE(given[1].vouched);
   EXPECT_EQ(given[1].not_vouched, "no stamp");
+}
+
+// Issue 11, row 19: decisions are counted, not objects.
+TEST(ApprovalIndexTest, NeverDropsANoAndKeepsNoMoreThanPeopleSay) {
+  ApprovalIndex index({});
+  const auto change = [&](const std::string& name, json object) {
+    index.Change({"ci", name}, Shared(std::move(object)));
+  };
+  for (int i = 0; i < 500; ++i) {  // many yeses of one person, and of many who may not approve
+    change(fmt::format("a{:03}", i), Approval(fmt::format("a{:03}", i), "1", "alice"));
+    change(fmt::format("b{:03}", i), Approval(fmt::format("b{:03}", i), "1", fmt::format("user-{}", i).c_str()));
+  }
+  for (int i = 0; i < 500; ++i) {  // late, and many times over
+    json no = Approval(fmt::format("z{:03}", i), "1", "zoe");
+    no["spec"]["decision"] = "Deny";
+    no["metadata"]["creationTimestamp"] = "2026-11-23T10:00:00Z";
+    change(fmt::format("z{:03}", i), no);
+  }
+  const auto given = index.For({"ci", "app"});
+  EXPECT_EQ(given.size(), ApprovalCollector::kMaxYes + 500 + 1);
+  EXPECT_EQ(given.back().name, "z000");
+  EXPECT_EQ(given.back().spec.decision, api::Decision::kDeny);
+  EXPECT_EQ(given[0].name, "a492") << "the newest of one person's";
+}
+
+TEST(ApprovalIndexTest, TellsApartInWhoseNameANoWasSaid) {
+  ApprovalIndex index({});
+  json no = Approval("a", "1", "bob");
+  no["spec"]["decision"] = "Deny";
+  no["spec"]["approver"]["extra"] = {{"signet.dev/acting-for", {"the-requester"}}};
+  index.Change({"ci", "a"}, Shared(no));  // counts for nothing where the requester asks
+  no = Approval("b", "1", "bob");
+  no["spec"]["decision"] = "Deny";
+  index.Change({"ci", "b"}, Shared(no));
+  EXPECT_THAT(Names(index.For({"ci", "app"})), ElementsAre("a", "b"));
+}
+
+TEST(ApprovalIndexTest, ReadsTheStoreAndNotTheCopy) {
+  testing::FakeClock clock;
+  testing::FakeStore store(clock);
+  ApprovalIndex index({});
+  index.Change({"ci", "a"}, Shared(Approval("a", "1")));
+  ASSERT_THAT(store.Create(SigningApprovals(), "ci", Approval("b", "1", "bob")), testing::IsOk());
+  json other = Approval("c", "1");
+  other["spec"]["requestRef"]["name"] = "other";
+  ASSERT_THAT(store.Create(SigningApprovals(), "ci", other), testing::IsOk());
+  const auto live = index.ReadLive(store, {"ci", "app"});
+  ASSERT_THAT(live, testing::IsOk());
+  EXPECT_THAT(Names(*live), ElementsAre("b"));
+  store.set_fault([](const testing::FakeStore::Call&) {
+    return testing::FakeStore::Fault{base::MakeError(base::Code::kUnavailable, "no connection")};
+  });
+  EXPECT_FALSE(index.ReadLive(store, {"ci", "app"}));
 }
 
 // ---- the gate --------------------------------------------------------------------------

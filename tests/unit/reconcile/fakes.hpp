@@ -185,6 +185,7 @@ class ScriptedService final : public signing::SigningService {
     base::Error error;
     std::optional<base::Duration> retry_after;
     std::vector<api::ApprovalStatus> approvals = {};
+    bool wants_approvals = false;
   };
   std::deque<Step> script;  ///< one per Sign; then `always`, then a signature
   std::optional<Step> always;
@@ -200,8 +201,8 @@ class ScriptedService final : public signing::SigningService {
       Step step = script.empty() ? *always : script.front();
       if (!script.empty()) script.pop_front();
       if (step.error.reason != "Sign") {
-        return done(
-            tl::make_unexpected(signing::Refused{std::move(step.error), step.retry_after, std::move(step.approvals)}));
+        return done(tl::make_unexpected(signing::Refused{std::move(step.error), step.retry_after,
+                                                         std::move(step.approvals), step.wants_approvals}));
       }
     }
     ++signatures;

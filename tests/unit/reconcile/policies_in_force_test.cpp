@@ -1,4 +1,4 @@
-// ClusterPolicies, PolicyFreshness, NamespaceLabels and EventRecorder: what surrounds the reconcilers.
+// ClusterPolicies, LiveReads, NamespaceLabels and EventRecorder: what surrounds the reconcilers.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -10,8 +10,8 @@
 #include "reconcile/cluster_policies.hpp"
 #include "reconcile/conditions.hpp"
 #include "reconcile/events.hpp"
+#include "reconcile/live_reads.hpp"
 #include "reconcile/namespace_labels.hpp"
-#include "reconcile/policy_freshness.hpp"
 #include "reconcile/resources.hpp"
 #include "support/matchers.hpp"
 
@@ -79,11 +79,8 @@ TEST_F(ClusterPoliciesTest, KeepsTheAgeOfACachedCopy) {
   policies_.Publish(Active("a", "u", 1), Origin::kLive);
   EXPECT_EQ(policies_.Find("a")->confirmed_at, then + 1min);
   clock_.Advance(1min);
-  policies_.ConfirmAll();
-  EXPECT_EQ(policies_.Find("a")->confirmed_at, then + 2min);
-  clock_.Advance(1min);
   policies_.Confirm("a");
-  EXPECT_EQ(policies_.Find("a")->confirmed_at, then + 3min);
+  EXPECT_EQ(policies_.Find("a")->confirmed_at, then + 2min);
 }
 
 TEST_F(ClusterPoliciesTest, KnowsWhatIsInUse) {
@@ -97,20 +94,24 @@ TEST_F(ClusterPoliciesTest, KnowsWhatIsInUse) {
   EXPECT_THAT(policies_.UsedWithin(30s), IsEmpty());
 }
 
-class PolicyFreshnessTest : public ::testing::Test {
+class LiveReadsTest : public ::testing::Test {
  protected:
-  PolicyFreshnessTest() { policies_.Publish(Active("a", "u", 1), Origin::kCache); }
+  LiveReadsTest() { policies_.Publish(Active("a", "u", 1), Origin::kCache); }
   testing::FakeClock clock_;
   ClusterPolicies policies_{clock_};
   std::atomic<int> reads_ = 0;
   base::Status answer_;
-  PolicyFreshness freshness_{{}, clock_, policies_, [this](const std::string&) {
-                               ++reads_;
-                               return answer_;
-                             }};
+  LiveReads freshness_{{},
+                       clock_,
+                       {[this](const std::string& name) { return policies_.Peek(name) != nullptr; },
+                        {},
+                        [this](const std::string&) {
+                          ++reads_;
+                          return answer_;
+                        }}};
 };
 
-TEST_F(PolicyFreshnessTest, ReadsAPolicyBeforeItsFirstUseAndEveryFewSeconds) {
+TEST_F(LiveReadsTest, ReadsAPolicyBeforeItsFirstUseAndEveryFewSeconds) {
   for (int i = 0; i < 10; ++i) freshness_.EnsureFresh("a");
   EXPECT_EQ(reads_, 1);
   clock_.Advance(3900ms);
@@ -121,7 +122,7 @@ TEST_F(PolicyFreshnessTest, ReadsAPolicyBeforeItsFirstUseAndEveryFewSeconds) {
   EXPECT_EQ(reads_, 2);
 }
 
-TEST_F(PolicyFreshnessTest, TellsWhetherItWouldRead) {
+TEST_F(LiveReadsTest, TellsWhetherItWouldRead) {
   EXPECT_TRUE(freshness_.NeedsRead("a"));
   EXPECT_FALSE(freshness_.NeedsRead("nobody"));
   freshness_.EnsureFresh("a");
@@ -135,12 +136,23 @@ TEST_F(PolicyFreshnessTest, TellsWhetherItWouldRead) {
   EXPECT_TRUE(freshness_.NeedsRead("a"));
 }
 
-TEST_F(PolicyFreshnessTest, AsksForUnknownNamesNothing) {
+TEST_F(LiveReadsTest, NamesWhatCouldNotBeRead) {
+  EXPECT_THAT(freshness_.Failing(), IsEmpty());
+  answer_ = base::MakeError(base::Code::kUnavailable, "down");
+  freshness_.EnsureFresh("a");
+  EXPECT_THAT(freshness_.Failing(), ElementsAre("a"));
+  answer_ = {};
+  clock_.Advance(1s);
+  freshness_.EnsureFresh("a");
+  EXPECT_THAT(freshness_.Failing(), IsEmpty());
+}
+
+TEST_F(LiveReadsTest, AsksForUnknownNamesNothing) {
   freshness_.EnsureFresh("nobody");
   EXPECT_EQ(reads_, 0);
 }
 
-TEST_F(PolicyFreshnessTest, DoesNotHammerAServerThatIsAway) {
+TEST_F(LiveReadsTest, DoesNotHammerAServerThatIsAway) {
   answer_ = base::MakeError(base::Code::kUnavailable, "down");
   for (int i = 0; i < 10; ++i) freshness_.EnsureFresh("a");
   EXPECT_EQ(reads_, 1);
@@ -157,6 +169,13 @@ TEST(NamespaceLabelsTest, FollowsNamespaces) {
   ASSERT_NE(labels.Find("ci"), nullptr);
   EXPECT_EQ(labels.Find("ci")->at("tier"), "prod");
   EXPECT_EQ(labels.Find("other"), nullptr);
+  EXPECT_FALSE(labels.ConfirmedAt("ci").has_value()) << "an event may be old when it arrives";
+  const base::SteadyPoint read{std::chrono::seconds(7)};
+  labels.Set({{"metadata", {{"name", "ci"}, {"labels", {{"tier", "dev"}}}}}}, read);
+  labels.Set({{"metadata", {{"name", "ci"}, {"labels", {{"tier", "test"}}}}}});
+  loop.Flush();
+  EXPECT_EQ(labels.Find("ci")->at("tier"), "test");
+  EXPECT_EQ(labels.ConfirmedAt("ci"), read);
   labels.Remove("ci");
   loop.Flush();
   EXPECT_EQ(labels.Find("ci"), nullptr);

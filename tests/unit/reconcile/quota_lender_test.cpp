@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <random>
+#include <set>
 
 #include "fakes/fake_store.hpp"
 #include "fakes/manual_reactor.hpp"
@@ -127,8 +128,9 @@ TEST_F(QuotaLenderTest, HoldsOverRestarts) {
     EXPECT_EQ(a_.Sign(PerDay(100)), "taken");
     ++taken;
   }
-  const auto map = *store_.Get(ConfigMaps(), kNs, QuotaLender::NameOf("release", ""));
-  const auto book = nlohmann::json::parse(map["data"]["book.json"].get<std::string>());
+  const auto place = QuotaLender::PlaceOf("release", "");
+  const auto map = *store_.Get(ConfigMaps(), kNs, place.map);
+  const auto book = nlohmann::json::parse(map["data"][place.member].get<std::string>());
   EXPECT_EQ(book["days"]["2026-11-23"][""]["signet-operator-0-record-0"]["lent"], 10)
       << "two blocks: what was lent and not used is still this replica's";
   taken += Drain(a_, PerDay(100));
@@ -165,22 +167,42 @@ TEST_F(QuotaLenderTest, GoesOnWithWhatIsLentAndThenSaysUnavailable) {
 
 TEST_F(QuotaLenderTest, StopsAtABookThatItDidNotWrite) {
   EXPECT_EQ(a_.Sign(PerDay(1)), "taken");
-  const auto name = QuotaLender::NameOf("release", "");
-  auto map = *store_.Get(ConfigMaps(), kNs, name);
-  map["data"]["book.json"] = "{}";
-  ASSERT_THAT(store_.Update(ConfigMaps(), kNs, name, map), testing::IsOk());
+  const auto place = QuotaLender::PlaceOf("release", "");
+  auto map = *store_.Get(ConfigMaps(), kNs, place.map);
+  map["data"][place.member] = "{}";
+  ASSERT_THAT(store_.Update(ConfigMaps(), kNs, place.map, map), testing::IsOk());
   EXPECT_EQ(b_.Sign(PerDay(10)), "unavailable");
 }
 
-TEST_F(QuotaLenderTest, NamesEachPolicysConfigMapOnce) {
-  EXPECT_EQ(QuotaLender::NameOf("release", ""), QuotaLender::NameOf("release", ""));
-  EXPECT_NE(QuotaLender::NameOf("release", ""), QuotaLender::NameOf("nightly", ""));
-  EXPECT_NE(QuotaLender::NameOf("release", ""), QuotaLender::NameOf("release", "alice"));
-  EXPECT_THAT(QuotaLender::NameOf("release", ""), ::testing::MatchesRegex("signet-quota-[0-9a-f]{20}"));
+// Issue 11, row 19: a Role names every ConfigMap that is written.
+TEST_F(QuotaLenderTest, KeepsEveryBookInOneOfAFewConfigMaps) {
+  std::set<std::string> maps;
+  std::set<std::string> members;
+  for (int i = 0; i < 1000; ++i) {
+    const auto place = QuotaLender::PlaceOf("policy-" + std::to_string(i), i % 2 == 0 ? "" : "alice");
+    EXPECT_THAT(place.map, ::testing::MatchesRegex("signet-quota-[01][0-9a-f]"));
+    maps.insert(place.map);
+    members.insert(place.member);
+  }
+  EXPECT_EQ(maps.size(), QuotaLender::kMaps);
+  EXPECT_EQ(members.size(), 1000U);
+  EXPECT_NE(QuotaLender::PlaceOf("release", "").member, QuotaLender::PlaceOf("release", "alice").member);
+}
+
+TEST_F(QuotaLenderTest, KeepsTheBooksOfOtherPoliciesUntilTheirDaysAreOver) {
+  const auto place = QuotaLender::PlaceOf("release", "");
+  const nlohmann::json others = {{"metadata", {{"name", place.map}}},
+                                 {"data",
+                                  {{"today.json", R"({"policy":"t","since":"2026-11-22","days":{"2026-11-23":{}}})"},
+                                   {"old.json", R"({"policy":"o","since":"2026-11-20","days":{"2026-11-21":{}}})"},
+                                   {"note", "not a book"}}}};
+  ASSERT_THAT(store_.Create(ConfigMaps(), kNs, others), testing::IsOk());
   EXPECT_EQ(a_.Sign(PerDay(1)), "taken");
-  const auto map = *store_.Get(ConfigMaps(), kNs, QuotaLender::NameOf("release", ""));
-  EXPECT_EQ(map["metadata"]["annotations"]["signet.dev/policy"], "release");
-  EXPECT_THAT(map["data"]["book.json"].get<std::string>(), HasSubstr("signet-operator-0"));
+  const auto data = store_.Get(ConfigMaps(), kNs, place.map)->at("data");
+  EXPECT_TRUE(data.contains("today.json"));
+  EXPECT_TRUE(data.contains("note"));
+  EXPECT_FALSE(data.contains("old.json"));
+  EXPECT_THAT(data.at(place.member).get<std::string>(), HasSubstr("signet-operator-0"));
 }
 
 /// Whatever happens in whatever order, no more is signed than the policy says.

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
+#include <set>
 
 #include "fakes.hpp"
 #include "fakes/fake_clock.hpp"
@@ -62,6 +64,12 @@ class RequestReconcilerTest : public ::testing::Test {
     };
     deps.stamped = stamped_;
     deps.approvals = [this](const RequestKey&) { return approvals_; };
+    deps.read_approvals = [this](const RequestKey&) -> base::Result<std::vector<policy::Approval>> {
+      ++approval_reads_;
+      if (!approvals_readable_) return base::Error(approvals_readable_.error());
+      return live_approvals_ ? *live_approvals_ : approvals_;
+    };
+    deps.ensure_namespace = [this](const std::string& ns) { namespaces_read_.insert(ns); };
     reconciler_ = std::make_unique<RequestReconciler>(options, std::move(deps), unsettled);
   }
   /// Creates the object and lets the informer's copy follow.
@@ -146,6 +154,10 @@ class RequestReconcilerTest : public ::testing::Test {
   json held_;
   std::function<base::Status(const json&)> stamped_;
   std::vector<policy::Approval> approvals_;
+  std::optional<std::vector<policy::Approval>> live_approvals_;  ///< not set: as approvals_
+  base::Status approvals_readable_;
+  int approval_reads_ = 0;
+  std::set<std::string> namespaces_read_;
   base::Status refresh_;
   std::function<void()> on_refresh_;
   int ensured_ = 0;

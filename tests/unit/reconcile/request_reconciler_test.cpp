@@ -191,6 +191,46 @@ TEST_F(RequestReconcilerTest, EndsWithAnApproversNo) {
   EXPECT_THAT(Message("Denied"), HasSubstr("not today"));
 }
 
+// Issue 11, row 5: nothing is signed, and nothing is denied for good, by a watch's copy.
+TEST_F(RequestReconcilerTest, ReadsApprovalsLiveBeforeItSignsByThem) {
+  Start();
+  Apply();
+  approvals_ = {approvals::By("alice")};
+  live_approvals_ = {approvals::By("alice"), approvals::By("bob")};
+  live_approvals_->back().spec.approver->username = "system:serviceaccount:release:bob";
+  live_approvals_->back().vouched = true;
+  auto ask_again = Refuse(Code::kUnavailable, "PolicyStale");
+  ask_again.wants_approvals = true;
+  service_.script = {ask_again};
+  Reconcile();
+  EXPECT_EQ(Reason("Ready"), "Signed");
+  EXPECT_EQ(approval_reads_, 1);
+  ASSERT_EQ(service_.calls.size(), 2U);
+  EXPECT_EQ(service_.calls[0].approvals_read, std::nullopt);
+  EXPECT_EQ(service_.calls[1].approvals_read, clock_.Steady());
+  EXPECT_EQ(service_.calls[1].approvals.size(), 2U);
+  EXPECT_THAT(namespaces_read_, ElementsAre("ci", "release"));
+}
+
+TEST_F(RequestReconcilerTest, WaitsWhileApprovalsCannotBeRead) {
+  Start();
+  Apply();
+  approvals_ = {approvals::By("alice")};
+  approvals_readable_ = base::MakeError(Code::kUnavailable, "no connection");
+  auto ask_again = Refuse(Code::kUnavailable, "PolicyStale");
+  ask_again.wants_approvals = true;
+  service_.always = ask_again;
+  Reconcile();
+  clock_.Advance(2s);
+  Reconcile();
+  EXPECT_EQ(service_.calls.size(), 2U) << "asked once each time, by the copy alone";
+  EXPECT_EQ(Reason("Ready"), "PolicyStale");
+  service_.always = Refuse(Code::kPermissionDenied, "DeniedByApprover", "bob said no");
+  Sync();
+  EXPECT_EQ(Reconcile().kind, Kind::kRetry) << "no denial from a copy alone";
+  EXPECT_EQ(Reason("Denied"), "");
+}
+
 TEST_F(RequestReconcilerTest, NeedsARequester) {
   Start();
   json object = Request();

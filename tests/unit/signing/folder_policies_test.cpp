@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "fakes/fake_clock.hpp"
 #include "fakes/manual_reactor.hpp"
 #include "support/matchers.hpp"
@@ -167,24 +169,131 @@ TEST_F(FolderPoliciesTest, FollowsTheSwapOfAConfigMapMount) {
   EXPECT_TRUE(policies->Find("release")->compiled->policy().spec.suspend);
 }
 
-TEST_F(FolderPoliciesTest, TakesOverAllOrNothing) {
+struct WrongNeighbour {
+  std::string name;
+  std::function<void(const TempFolder&)> make;
+};
+class FolderPoliciesBesideTest : public FolderPoliciesTest, public ::testing::WithParamInterface<WrongNeighbour> {};
+
+// Issue 11, row 4: one broken file must not keep a stop from taking force.
+TEST_P(FolderPoliciesBesideTest, SuspendsAndRemovesWhateverElseIsWrong) {
   folder_.Put("a.yaml", Policy("release"));
+  folder_.Put("b.yaml", Policy("nightly"));
+  folder_.Put("c.yaml", Policy("gone"));
   const auto policies = Open();
-  const auto before = policies->Find("release")->hash;
+  std::filesystem::remove(folder_.path() / "b.yaml");
+  GetParam().make(folder_);
   folder_.Put("a.yaml", Policy("release", "  suspend: true\n"));
-  folder_.Put("b.yaml", Policy("nightly", "  subjets: []\n"));
-  Look();
-  EXPECT_EQ(policies->Find("release")->hash, before);
-  EXPECT_EQ(policies->Find("nightly"), nullptr);
-  EXPECT_THAT(policies->State().problem, HasSubstr("b.yaml:1: "));
-  EXPECT_THAT(policies->State().problem, HasSubstr("subjets"));
-  reactor_.Advance(seconds(600));  // the folder can be read: what is in force stays confirmed
+  std::filesystem::remove(folder_.path() / "c.yaml");
+  reactor_.Advance(seconds(4));
+  EXPECT_TRUE(policies->Find("release")->compiled->policy().spec.suspend);
+  EXPECT_EQ(policies->Find("gone"), nullptr);
+  ASSERT_NE(policies->Find("nightly"), nullptr);
+  reactor_.Advance(seconds(120));  // what cannot be read goes stale; the rest does not
+  EXPECT_GT(clock_.Steady() - policies->Find("nightly")->confirmed_at, seconds(115));
   EXPECT_LT(clock_.Steady() - policies->Find("release")->confirmed_at, seconds(10));
+  EXPECT_THAT(policies->State().problem, HasSubstr("b.yaml"));
+  std::filesystem::remove_all(folder_.path() / "b.yaml");
   folder_.Put("b.yaml", Policy("nightly"));
   Look();
-  EXPECT_TRUE(policies->Find("release")->compiled->policy().spec.suspend);
-  EXPECT_NE(policies->Find("nightly"), nullptr);
+  Look();
+  EXPECT_LT(clock_.Steady() - policies->Find("nightly")->confirmed_at, seconds(10));
   EXPECT_EQ(policies->State().problem, "");
+}
+INSTANTIATE_TEST_SUITE_P(
+    All, FolderPoliciesBesideTest,
+    ::testing::Values(
+        WrongNeighbour{"BrokenYaml", [](const TempFolder& folder) { folder.Put("b.yaml", "spec: [\n"); }},
+        WrongNeighbour{"NotText", [](const TempFolder& folder) { folder.Put("b.yaml", std::string("\xff\0", 2)); }},
+        WrongNeighbour{"HugeFile", [](const TempFolder& folder) { folder.Put("b.yaml", std::string(17U << 20, '#')); }},
+        WrongNeighbour{"Folder",
+                       [](const TempFolder& folder) { std::filesystem::create_directory(folder.path() / "b.yaml"); }},
+        WrongNeighbour{
+            "DanglingLink",
+            [](const TempFolder& folder) { std::filesystem::create_symlink("none.txt", folder.path() / "b.yaml"); }},
+        WrongNeighbour{
+            "LinkOut",
+            [](const TempFolder& folder) { std::filesystem::create_symlink("/dev/null", folder.path() / "b.yaml"); }},
+        WrongNeighbour{"InvalidPolicy",
+                       [](const TempFolder& folder) {
+                         folder.Put("b.yaml",
+                                    "apiVersion: signet.dev/v1alpha1\nkind: SigningPolicy\nmetadata: {name: nightly}\n"
+                                    "spec: {subjets: []}\n");
+                       }},
+        WrongNeighbour{"UnknownTimeZone",
+                       [](const TempFolder& folder) {
+                         folder.Put("b.yaml",
+                                    "apiVersion: signet.dev/v1alpha1\nkind: SigningPolicy\nmetadata: {name: nightly}\n"
+                                    "spec:\n  key: {uri: 'pkcs11:object=nightly'}\n  algorithms: [ECDSAWithSHA256]\n"
+                                    "  subjects: [{kind: User, name: x}]\n"
+                                    "  windows: [{days: [Mon], from: '09:00', to: '10:00', timeZone: Mars/Base}]\n");
+                       }}),
+    [](const auto& info) { return info.param.name; });
+
+TEST_F(FolderPoliciesTest, SuspendsFromADocumentBesideABrokenOne) {
+  folder_.Put("a.yaml", Policy("release") + "---\n" + Policy("nightly") + "---\n" + Policy("gone"));
+  const auto policies = Open();
+  folder_.Put("a.yaml",
+              Policy("release", "  suspend: true\n") + "---\nspec: [\n---\n" + Policy("gone", "  suspend: true\n"));
+  Look();
+  EXPECT_TRUE(policies->Find("release")->compiled->policy().spec.suspend);
+  EXPECT_TRUE(policies->Find("gone")->compiled->policy().spec.suspend);
+  ASSERT_NE(policies->Find("nightly"), nullptr);  // it may stand in the part that cannot be read
+  reactor_.Advance(seconds(60));
+  EXPECT_GT(clock_.Steady() - policies->Find("nightly")->confirmed_at, seconds(55));
+}
+
+TEST_F(FolderPoliciesTest, SuspendsFromADocumentThatIsNotValidOtherwise) {
+  folder_.Put("a.yaml", Policy("release"));
+  const auto policies = Open();
+  folder_.Put("a.yaml", Policy("release", "  suspend: true\n  suspendReason: a typo\n"));
+  Look();
+  EXPECT_TRUE(policies->Find("release")->compiled->policy().spec.suspend);
+  EXPECT_EQ(policies->Find("release")->compiled->policy().metadata.generation, 2);
+  EXPECT_TRUE(policies->Find("release")->key.has_value());
+  EXPECT_THAT(policies->State().problem, HasSubstr("a.yaml:1"));
+  folder_.Put("a.yaml", Policy("release"));
+  Look();
+  EXPECT_FALSE(policies->Find("release")->compiled->policy().spec.suspend);
+  EXPECT_EQ(policies->Find("release")->compiled->policy().metadata.generation, 3);
+}
+
+TEST_F(FolderPoliciesTest, ConfirmsNoneOfTwoDifferentPoliciesWithOneName) {
+  folder_.Put("a.yaml", Policy("release"));
+  const auto policies = Open();
+  folder_.Put("b.yaml", Policy("release"));  // the same twice: moved by copying first
+  reactor_.Advance(seconds(60));
+  EXPECT_LT(clock_.Steady() - policies->Find("release")->confirmed_at, seconds(10));
+  EXPECT_EQ(policies->State().problem, "");
+  folder_.Put("b.yaml", Policy("release", "  description: other\n"));
+  reactor_.Advance(seconds(60));
+  EXPECT_GT(clock_.Steady() - policies->Find("release")->confirmed_at, seconds(50));
+  EXPECT_THAT(policies->State().problem, HasSubstr("defined in a.yaml:1 already"));
+  folder_.Put("b.yaml", Policy("release", "  suspend: true\n"));
+  Look();
+  EXPECT_TRUE(policies->Find("release")->compiled->policy().spec.suspend);
+}
+
+TEST_F(FolderPoliciesTest, TakesOverWhileAFileNeverSettles) {
+  folder_.Put("a.yaml", Policy("release"));
+  folder_.Put("b.yaml", Policy("nightly"));
+  const auto policies = Open();
+  folder_.Put("a.yaml", Policy("release", "  suspend: true\n"));
+  for (int i = 0; i < 60; ++i) {
+    folder_.Put("b.yaml", Policy("nightly") + "# " + std::to_string(i) + "\n");
+    reactor_.Advance(milliseconds(50));
+  }
+  EXPECT_TRUE(policies->Find("release")->compiled->policy().spec.suspend);
+}
+
+TEST_F(FolderPoliciesTest, RemovesAPolicyFromAGoodFileBesideABrokenOne) {
+  folder_.Put("a.yaml", Policy("release") + "---\n" + Policy("nightly"));
+  folder_.Put("b.yaml", "# nothing yet\n");
+  const auto policies = Open();
+  folder_.Put("a.yaml", Policy("release"));
+  folder_.Put("b.yaml", "spec: [\n");
+  Look();
+  EXPECT_EQ(policies->Find("nightly"), nullptr);
 }
 
 class WrongFolderTest : public FolderPoliciesTest, public ::testing::WithParamInterface<const char*> {};

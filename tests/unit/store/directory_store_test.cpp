@@ -328,7 +328,9 @@ TEST(DirectoryStoreTest, KeepsTheLastGoodContentOfABrokenFile) {
   const json first = Get(*store, "one");
   folder.Put("a.yaml", "kind: [\n");
   store->Refresh();
-  EXPECT_EQ(Get(*store, "one"), first);
+  EXPECT_THAT(store->ListAll(kRequests)->items, ::testing::Contains(first));
+  EXPECT_THAT(store->Get(kRequests, "default", "one"), IsErr(Code::kUnavailable, "StoreUnavailable"));
+  EXPECT_THAT(store->Get(kRequests, "default", "two"), IsOk());
   ASSERT_THAT(store->Problems(), SizeIs(1));
   EXPECT_THAT(store->Problems()[0].message, HasSubstr("a.yaml:"));
   store.reset();
@@ -338,6 +340,25 @@ TEST(DirectoryStoreTest, KeepsTheLastGoodContentOfABrokenFile) {
   folder.Put("a.yaml", Request("one"));
   store->Refresh();
   EXPECT_EQ(Get(*store, "one").at("metadata").at("uid"), first.at("metadata").at("uid"));
+  EXPECT_TRUE(store->Problems().empty());
+}
+
+TEST(DirectoryStoreTest, ReadsEachDocumentOfABrokenFileByItself) {
+  const TempFolder folder;
+  folder.Put("a.yaml", Request("one") + "---\n" + Request("two") + "---\n" + Request("three"));
+  const auto store = Open(folder);
+  folder.Put("a.yaml", Request("one") + "  labels: [\n---\n" + Request("three"));
+  store->Refresh();
+  EXPECT_THAT(store->Get(kRequests, "default", "three"), IsOk());
+  for (const char* hidden : {"one", "two"}) {  // either may stand in the part that cannot be read
+    EXPECT_THAT(store->Get(kRequests, "default", hidden), IsErr(Code::kUnavailable, "StoreUnavailable"));
+  }
+  folder.Put("b.yaml", Request("one"));  // moved to where it can be read
+  store->Refresh();
+  EXPECT_THAT(store->Get(kRequests, "default", "one"), IsOk());
+  folder.Put("a.yaml", Request("three"));
+  store->Refresh();
+  EXPECT_THAT(store->Get(kRequests, "default", "two"), IsErr(Code::kNotFound));
   EXPECT_TRUE(store->Problems().empty());
 }
 

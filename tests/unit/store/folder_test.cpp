@@ -103,7 +103,17 @@ TEST(FolderTest, BoundsNumberAndSize) {
   folder.Write("a.yaml", "12345");
   folder.Write("b.yaml", "12345");
   EXPECT_THAT(ListFolder(folder.path(), {.files = 1}), IsErr(Code::kResourceExhausted, "FolderTooLarge"));
-  EXPECT_THAT(ListFolder(folder.path(), {.total_bytes = 9}), IsErr(Code::kResourceExhausted, "FolderTooLarge"));
+  const auto partly = ListFolder(folder.path(), {.total_bytes = 9});
+  ASSERT_THAT(partly, IsOk());
+  ASSERT_EQ(partly->files.size(), 1U);
+  ASSERT_EQ(partly->refused.size(), 1U);
+  EXPECT_EQ(partly->refused[0].file, "b.yaml");
+  folder.Write("a.yaml", "1234567890");  // too large by itself: it takes no room from the others
+  const auto large = ListFolder(folder.path(), {.file_bytes = 9, .total_bytes = 9});
+  ASSERT_THAT(large, IsOk());
+  ASSERT_EQ(large->files.size(), 1U);
+  EXPECT_EQ(large->files[0].name, "b.yaml");
+  folder.Write("a.yaml", "12345");
   const auto listing = ListFolder(folder.path(), {.files = 2, .total_bytes = 10});
   ASSERT_THAT(listing, IsOk());
   EXPECT_THAT(ReadFolderFile(folder.path(), listing->files[0], 4), IsErr(Code::kInvalidArgument, "Malformed"));

@@ -148,6 +148,20 @@ TEST(ManifestTest, RefusesBrokenYamlWithItsLine) {
   EXPECT_THAT(Problem("~: 1\n"), HasSubstr("key"));
 }
 
+TEST(ManifestTest, FindsTheGoodDocumentsBesideBrokenOnes) {
+  const auto read =
+      ParseEachDocument("a: 1\n---\nb: [\n--- # third\nc: 3\n---not: a marker\n---\nd: |\n  ---\n  x\n", "f.yaml");
+  ASSERT_EQ(read.good.size(), 3U);
+  EXPECT_EQ(read.good[0].value.at("a"), 1);
+  EXPECT_EQ(read.good[1].value.at("---not"), "a marker");
+  EXPECT_EQ(read.good[2].value.at("d"), "---\nx\n");
+  EXPECT_EQ(read.good[2].line, 7);
+  ASSERT_EQ(read.broken.size(), 1U);
+  EXPECT_THAT(read.broken[0].message, ::testing::HasSubstr("f.yaml:"));
+  EXPECT_TRUE(ParseEachDocument("a: 1\n---\nb: 2\n", "f.yaml").broken.empty());
+  EXPECT_EQ(ParseEachDocument("{", "f.json").broken.size(), 1U);
+}
+
 TEST(ManifestTest, ReadsJsonFilesAsStrictJson) {
   const auto documents = ParseManifest(R"({"a": 1})", "t.json");
   ASSERT_THAT(documents, IsOk());

@@ -1,4 +1,4 @@
-#include "reconcile/policy_freshness.hpp"
+#include "reconcile/live_reads.hpp"
 
 #include <utility>
 
@@ -6,11 +6,10 @@
 
 namespace signet::reconcile {
 
-PolicyFreshness::PolicyFreshness(Options options, const base::Clock& clock, const ClusterPolicies& policies,
-                                 Refresh refresh)
-    : options_(options), clock_(clock), policies_(policies), refresh_(std::move(refresh)) {}
+LiveReads::LiveReads(Options options, const base::Clock& clock, Source source)
+    : options_(options), clock_(clock), source_(std::move(source)) {}
 
-PolicyFreshness::~PolicyFreshness() {
+LiveReads::~LiveReads() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
@@ -19,26 +18,41 @@ PolicyFreshness::~PolicyFreshness() {
   if (thread_.joinable()) thread_.join();
 }
 
-void PolicyFreshness::Start() {
+void LiveReads::Start() {
   thread_ = std::thread([this] { Run(); });
 }
 
-bool PolicyFreshness::IsSettled(const Entry& entry) const {
+bool LiveReads::IsSettled(const Entry& entry) const {
   const auto now = clock_.Steady();
   return (entry.shown && now - entry.shown_at < options_.max_age) ||
          (entry.failed && now - entry.failed_at < options_.retry);
 }
 
-bool PolicyFreshness::NeedsRead(const std::string& name) const {
+bool LiveReads::NeedsRead(const std::string& name) const {
   {
     const std::lock_guard lock(mutex_);
     if (const auto found = entries_.find(name); found != entries_.end() && IsSettled(*found->second)) return false;
   }
-  return policies_.Peek(name) != nullptr;
+  return IsKnown(name);
 }
 
-void PolicyFreshness::EnsureFresh(const std::string& name) {
-  if (policies_.Peek(name) == nullptr) {
+std::vector<std::string> LiveReads::Failing() const {
+  std::vector<std::string> out;
+  const std::lock_guard lock(mutex_);
+  for (const auto& [name, entry] : entries_) {
+    if (entry->failed) out.push_back(name);
+  }
+  return out;
+}
+
+/// Under mutex_. An entry that is in hand elsewhere is shared, and stays.
+void LiveReads::MakeRoom() {
+  if (entries_.size() < kMaxEntries) return;
+  std::erase_if(entries_, [&](const auto& item) { return item.second.use_count() == 1 && !IsSettled(*item.second); });
+}
+
+void LiveReads::EnsureFresh(const std::string& name) {
+  if (!IsKnown(name)) {
     const std::lock_guard lock(mutex_);
     entries_.erase(name);
     return;
@@ -46,6 +60,7 @@ void PolicyFreshness::EnsureFresh(const std::string& name) {
   std::shared_ptr<Entry> entry;
   {
     const std::lock_guard lock(mutex_);
+    MakeRoom();
     auto& slot = entries_[name];
     if (slot == nullptr) slot = std::make_shared<Entry>();
     entry = slot;
@@ -57,25 +72,25 @@ void PolicyFreshness::EnsureFresh(const std::string& name) {
     const std::lock_guard table(mutex_);
     if (IsSettled(*entry)) return;
   }
-  const auto shown = refresh_(name);
+  const auto shown = source_.read(name);
   const std::lock_guard table(mutex_);
   entry->failed = !shown;
   if (!shown) {
     entry->failed_at = clock_.Steady();
-    obs::Debug("policy not read", {{"policy", name}, {"error", base::Describe(shown.error())}});
+    obs::Debug("object not read", {{"name", name}, {"error", base::Describe(shown.error())}});
     return;
   }
   entry->shown = true;
   entry->shown_at = now;
 }
 
-void PolicyFreshness::Run() {
+void LiveReads::Run() {
   for (;;) {
     {
       std::unique_lock lock(mutex_);
       if (wake_.wait_for(lock, options_.tick, [this] { return stopping_; })) return;
     }
-    for (const auto& name : policies_.UsedWithin(options_.used_within)) EnsureFresh(name);
+    for (const auto& name : source_.used(options_.used_within)) EnsureFresh(name);
   }
 }
 
