@@ -88,6 +88,7 @@ base::Status Webhooks::Listen() {
   certificate.pause = options_.config.rotation_pause;
   certificate_ = std::make_unique<authn::WebhookCertificate>(*core_.store, core_.clock, std::move(certificate));
   reconcile::WebhookEndpoint endpoint;
+  endpoint.status_writer = options_.username;
   if (plan.host.empty()) {
     endpoint.service_ns = plan.service_ns;
     endpoint.service_name = plan.service_name;
