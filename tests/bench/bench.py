@@ -173,6 +173,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="one short round: for trying, not for quoting")
     parser.add_argument("--no-cluster", action="store_true", help="leave out the operator against a real API server")
     parser.add_argument("--budget", action="store_true", help="only the CPU time per signature, process by process")
+    parser.add_argument("--growth", type=int, metavar="N", help="only what grows with N finished SigningRequests (about 10 minutes for 20000)")
     options = parser.parse_args()
     options.rounds, options.seconds, options.idle = (1, 1, 5) if options.quick else (5, 2, 60)
     bench = Bench(options)
@@ -183,6 +184,9 @@ def main():
         if options.budget:
             import budget
             return budget.run(bench)
+        if options.growth:
+            import growth_bench
+            return growth_bench.run(bench, ROOT, options.growth)
         sidecar = bench.socket_rows()
         bench.resources(sidecar)
         bench.peers(sidecar)
