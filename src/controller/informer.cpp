@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <utility>
 
 #include "obs/log.hpp"
@@ -21,6 +20,22 @@ std::string MetaText(const json& object, const char* member) {
 }
 
 Key KeyOf(const json& object) { return {MetaText(object, "namespace"), MetaText(object, "name")}; }
+
+void DropBookkeeping(json& object) {
+  const auto meta = object.find("metadata");
+  if (meta == object.end() || !meta->is_object()) return;
+  meta->erase("managedFields");
+  const auto annotations = meta->find("annotations");
+  if (annotations == meta->end() || !annotations->is_object()) return;
+  annotations->erase("kubectl.kubernetes.io/last-applied-configuration");
+}
+
+/// An object's name, without the object.
+json NameOnly(const json& object) {
+  json meta = json::object();
+  for (const char* member : {"namespace", "name", "resourceVersion"}) meta[member] = MetaText(object, member);
+  return {{"metadata", std::move(meta)}};
+}
 
 }  // namespace
 
@@ -121,9 +136,15 @@ void Informer::RunOnce(bool& must_list) {
 
 base::Status Informer::ListOnce() {
   const auto asked = clock_.Steady();
-  TRY(kube::List list, store_.ListAll(resource_));
-  version_ = list.resource_version;
-  Replace(std::move(list));
+  ++listing_;
+  if (filter_ != nullptr) filter_->OnListBegin();
+  // What a list that breaks off has brought is as good as an event; what it has not brought says nothing.
+  TRY(version_, store_.ListEach(resource_, [this](json object) {
+    const Key key = KeyOf(object);
+    Change(key, Reduce(object) ? std::make_shared<const json>(std::move(object)) : nullptr);
+  }));
+  if (filter_ != nullptr) filter_->OnListEnd();
+  RemoveUnlisted();
   {
     const std::lock_guard lock(mutex_);
     synced_ = true;
@@ -143,6 +164,7 @@ base::Status Informer::WatchOnce(bool& proved_alive) {
   const auto watch = store_.StartWatch(resource_, version_,
                                        {[inbox, this](kube::WatchEvent event) {
                                           const auto arrived = clock_.Steady();
+                                          Reduce(event);
                                           const std::lock_guard lock(inbox->mutex);
                                           inbox->items.push_back({std::move(event), arrived});
                                           inbox->filled.notify_one();
@@ -167,16 +189,32 @@ base::Status Informer::WatchOnce(bool& proved_alive) {
   }
 }
 
-void Informer::Replace(kube::List list) {
-  std::set<Key> present;
-  for (auto& item : list.items) {
-    Key key = KeyOf(item);
-    Change(key, std::make_shared<const json>(std::move(item)));
-    present.insert(std::move(key));
+bool Informer::Reduce(json& object) const {
+  DropBookkeeping(object);
+  return filter_ == nullptr || filter_->Keep(object);
+}
+
+/// Before it waits for its turn: what is not kept takes no memory.
+void Informer::Reduce(kube::WatchEvent& event) const {
+  using Type = kube::WatchEvent::Type;
+  if (event.type == Type::kBookmark) return;
+  if (event.type == Type::kDeleted) {
+    if (filter_ != nullptr) filter_->OnDeleted(event.object);
+  } else if (Reduce(event.object)) {
+    return;
   }
-  for (const Key& key : Keys()) {
-    if (!present.contains(key)) Change(key, nullptr);
+  event = {Type::kDeleted, NameOnly(event.object)};
+}
+
+void Informer::RemoveUnlisted() {
+  std::vector<Key> gone;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [key, entry] : objects_) {
+      if (entry.listing != listing_) gone.push_back(key);
+    }
   }
+  for (const Key& key : gone) Change(key, nullptr);
 }
 
 void Informer::Apply(kube::WatchEvent event) {
@@ -193,10 +231,12 @@ void Informer::Change(const Key& key, Object after) {
   {
     const std::lock_guard lock(mutex_);
     const auto it = objects_.find(key);
-    if (it != objects_.end()) before = it->second;
+    if (it != objects_.end()) before = it->second.object;
     if (after != nullptr) {
+      Entry& entry = it != objects_.end() ? it->second : objects_[key];
+      entry.listing = listing_;
       if (before != nullptr && MetaText(*before, "resourceVersion") == MetaText(*after, "resourceVersion")) return;
-      objects_[key] = after;
+      entry.object = after;
     } else {
       if (before == nullptr) return;
       objects_.erase(it);
@@ -225,14 +265,14 @@ void Informer::BackOff() {
 Informer::Object Informer::Get(const Key& key) const {
   const std::lock_guard lock(mutex_);
   const auto it = objects_.find(key);
-  return it == objects_.end() ? nullptr : it->second;
+  return it == objects_.end() ? nullptr : it->second.object;
 }
 
 std::vector<Key> Informer::Keys() const {
   const std::lock_guard lock(mutex_);
   std::vector<Key> keys;
   keys.reserve(objects_.size());
-  for (const auto& [key, object] : objects_) keys.push_back(key);
+  for (const auto& [key, entry] : objects_) keys.push_back(key);
   return keys;
 }
 
@@ -240,7 +280,7 @@ std::vector<Informer::Object> Informer::All() const {
   const std::lock_guard lock(mutex_);
   std::vector<Object> all;
   all.reserve(objects_.size());
-  for (const auto& [key, object] : objects_) all.push_back(object);
+  for (const auto& [key, entry] : objects_) all.push_back(entry.object);
   return all;
 }
 

@@ -29,9 +29,14 @@ base::Status Manager::SetLease(kube::ObjectStore& store, LeaseOptions options) {
   return {};
 }
 
+void Manager::StartInformers() {
+  if (std::exchange(informers_started_, true)) return;
+  for (Informer* informer : informers_) informer->Start();
+}
+
 void Manager::Start() {
   started_ = true;
-  for (Informer* informer : informers_) informer->Start();
+  StartInformers();
   thread_ = std::thread([this] { Run(); });
   if (elector_) {
     elector_->Start();

@@ -8,7 +8,7 @@
 //
 // Ownership:     borrows everything added; it must outlive the manager. Owns one thread.
 // Thread-safety: Add* and SetLease before Start(), from one thread; the rest from any.
-// Blocking:      Start() returns at once. Stop() waits for the Reconcile calls in hand.
+// Blocking:      Start() and StartInformers() return at once. Stop() waits for the Reconcile calls in hand.
 #pragma once
 
 #include <condition_variable>
@@ -42,6 +42,9 @@ class Manager {
   /// deadlines below renew_deadline and connections of its own, so that load cannot cost the lease.
   base::Status SetLease(kube::ObjectStore& store, LeaseOptions options);
 
+  /// Starts the informers alone: their lists take time, which what else must be there before Start() can use as well.
+  void StartInformers();
+  /// Starts the informers, if they have not been started, election and controllers.
   void Start();
   /// Controllers, then the lease is released, then informers. May be called twice.
   void Stop();
@@ -67,6 +70,7 @@ class Manager {
   bool wanted_ = false;    ///< leads; guarded by mutex_
   bool stopping_ = false;  ///< guarded by mutex_
   bool started_ = false;
+  bool informers_started_ = false;
   std::thread thread_;
 };
 

@@ -1,5 +1,7 @@
 #include "kube/object_store.hpp"
 
+#include <utility>
+
 namespace signet::kube {
 namespace {
 
@@ -12,6 +14,13 @@ base::Error NotHere() {
 base::Result<nlohmann::json> ObjectStore::MergePatch(const Resource& /*resource*/, std::string_view /*ns*/,
                                                      std::string_view /*name*/, const nlohmann::json& /*patch*/) {
   return NotHere();
+}
+
+base::Result<std::string> ObjectStore::ListEach(const Resource& resource,
+                                                const std::function<void(nlohmann::json object)>& take) {
+  TRY(auto list, ListAll(resource));
+  for (auto& object : list.items) take(std::move(object));
+  return std::move(list.resource_version);
 }
 
 base::Result<nlohmann::json> ObjectStore::ServerVersion() { return NotHere(); }

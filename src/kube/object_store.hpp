@@ -65,6 +65,11 @@ class ObjectStore {
   virtual base::Result<nlohmann::json> Get(const Resource& resource, std::string_view ns, std::string_view name) = 0;
   /// All objects of all namespaces (pages inside).
   virtual base::Result<List> ListAll(const Resource& resource) = 0;
+  /// Gives `take` the same objects one by one, in a server's case with one page of them in memory.
+  /// @return the list's resourceVersion. An error may come after some of the objects were given out: it says nothing
+  /// about those that were not.
+  virtual base::Result<std::string> ListEach(const Resource& resource,
+                                             const std::function<void(nlohmann::json object)>& take);
   virtual base::Result<nlohmann::json> Create(const Resource& resource, std::string_view ns,
                                               const nlohmann::json& object) = 0;
   /// Replaces (PUT); object.metadata.resourceVersion is the precondition.

@@ -51,15 +51,20 @@ class RestStore::Core {
   }
   /// `limit`: of all attempts and waits together.
   base::Result<json> Exchange(std::string_view verb, const HttpRequest& request, bool repeatable, milliseconds limit) {
+    TRY(const auto answer, Ask(verb, request, repeatable, limit));
+    return ObjectOf(answer, What(request));
+  }
+  /// The answer as it came.
+  base::Result<HttpResponse> Ask(std::string_view verb, const HttpRequest& request, bool repeatable,
+                                 milliseconds limit) {
     const Span span{base::SystemClock().Steady(), std::min(limit, options_.deadlines.total)};
     TRY_VOID(TakeSlot(span.limit));
     auto answer = ExchangeInSlot(verb, request, repeatable, span);
     ReturnSlot();
     if (!answer) {
       answer.error().message = What(request) + ": " + answer.error().message;
-      return base::Error(answer.error());
     }
-    return ObjectOf(*answer, What(request));
+    return answer;
   }
 
   void Open(const std::shared_ptr<WatchState>& watch, const HttpRequest& request) {
@@ -190,55 +195,64 @@ base::Result<json> RestStore::ServerVersion() { return core_->Exchange("get", {"
 
 namespace {
 
-/// Objects a page: fewer after a page that was too large, since whoever may create objects chooses their size; more
-/// again, in steps, when they fit.
+/// Objects a page: fewer after a page that was large, since whoever may create objects chooses their size; more again,
+/// in steps, when they are small.
 class PageLimit {
  public:
-  explicit PageLimit(std::size_t most) : most_(most), now_(most) {}
+  PageLimit(std::size_t most, std::size_t octets) : most_(most), octets_(octets), now_(most) {}
   [[nodiscard]] std::size_t now() const { return now_; }
-  /// False: a page of one object is too large.
+  /// After a page of more than all octets. False: it was one object.
   bool Halve() {
-    fitting_ = 0;
+    small_ = 0;
     if (now_ <= 1) return false;
     now_ /= 2;
     return true;
   }
-  void OnPage() {
-    if (now_ >= most_ || ++fitting_ < kFittingPages) return;
-    fitting_ = 0;
-    now_ = std::min(most_, now_ * 2);
+  void OnPage(std::size_t octets) {
+    if (octets > octets_ / 2) {
+      small_ = 0;
+      now_ = std::max<std::size_t>(1, now_ * (octets_ / 2) / octets);
+    } else if (octets > octets_ / 4) {
+      small_ = 0;  // twice as many would be too large
+    } else if (now_ < most_ && ++small_ >= kSmallPages) {
+      small_ = 0;
+      now_ = std::min(most_, now_ * 2);
+    }
   }
 
  private:
-  static constexpr int kFittingPages = 8;
+  static constexpr int kSmallPages = 8;
   const std::size_t most_;
+  const std::size_t octets_;
   std::size_t now_;
-  int fitting_ = 0;
+  int small_ = 0;  ///< pages in a row
 };
 
-base::Status AppendPage(json page, const Resource& resource, List& list, std::string& continue_token) {
+struct PageEnd {
+  std::string resource_version;
+  std::string continue_token;  ///< empty: the last page
+};
+
+base::Result<PageEnd> TakePage(json page, const Resource& resource, const std::function<void(json)>& take) {
   const auto bad = [] { return base::MakeError(Code::kInternal, "BadAnswer", "a list that is not one"); };
   auto meta = page.find("metadata");
   auto items = page.find("items");
   if (meta == page.end() || !meta->is_object()) return bad();
-  if (items != page.end() && !items->is_null()) {
-    if (!items->is_array()) return bad();
-    const std::string api_version = resource.group.empty() ? resource.version : resource.group + "/" + resource.version;
-    for (json& item : *items) {
-      if (!item.is_object()) return bad();
-      // The items of a list do not say what they are; objects from Get and watches do.
-      if (!item.contains("apiVersion")) item["apiVersion"] = api_version;
-      if (!item.contains("kind")) item["kind"] = resource.kind;
-      list.items.push_back(std::move(item));
-    }
-  }
   const json version = meta->value("resourceVersion", json());
   if (!version.is_string()) return bad();
-  // The pages of one list are all read at the first one's version.
-  if (list.resource_version.empty()) list.resource_version = version.get<std::string>();
   const json token = meta->value("continue", json());
-  continue_token = token.is_string() ? token.get<std::string>() : std::string();
-  return {};
+  PageEnd end{version, token.is_string() ? token.get<std::string>() : std::string()};
+  if (items == page.end() || items->is_null()) return end;
+  if (!items->is_array()) return bad();
+  const std::string api_version = resource.group.empty() ? resource.version : resource.group + "/" + resource.version;
+  for (json& item : *items) {
+    if (!item.is_object()) return bad();
+    // The items of a list do not say what they are; objects from Get and watches do.
+    if (!item.contains("apiVersion")) item["apiVersion"] = api_version;
+    if (!item.contains("kind")) item["kind"] = resource.kind;
+    take(std::move(item));
+  }
+  return end;
 }
 
 }  // namespace
@@ -246,6 +260,11 @@ base::Status AppendPage(json page, const Resource& resource, List& list, std::st
 base::Result<List> RestStore::ListAll(const Resource& resource) {
   TRY(const std::string path, PathOf(resource, "", "", Scope::kCollection));
   return ListPath(resource, path);
+}
+
+base::Result<std::string> RestStore::ListEach(const Resource& resource, const Take& take) {
+  TRY(const std::string path, PathOf(resource, "", "", Scope::kCollection));
+  return ReadPages(resource, path, take);
 }
 
 base::Result<List> RestStore::ListNamespace(const Resource& resource, std::string_view ns) {
@@ -257,25 +276,40 @@ base::Result<List> RestStore::ListNamespace(const Resource& resource, std::strin
 }
 
 base::Result<List> RestStore::ListPath(const Resource& resource, const std::string& path) {
-  PageLimit limit(core_->options().page);
   for (int restarts = 0;; ++restarts) {
     List list;
-    std::string token;
-    for (bool expired = false; !expired;) {
-      std::string target = fmt::format("{}?limit={}", path, limit.now());
-      if (!token.empty()) target += "&continue=" + Escape(token);
-      auto page = core_->Exchange("list", {"GET", std::move(target), "", ""}, true);
-      if (!page) {
-        if (page.error().reason == kAnswerTooLarge && limit.Halve()) continue;
-        // Between two pages the version of the first one was compacted away.
-        expired = page.error().native.number == 410 && restarts < kMaxListRestarts;
-        if (!expired) return base::Error(page.error());
-        continue;
-      }
-      limit.OnPage();
-      TRY_VOID(AppendPage(*std::move(page), resource, list, token));
-      if (token.empty()) return list;
+    auto version = ReadPages(resource, path, [&list](json object) { list.items.push_back(std::move(object)); });
+    if (version) {
+      list.resource_version = *std::move(version);
+      return list;
     }
+    // Between two pages the version of the first one was compacted away.
+    const bool expired = version.error().native.number == 410 && restarts < kMaxListRestarts;
+    if (!expired) return base::Error(version.error());
+  }
+}
+
+base::Result<std::string> RestStore::ReadPages(const Resource& resource, const std::string& path, const Take& take) {
+  const auto& options = core_->options();
+  PageLimit limit(options.page, options.page_body);
+  std::string token;
+  for (std::string version;;) {
+    std::string target = fmt::format("{}?limit={}", path, limit.now());
+    if (!token.empty()) target += "&continue=" + Escape(token);
+    const HttpRequest request{"GET", std::move(target), "", "", options.page_body};
+    auto answer = core_->Ask("list", request, true, options.deadlines.total);
+    if (!answer) {
+      if (answer.error().reason == kAnswerTooLarge && limit.Halve()) continue;
+      return base::Error(answer.error());
+    }
+    limit.OnPage(answer->body.size());
+    TRY(json page, ObjectOf(*answer, What(request)));
+    answer->body = {};
+    TRY(PageEnd end, TakePage(std::move(page), resource, take));
+    // The pages of one list are all read at the first one's version.
+    if (version.empty()) version = std::move(end.resource_version);
+    if (end.continue_token.empty()) return version;
+    token = std::move(end.continue_token);
   }
 }
 
