@@ -17,6 +17,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::chrono::milliseconds kStartInterval{200};  // between tries until reviews can be answered
+constexpr std::chrono::milliseconds kLeadInterval{200};   // between looks at whether this replica leads
 constexpr std::size_t kMostJobs = 64;
 constexpr std::chrono::seconds kStrayEvery{10};   // lines in the log: what anybody can cause must not fill it
 constexpr int kWorkers = 2;                       // one may wait for a slow answer
@@ -154,6 +155,7 @@ base::Status Webhooks::Judge(const json& object) {
 
 void Webhooks::Keep() {
   for (;;) {
+    const bool led = hooks_.leads();
     auto status = Step();
     std::unique_lock lock(mutex_);
     if (!status && (!problem_ || problem_->message != status.error().message)) {
@@ -167,7 +169,11 @@ void Webhooks::Keep() {
     const bool starting = !sealing_ || !context_;
     const auto pause =
         starting ? std::min(kStartInterval, options_.config.check_interval) : options_.config.check_interval;
-    if (changed_.wait_for(lock, pause, [this] { return stopping_; })) return;
+    // Who begins to lead writes the configurations at once: nobody can ask for a signature before that.
+    const auto until = core_.clock.Steady() + pause;
+    while (core_.clock.Steady() < until && (led || !hooks_.leads())) {
+      if (changed_.wait_for(lock, std::min(kLeadInterval, pause), [this] { return stopping_; })) return;
+    }
   }
 }
 
