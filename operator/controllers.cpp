@@ -253,7 +253,7 @@ void Operator::Wire() {
   manager_ = std::make_unique<controller::Manager>(clock_);
   manager_->Add(*policies_);
   manager_->Add(*approvals_);
-  manager_->Add(*requests_);
+  manager_->Add(*requests_, controller::Manager::Syncs::kLater);
   // Every replica signs (the gateway), so every replica has the policies and finds their keys; only the leader makes
   // keys and writes statuses, and looks at every policy when it begins to lead.
   manager_->Add(*policy_controller_, controller::Manager::Runs::kAlways);
@@ -406,7 +406,8 @@ void Operator::DeleteExpired() {
 /// Loop thread.
 std::vector<frontend::Check> Operator::Checks() const {
   std::vector<frontend::Check> checks = {frontend::CheckHsm(*core_->hsm), frontend::CheckJournal(*core_->journal)};
-  const bool synced = policies_->HasSynced() && requests_->HasSynced();
+  // Requests are dealt with one by one, while the rest of a long list is still being read.
+  const bool synced = policies_->HasSynced() && requests_->HasAnswered();
   checks.push_back({"objects", synced, synced ? "" : "NotSynced",
                     synced ? ""
                            : "policies and requests have not been listed yet: is the API server reachable, are "

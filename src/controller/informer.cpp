@@ -101,6 +101,7 @@ void Informer::Run() {
       BackOff();
     }
   }
+  watch_.reset();
 }
 
 void Informer::RunOnce(bool& must_list) {
@@ -137,12 +138,18 @@ void Informer::RunOnce(bool& must_list) {
 base::Status Informer::ListOnce() {
   const auto asked = clock_.Steady();
   ++listing_;
+  watch_.reset();
+  news_.clear();
   if (filter_ != nullptr) filter_->OnListBegin();
   // What a list that breaks off has brought is as good as an event; what it has not brought says nothing.
-  TRY(version_, store_.ListEach(resource_, [this](json object) {
-    const Key key = KeyOf(object);
-    Change(key, Reduce(object) ? std::make_shared<const json>(std::move(object)) : nullptr);
-  }));
+  TRY_VOID(store_.ListEach(resource_, {[this](const std::string& version) {
+                                         version_ = version;
+                                         answered_ = true;
+                                         StartWatch();
+                                       },
+                                       [this](json object) { TakeListed(std::move(object)); }}));
+  ApplyArrived();
+  news_.clear();
   if (filter_ != nullptr) filter_->OnListEnd();
   RemoveUnlisted();
   {
@@ -154,26 +161,52 @@ base::Status Informer::ListOnce() {
   return {};
 }
 
-base::Status Informer::WatchOnce(bool& proved_alive) {
+void Informer::TakeListed(json object) {
+  ApplyArrived();
+  const Key key = KeyOf(object);
+  if (news_.contains(key)) return;
+  Change(key, Reduce(object) ? std::make_shared<const json>(std::move(object)) : nullptr);
+}
+
+void Informer::ApplyArrived() {
+  std::deque<Inbox::Item> batch;
+  {
+    const std::lock_guard lock(inbox_->mutex);
+    batch.swap(inbox_->items);
+  }
+  for (auto& item : batch) {
+    news_.insert(KeyOf(item.event.object));
+    Apply(std::move(item.event));
+  }
+}
+
+void Informer::StartWatch() {
   const auto inbox = std::make_shared<Inbox>();
   {
     const std::lock_guard lock(mutex_);
-    if (stopping_) return {};
+    inbox->stop = stopping_;
     inbox_ = inbox;
   }
-  const auto watch = store_.StartWatch(resource_, version_,
-                                       {[inbox, this](kube::WatchEvent event) {
-                                          const auto arrived = clock_.Steady();
-                                          Reduce(event);
-                                          const std::lock_guard lock(inbox->mutex);
-                                          inbox->items.push_back({std::move(event), arrived});
-                                          inbox->filled.notify_one();
-                                        },
-                                        [inbox](base::Status end) {
-                                          const std::lock_guard lock(inbox->mutex);
-                                          inbox->end = std::move(end);
-                                          inbox->filled.notify_one();
-                                        }});
+  watch_ = store_.StartWatch(resource_, version_,
+                             {[inbox, this](kube::WatchEvent event) {
+                                const auto arrived = clock_.Steady();
+                                DropBookkeeping(event.object);
+                                const std::lock_guard lock(inbox->mutex);
+                                inbox->items.push_back({std::move(event), arrived});
+                                inbox->filled.notify_one();
+                              },
+                              [inbox](base::Status end) {
+                                const std::lock_guard lock(inbox->mutex);
+                                inbox->end = std::move(end);
+                                inbox->filled.notify_one();
+                              }});
+}
+
+base::Status Informer::WatchOnce(bool& proved_alive) {
+  if (watch_ == nullptr) StartWatch();
+  // It ends with this call, whatever ends it.
+  const auto watch = std::move(watch_);
+  const auto inbox = inbox_;
   for (;;) {
     std::deque<Inbox::Item> batch;
     {
@@ -194,7 +227,6 @@ bool Informer::Reduce(json& object) const {
   return filter_ == nullptr || filter_->Keep(object);
 }
 
-/// Before it waits for its turn: what is not kept takes no memory.
 void Informer::Reduce(kube::WatchEvent& event) const {
   using Type = kube::WatchEvent::Type;
   if (event.type == Type::kBookmark) return;
@@ -218,6 +250,7 @@ void Informer::RemoveUnlisted() {
 }
 
 void Informer::Apply(kube::WatchEvent event) {
+  Reduce(event);
   if (std::string version = MetaText(event.object, "resourceVersion"); !version.empty()) version_ = std::move(version);
   if (event.type == kube::WatchEvent::Type::kBookmark) return;
   const Key key = KeyOf(event.object);

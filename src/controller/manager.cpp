@@ -8,8 +8,9 @@ namespace signet::controller {
 
 Manager::~Manager() { Stop(); }
 
-void Manager::Add(Informer& informer) {
+void Manager::Add(Informer& informer, Syncs syncs) {
   informers_.push_back(&informer);
+  if (syncs == Syncs::kFirst) needed_.push_back(&informer);
   informer.OnConfirmed([this] {
     // The empty critical section orders this with a wait that has just looked.
     { const std::lock_guard lock(mutex_); }
@@ -57,6 +58,10 @@ bool Manager::HasSynced() const {
   return std::all_of(informers_.begin(), informers_.end(), [](const Informer* i) { return i->HasSynced(); });
 }
 
+bool Manager::MayStart() const {
+  return std::all_of(needed_.begin(), needed_.end(), [](const Informer* i) { return i->HasSynced(); });
+}
+
 bool Manager::IsLeader() const {
   if (elector_) return elector_->IsLeader();
   const std::lock_guard lock(mutex_);
@@ -78,7 +83,7 @@ void Manager::Run() {
   };
   for (;;) {
     const auto next = std::find_if(waiting.begin(), waiting.end(), knows_its_objects);
-    const bool should_lead = !stopping_ && wanted_ && (leading || HasSynced());
+    const bool should_lead = !stopping_ && wanted_ && (leading || MayStart());
     if (leading && !should_lead) {
       unlocked([&] { std::for_each(leading_.begin(), leading_.end(), [](Controller* c) { c->Stop(); }); });
       leading = false;

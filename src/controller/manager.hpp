@@ -1,7 +1,7 @@
 // controller/manager.hpp - starts and stops informers, election and controllers in the right order.
 //
 // Informers run from Start() to Stop() in every replica (their copies serve readers too). Controllers
-// run while this replica leads (or always without an elector), once all informers have synced; or in every
+// run while this replica leads (or always without an elector), once all informers that sync first have; or in every
 // replica, each as soon as the informers that it watches have: another kind that cannot be listed does not
 // hold them up. Losing the lease stops the former; winning it again starts them again. The latter
 // ask IsLeader() before they change anything, and OnLeading says when they may.
@@ -33,7 +33,9 @@ class Manager {
   explicit Manager(const base::Clock& clock) : clock_(clock) {}
   ~Manager();  ///< stops
 
-  void Add(Informer& informer);
+  /// kLater: controllers start before its first list is complete, since each of its objects is dealt with by itself.
+  enum class Syncs : std::uint8_t { kFirst, kLater };
+  void Add(Informer& informer, Syncs syncs = Syncs::kFirst);
   enum class Runs : std::uint8_t { kWhileLeading, kAlways };
   void Add(Controller& controller, Runs runs = Runs::kWhileLeading);
   /// `leading` runs on the manager's thread each time this replica has begun to lead, when its controllers run.
@@ -57,9 +59,11 @@ class Manager {
  private:
   void Run();
   void SetWanted(bool wanted);
+  [[nodiscard]] bool MayStart() const;
 
   const base::Clock& clock_;
   std::vector<Informer*> informers_;
+  std::vector<Informer*> needed_;     ///< those whose first list controllers wait for
   std::vector<Controller*> leading_;  ///< those that run while leading
   std::vector<Controller*> always_;
   std::function<void()> on_leading_;

@@ -16,11 +16,11 @@ base::Result<nlohmann::json> ObjectStore::MergePatch(const Resource& /*resource*
   return NotHere();
 }
 
-base::Result<std::string> ObjectStore::ListEach(const Resource& resource,
-                                                const std::function<void(nlohmann::json object)>& take) {
+base::Status ObjectStore::ListEach(const Resource& resource, const ListSink& sink) {
   TRY(auto list, ListAll(resource));
-  for (auto& object : list.items) take(std::move(object));
-  return std::move(list.resource_version);
+  sink.on_version(list.resource_version);
+  for (auto& object : list.items) sink.on_object(std::move(object));
+  return {};
 }
 
 base::Result<nlohmann::json> ObjectStore::ServerVersion() { return NotHere(); }

@@ -228,12 +228,9 @@ class PageLimit {
   int small_ = 0;  ///< pages in a row
 };
 
-struct PageEnd {
-  std::string resource_version;
-  std::string continue_token;  ///< empty: the last page
-};
-
-base::Result<PageEnd> TakePage(json page, const Resource& resource, const std::function<void(json)>& take) {
+/// Gives out the objects of one page, and the list's version before those of the first.
+/// @return where the next page begins; empty: this was the last
+base::Result<std::string> TakePage(json page, const Resource& resource, bool first, const ObjectStore::ListSink& sink) {
   const auto bad = [] { return base::MakeError(Code::kInternal, "BadAnswer", "a list that is not one"); };
   auto meta = page.find("metadata");
   auto items = page.find("items");
@@ -241,8 +238,10 @@ base::Result<PageEnd> TakePage(json page, const Resource& resource, const std::f
   const json version = meta->value("resourceVersion", json());
   if (!version.is_string()) return bad();
   const json token = meta->value("continue", json());
-  PageEnd end{version, token.is_string() ? token.get<std::string>() : std::string()};
-  if (items == page.end() || items->is_null()) return end;
+  std::string next = token.is_string() ? token.get<std::string>() : std::string();
+  // The pages of one list are all read at the first one's version.
+  if (first) sink.on_version(version.get<std::string>());
+  if (items == page.end() || items->is_null()) return next;
   if (!items->is_array()) return bad();
   const std::string api_version = resource.group.empty() ? resource.version : resource.group + "/" + resource.version;
   for (json& item : *items) {
@@ -250,9 +249,9 @@ base::Result<PageEnd> TakePage(json page, const Resource& resource, const std::f
     // The items of a list do not say what they are; objects from Get and watches do.
     if (!item.contains("apiVersion")) item["apiVersion"] = api_version;
     if (!item.contains("kind")) item["kind"] = resource.kind;
-    take(std::move(item));
+    sink.on_object(std::move(item));
   }
-  return end;
+  return next;
 }
 
 }  // namespace
@@ -262,9 +261,9 @@ base::Result<List> RestStore::ListAll(const Resource& resource) {
   return ListPath(resource, path);
 }
 
-base::Result<std::string> RestStore::ListEach(const Resource& resource, const Take& take) {
+base::Status RestStore::ListEach(const Resource& resource, const ListSink& sink) {
   TRY(const std::string path, PathOf(resource, "", "", Scope::kCollection));
-  return ReadPages(resource, path, take);
+  return ReadPages(resource, path, sink);
 }
 
 base::Result<List> RestStore::ListNamespace(const Resource& resource, std::string_view ns) {
@@ -278,38 +277,34 @@ base::Result<List> RestStore::ListNamespace(const Resource& resource, std::strin
 base::Result<List> RestStore::ListPath(const Resource& resource, const std::string& path) {
   for (int restarts = 0;; ++restarts) {
     List list;
-    auto version = ReadPages(resource, path, [&list](json object) { list.items.push_back(std::move(object)); });
-    if (version) {
-      list.resource_version = *std::move(version);
-      return list;
-    }
+    const auto read = ReadPages(resource, path,
+                                {[&list](const std::string& version) { list.resource_version = version; },
+                                 [&list](json object) { list.items.push_back(std::move(object)); }});
+    if (read) return list;
     // Between two pages the version of the first one was compacted away.
-    const bool expired = version.error().native.number == 410 && restarts < kMaxListRestarts;
-    if (!expired) return base::Error(version.error());
+    const bool expired = read.error().native.number == 410 && restarts < kMaxListRestarts;
+    if (!expired) return base::Error(read.error());
   }
 }
 
-base::Result<std::string> RestStore::ReadPages(const Resource& resource, const std::string& path, const Take& take) {
+base::Status RestStore::ReadPages(const Resource& resource, const std::string& path, const ListSink& sink) {
   const auto& options = core_->options();
   PageLimit limit(options.page, options.page_body);
   std::string token;
-  for (std::string version;;) {
+  for (;;) {
     std::string target = fmt::format("{}?limit={}", path, limit.now());
     if (!token.empty()) target += "&continue=" + Escape(token);
     const HttpRequest request{"GET", std::move(target), "", "", options.page_body};
     auto answer = core_->Ask("list", request, true, options.deadlines.total);
     if (!answer) {
-      if (answer.error().reason == kAnswerTooLarge && limit.Halve()) continue;
-      return base::Error(answer.error());
+      if (answer.error().reason != kAnswerTooLarge || !limit.Halve()) return base::Error(answer.error());
+      continue;
     }
     limit.OnPage(answer->body.size());
     TRY(json page, ObjectOf(*answer, What(request)));
     answer->body = {};
-    TRY(PageEnd end, TakePage(std::move(page), resource, take));
-    // The pages of one list are all read at the first one's version.
-    if (version.empty()) version = std::move(end.resource_version);
-    if (end.continue_token.empty()) return version;
-    token = std::move(end.continue_token);
+    TRY(token, TakePage(std::move(page), resource, token.empty(), sink));
+    if (token.empty()) return {};
   }
 }
 

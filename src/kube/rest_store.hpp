@@ -50,8 +50,7 @@ class RestStore final : public ObjectStore {
 
   base::Result<nlohmann::json> Get(const Resource& resource, std::string_view ns, std::string_view name) override;
   base::Result<List> ListAll(const Resource& resource) override;
-  base::Result<std::string> ListEach(const Resource& resource,
-                                     const std::function<void(nlohmann::json object)>& take) override;
+  base::Status ListEach(const Resource& resource, const ListSink& sink) override;
   /// The objects of one namespace: for those who may not list all.
   base::Result<List> ListNamespace(const Resource& resource, std::string_view ns);
   base::Result<nlohmann::json> Create(const Resource& resource, std::string_view ns,
@@ -77,9 +76,8 @@ class RestStore final : public ObjectStore {
 
  private:
   class Core;
-  using Take = std::function<void(nlohmann::json)>;
   base::Result<List> ListPath(const Resource& resource, const std::string& path);
-  base::Result<std::string> ReadPages(const Resource& resource, const std::string& path, const Take& take);
+  base::Status ReadPages(const Resource& resource, const std::string& path, const ListSink& sink);
   std::shared_ptr<Core> core_;
 };
 

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "fakes/empty_store.hpp"
 #include "fakes/fake_clock.hpp"
 #include "fakes/fake_store.hpp"
 #include "reconcile/resources.hpp"
@@ -57,37 +58,15 @@ json Decided(json object, const char* type = "Ready") {
 }
 
 /// A server of any number of objects, none of which it holds.
-class Endless final : public kube::ObjectStore {
+class Endless final : public testing::EmptyStore {
  public:
   std::size_t count = 0;
   std::function<json(std::size_t)> make;
 
-  base::Result<std::string> ListEach(const kube::Resource&, const std::function<void(json)>& take) override {
-    for (std::size_t i = 0; i < count; ++i) take(make(i));
-    return std::string("7");
-  }
-  base::Result<kube::List> ListAll(const kube::Resource&) override { return None<kube::List>(); }
-  base::Result<json> Get(const kube::Resource&, std::string_view, std::string_view) override { return None<json>(); }
-  base::Result<json> Create(const kube::Resource&, std::string_view, const json&) override { return None<json>(); }
-  base::Result<json> Update(const kube::Resource&, std::string_view, std::string_view, const json&) override {
-    return None<json>();
-  }
-  base::Result<json> PatchStatus(const kube::Resource&, std::string_view, std::string_view, std::string_view,
-                                 std::string_view, const json&) override {
-    return None<json>();
-  }
-  base::Status Delete(const kube::Resource&, std::string_view, std::string_view, std::string_view) override {
+  base::Status ListEach(const kube::Resource&, const ListSink& sink) override {
+    sink.on_version("7");
+    for (std::size_t i = 0; i < count; ++i) sink.on_object(make(i));
     return {};
-  }
-  std::unique_ptr<kube::Watch> StartWatch(const kube::Resource&, std::string_view, kube::WatchSink) override {
-    return nullptr;  // never an event, never an end
-  }
-  [[nodiscard]] bool TrustsRequesters() const override { return false; }
-
- private:
-  template <class T>
-  static base::Result<T> None() {
-    return base::MakeError(base::Code::kUnimplemented, "not here");
   }
 };
 
