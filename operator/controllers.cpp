@@ -26,6 +26,7 @@
 #include "reconcile/approval_gate.hpp"
 #include "reconcile/approval_index.hpp"
 #include "reconcile/outcome.hpp"
+#include "reconcile/request_filter.hpp"
 #include "reconcile/resources.hpp"
 
 namespace signet::app {
@@ -35,6 +36,9 @@ using namespace std::chrono_literals;
 
 constexpr auto kHsmFirstVerdict = 10s;
 constexpr auto kUnsettledTick = 2s;
+constexpr auto kExpiredTick = 1s;
+constexpr std::size_t kMostExpired = 1000;  // deletions that are begun in one tick
+constexpr int kExpiryWorkers = 4;
 constexpr auto kIdentityFirstByte = 3s;  // callers of the gateway wait for it
 constexpr auto kIdentityTotal = 5s;
 constexpr int kMostWorkers = 64;  // of one controller
@@ -103,6 +107,7 @@ class Operator {
   void Wire();
   void OnHsmChange();
   void TellUnsettled();
+  void DeleteExpired();
   void EnqueueWaiting(const std::string& policy);
   [[nodiscard]] std::vector<frontend::Check> Checks() const;
   [[nodiscard]] frontend::Check PoliciesCheck() const;
@@ -117,6 +122,8 @@ class Operator {
   std::unique_ptr<reconcile::Adapter> policy_adapter_;
   std::unique_ptr<reconcile::Adapter> request_adapter_;
   std::unique_ptr<reconcile::Adapter> settle_adapter_;
+  std::unique_ptr<reconcile::Adapter> expiry_adapter_;
+  reconcile::RequestFilter request_filter_;
   std::unique_ptr<controller::Informer> policies_;
   std::unique_ptr<controller::Informer> requests_;
   std::unique_ptr<controller::Informer> approvals_;
@@ -125,6 +132,7 @@ class Operator {
   std::unique_ptr<controller::Controller> policy_controller_;
   std::unique_ptr<controller::Controller> request_controller_;
   std::unique_ptr<controller::Controller> settle_controller_;  ///< for replicas that do not lead
+  std::unique_ptr<controller::Controller> expiry_controller_;  ///< deletes decided requests after their time to live
   std::unique_ptr<controller::Manager> manager_;
   std::unique_ptr<reconcile::ApprovalGate> approval_gate_;
   std::unique_ptr<Webhooks> webhooks_;  ///< nullptr: none
@@ -189,6 +197,10 @@ void Operator::Wire() {
                                                      controller::Informer::Options{}, clock_);
   requests_ = std::make_unique<controller::Informer>(*core.store, reconcile::SigningRequests(),
                                                      controller::Informer::Options{}, clock_);
+  requests_->SetFilter(request_filter_);
+  requests_->AddHandler([&core](const controller::Key& key, const auto&, const auto& after) {
+    if (after == nullptr) core.request_reconciler->Forget(key);
+  });
   approvals_ = std::make_unique<controller::Informer>(*core.store, reconcile::SigningApprovals(),
                                                       controller::Informer::Options{}, clock_);
   namespaces_ = std::make_unique<controller::Informer>(*core.store, reconcile::Namespaces(),
@@ -220,6 +232,10 @@ void Operator::Wire() {
       [&core](const controller::Key& key) { return core.request_reconciler->Reconcile(key); });
   settle_adapter_ = std::make_unique<reconcile::Adapter>(
       [&core](const controller::Key& key) { return core.request_reconciler->SettleByReading(key); });
+  expiry_adapter_ = std::make_unique<reconcile::Adapter>([this, &core](const controller::Key& key) {
+    const auto uid = request_filter_.UidOf(key);
+    return uid ? reconcile::DeleteRequest(*core.store, key, *uid) : reconcile::Outcome::Done();
+  });
   controller::Controller::Options options;
   options.name = "policy";
   options.workers = std::clamp(static_cast<int>(config.policy_workers), 1, kMostWorkers);
@@ -233,16 +249,20 @@ void Operator::Wire() {
   options.name = "settle";
   options.workers = 1;
   settle_controller_ = std::make_unique<controller::Controller>(options, *settle_adapter_, clock_);
+  options.name = "expiry";
+  options.workers = kExpiryWorkers;
+  expiry_controller_ = std::make_unique<controller::Controller>(options, *expiry_adapter_, clock_);
 
   manager_ = std::make_unique<controller::Manager>(clock_);
   manager_->Add(*policies_);
   manager_->Add(*approvals_);
-  manager_->Add(*requests_);
+  manager_->Add(*requests_, controller::Manager::Syncs::kLater);
   // Every replica signs (the gateway), so every replica has the policies and finds their keys; only the leader makes
   // keys and writes statuses, and looks at every policy when it begins to lead.
   manager_->Add(*policy_controller_, controller::Manager::Runs::kAlways);
   manager_->Add(*settle_controller_, controller::Manager::Runs::kAlways);
   manager_->Add(*request_controller_);
+  manager_->Add(*expiry_controller_);
   manager_->OnLeading([this] {
     for (const auto& key : policies_->Keys()) policy_controller_->Enqueue(key);
   });
@@ -378,10 +398,19 @@ void Operator::TellUnsettled() {
   core_->reactor->After(kUnsettledTick, [this] { TellUnsettled(); });
 }
 
+/// Decided requests are in no informer's copy. Loop thread.
+void Operator::DeleteExpired() {
+  if (expiry_controller_->IsRunning()) {
+    for (const auto& key : request_filter_.TakeDue(clock_.Now(), kMostExpired)) expiry_controller_->Enqueue(key);
+  }
+  core_->reactor->After(kExpiredTick, [this] { DeleteExpired(); });
+}
+
 /// Loop thread.
 std::vector<frontend::Check> Operator::Checks() const {
   std::vector<frontend::Check> checks = {frontend::CheckHsm(*core_->hsm), frontend::CheckJournal(*core_->journal)};
-  const bool synced = policies_->HasSynced() && requests_->HasSynced();
+  // Requests are dealt with one by one, while the rest of a long list is still being read.
+  const bool synced = policies_->HasSynced() && requests_->HasAnswered();
   checks.push_back({"objects", synced, synced ? "" : "NotSynced",
                     synced ? ""
                            : "policies and requests have not been listed yet: is the API server reachable, are "
@@ -420,8 +449,14 @@ Ending Operator::Run() {
                                [this] { return Checks(); });
   if (!probes) return Fail(ExitCode::kConfiguration, probes.error());
   probes_ = std::move(*probes);
-  core_->reactor->Post([this] { TellUnsettled(); });
+  core_->reactor->Post([this] {
+    TellUnsettled();
+    DeleteExpired();
+  });
   core_->Start();
+  manager_->StartInformers();
+  // Not the manager's: without the right to read namespaces only selectors fail to match.
+  namespaces_->Start();
 
   // Statuses should not say "starting" after every restart: let the HSM come up first, if it comes.
   const auto deadline = clock_.Steady() + kHsmFirstVerdict;
@@ -430,8 +465,6 @@ Ending Operator::Run() {
   if (gateway_) gateway_->Start();
   AwaitWebhooks();
   manager_->Start();
-  // Not the manager's: without the right to read namespaces only selectors fail to match.
-  namespaces_->Start();
   core_->freshness->Start();
   auto ending = finish_.Wait();
   obs::Info("stopping");

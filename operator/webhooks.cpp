@@ -19,6 +19,7 @@ using nlohmann::json;
 constexpr std::chrono::milliseconds kStartInterval{200};  // between tries until reviews can be answered
 constexpr std::chrono::seconds kStall{3};
 constexpr int kOverlapPauses = 3;  // of the time in which API servers learn, for paths: a review must never fail
+constexpr std::chrono::milliseconds kLeadInterval{200};   // between looks at whether this replica leads
 constexpr std::size_t kMostJobs = 64;
 constexpr std::chrono::seconds kStrayEvery{10};   // lines in the log: what anybody can cause must not fill it
 constexpr int kWorkers = 2;                       // one may wait for a slow answer
@@ -93,6 +94,7 @@ base::Status Webhooks::Listen() {
   }
   certificate_ = std::make_unique<authn::WebhookCertificate>(*core_.store, core_.clock, std::move(certificate));
   reconcile::WebhookEndpoint endpoint;
+  endpoint.status_writer = options_.username;
   if (plan.host.empty()) {
     endpoint.service_ns = plan.service_ns;
     endpoint.service_name = plan.service_name;
@@ -158,6 +160,7 @@ base::Status Webhooks::Judge(const json& object) {
 
 void Webhooks::Keep() {
   for (;;) {
+    const bool led = hooks_.leads();
     auto status = Step();
     looked_at_ = core_.clock.Steady();
     std::unique_lock lock(mutex_);
@@ -172,7 +175,11 @@ void Webhooks::Keep() {
     const bool starting = !sealing_ || !context_;
     const auto pause =
         starting ? std::min(kStartInterval, options_.config.check_interval) : options_.config.check_interval;
-    if (changed_.wait_for(lock, pause, [this] { return stopping_; })) return;
+    // Who begins to lead writes the configurations at once: nobody can ask for a signature before that.
+    const auto until = core_.clock.Steady() + pause;
+    while (core_.clock.Steady() < until && (led || !hooks_.leads())) {
+      if (changed_.wait_for(lock, std::min(kLeadInterval, pause), [this] { return stopping_; })) return;
+    }
   }
 }
 

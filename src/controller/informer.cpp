@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <utility>
 
 #include "obs/log.hpp"
@@ -21,6 +20,22 @@ std::string MetaText(const json& object, const char* member) {
 }
 
 Key KeyOf(const json& object) { return {MetaText(object, "namespace"), MetaText(object, "name")}; }
+
+void DropBookkeeping(json& object) {
+  const auto meta = object.find("metadata");
+  if (meta == object.end() || !meta->is_object()) return;
+  meta->erase("managedFields");
+  const auto annotations = meta->find("annotations");
+  if (annotations == meta->end() || !annotations->is_object()) return;
+  annotations->erase("kubectl.kubernetes.io/last-applied-configuration");
+}
+
+/// An object's name, without the object.
+json NameOnly(const json& object) {
+  json meta = json::object();
+  for (const char* member : {"namespace", "name", "resourceVersion"}) meta[member] = MetaText(object, member);
+  return {{"metadata", std::move(meta)}};
+}
 
 }  // namespace
 
@@ -86,6 +101,7 @@ void Informer::Run() {
       BackOff();
     }
   }
+  watch_.reset();
 }
 
 void Informer::RunOnce(bool& must_list) {
@@ -121,9 +137,21 @@ void Informer::RunOnce(bool& must_list) {
 
 base::Status Informer::ListOnce() {
   const auto asked = clock_.Steady();
-  TRY(kube::List list, store_.ListAll(resource_));
-  version_ = list.resource_version;
-  Replace(std::move(list));
+  ++listing_;
+  watch_.reset();
+  news_.clear();
+  if (filter_ != nullptr) filter_->OnListBegin();
+  // What a list that breaks off has brought is as good as an event; what it has not brought says nothing.
+  TRY_VOID(store_.ListEach(resource_, {[this](const std::string& version) {
+                                         version_ = version;
+                                         answered_ = true;
+                                         StartWatch();
+                                       },
+                                       [this](json object) { TakeListed(std::move(object)); }}));
+  ApplyArrived();
+  news_.clear();
+  if (filter_ != nullptr) filter_->OnListEnd();
+  RemoveUnlisted();
   {
     const std::lock_guard lock(mutex_);
     synced_ = true;
@@ -133,25 +161,52 @@ base::Status Informer::ListOnce() {
   return {};
 }
 
-base::Status Informer::WatchOnce(bool& proved_alive) {
+void Informer::TakeListed(json object) {
+  ApplyArrived();
+  const Key key = KeyOf(object);
+  if (news_.contains(key)) return;
+  Change(key, Reduce(object) ? std::make_shared<const json>(std::move(object)) : nullptr);
+}
+
+void Informer::ApplyArrived() {
+  std::deque<Inbox::Item> batch;
+  {
+    const std::lock_guard lock(inbox_->mutex);
+    batch.swap(inbox_->items);
+  }
+  for (auto& item : batch) {
+    news_.insert(KeyOf(item.event.object));
+    Apply(std::move(item.event));
+  }
+}
+
+void Informer::StartWatch() {
   const auto inbox = std::make_shared<Inbox>();
   {
     const std::lock_guard lock(mutex_);
-    if (stopping_) return {};
+    inbox->stop = stopping_;
     inbox_ = inbox;
   }
-  const auto watch = store_.StartWatch(resource_, version_,
-                                       {[inbox, this](kube::WatchEvent event) {
-                                          const auto arrived = clock_.Steady();
-                                          const std::lock_guard lock(inbox->mutex);
-                                          inbox->items.push_back({std::move(event), arrived});
-                                          inbox->filled.notify_one();
-                                        },
-                                        [inbox](base::Status end) {
-                                          const std::lock_guard lock(inbox->mutex);
-                                          inbox->end = std::move(end);
-                                          inbox->filled.notify_one();
-                                        }});
+  watch_ = store_.StartWatch(resource_, version_,
+                             {[inbox, this](kube::WatchEvent event) {
+                                const auto arrived = clock_.Steady();
+                                DropBookkeeping(event.object);
+                                const std::lock_guard lock(inbox->mutex);
+                                inbox->items.push_back({std::move(event), arrived});
+                                inbox->filled.notify_one();
+                              },
+                              [inbox](base::Status end) {
+                                const std::lock_guard lock(inbox->mutex);
+                                inbox->end = std::move(end);
+                                inbox->filled.notify_one();
+                              }});
+}
+
+base::Status Informer::WatchOnce(bool& proved_alive) {
+  if (watch_ == nullptr) StartWatch();
+  // It ends with this call, whatever ends it.
+  const auto watch = std::move(watch_);
+  const auto inbox = inbox_;
   for (;;) {
     std::deque<Inbox::Item> batch;
     {
@@ -167,19 +222,35 @@ base::Status Informer::WatchOnce(bool& proved_alive) {
   }
 }
 
-void Informer::Replace(kube::List list) {
-  std::set<Key> present;
-  for (auto& item : list.items) {
-    Key key = KeyOf(item);
-    Change(key, std::make_shared<const json>(std::move(item)));
-    present.insert(std::move(key));
+bool Informer::Reduce(json& object) const {
+  DropBookkeeping(object);
+  return filter_ == nullptr || filter_->Keep(object);
+}
+
+void Informer::Reduce(kube::WatchEvent& event) const {
+  using Type = kube::WatchEvent::Type;
+  if (event.type == Type::kBookmark) return;
+  if (event.type == Type::kDeleted) {
+    if (filter_ != nullptr) filter_->OnDeleted(event.object);
+  } else if (Reduce(event.object)) {
+    return;
   }
-  for (const Key& key : Keys()) {
-    if (!present.contains(key)) Change(key, nullptr);
+  event = {Type::kDeleted, NameOnly(event.object)};
+}
+
+void Informer::RemoveUnlisted() {
+  std::vector<Key> gone;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [key, entry] : objects_) {
+      if (entry.listing != listing_) gone.push_back(key);
+    }
   }
+  for (const Key& key : gone) Change(key, nullptr);
 }
 
 void Informer::Apply(kube::WatchEvent event) {
+  Reduce(event);
   if (std::string version = MetaText(event.object, "resourceVersion"); !version.empty()) version_ = std::move(version);
   if (event.type == kube::WatchEvent::Type::kBookmark) return;
   const Key key = KeyOf(event.object);
@@ -193,10 +264,12 @@ void Informer::Change(const Key& key, Object after) {
   {
     const std::lock_guard lock(mutex_);
     const auto it = objects_.find(key);
-    if (it != objects_.end()) before = it->second;
+    if (it != objects_.end()) before = it->second.object;
     if (after != nullptr) {
+      Entry& entry = it != objects_.end() ? it->second : objects_[key];
+      entry.listing = listing_;
       if (before != nullptr && MetaText(*before, "resourceVersion") == MetaText(*after, "resourceVersion")) return;
-      objects_[key] = after;
+      entry.object = after;
     } else {
       if (before == nullptr) return;
       objects_.erase(it);
@@ -225,14 +298,14 @@ void Informer::BackOff() {
 Informer::Object Informer::Get(const Key& key) const {
   const std::lock_guard lock(mutex_);
   const auto it = objects_.find(key);
-  return it == objects_.end() ? nullptr : it->second;
+  return it == objects_.end() ? nullptr : it->second.object;
 }
 
 std::vector<Key> Informer::Keys() const {
   const std::lock_guard lock(mutex_);
   std::vector<Key> keys;
   keys.reserve(objects_.size());
-  for (const auto& [key, object] : objects_) keys.push_back(key);
+  for (const auto& [key, entry] : objects_) keys.push_back(key);
   return keys;
 }
 
@@ -240,7 +313,7 @@ std::vector<Informer::Object> Informer::All() const {
   const std::lock_guard lock(mutex_);
   std::vector<Object> all;
   all.reserve(objects_.size());
-  for (const auto& [key, object] : objects_) all.push_back(object);
+  for (const auto& [key, entry] : objects_) all.push_back(entry.object);
   return all;
 }
 

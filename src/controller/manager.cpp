@@ -8,8 +8,9 @@ namespace signet::controller {
 
 Manager::~Manager() { Stop(); }
 
-void Manager::Add(Informer& informer) {
+void Manager::Add(Informer& informer, Syncs syncs) {
   informers_.push_back(&informer);
+  if (syncs == Syncs::kFirst) needed_.push_back(&informer);
   informer.OnConfirmed([this] {
     // The empty critical section orders this with a wait that has just looked.
     { const std::lock_guard lock(mutex_); }
@@ -29,9 +30,14 @@ base::Status Manager::SetLease(kube::ObjectStore& store, LeaseOptions options) {
   return {};
 }
 
+void Manager::StartInformers() {
+  if (std::exchange(informers_started_, true)) return;
+  for (Informer* informer : informers_) informer->Start();
+}
+
 void Manager::Start() {
   started_ = true;
-  for (Informer* informer : informers_) informer->Start();
+  StartInformers();
   thread_ = std::thread([this] { Run(); });
   if (elector_) {
     elector_->Start();
@@ -50,6 +56,10 @@ void Manager::SetWanted(bool wanted) {
 
 bool Manager::HasSynced() const {
   return std::all_of(informers_.begin(), informers_.end(), [](const Informer* i) { return i->HasSynced(); });
+}
+
+bool Manager::MayStart() const {
+  return std::all_of(needed_.begin(), needed_.end(), [](const Informer* i) { return i->HasSynced(); });
 }
 
 bool Manager::IsLeader() const {
@@ -73,7 +83,7 @@ void Manager::Run() {
   };
   for (;;) {
     const auto next = std::find_if(waiting.begin(), waiting.end(), knows_its_objects);
-    const bool should_lead = !stopping_ && wanted_ && (leading || HasSynced());
+    const bool should_lead = !stopping_ && wanted_ && (leading || MayStart());
     if (leading && !should_lead) {
       unlocked([&] { std::for_each(leading_.begin(), leading_.end(), [](Controller* c) { c->Stop(); }); });
       leading = false;

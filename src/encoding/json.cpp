@@ -34,8 +34,9 @@ class StrictBuilder final : public nlohmann::json_sax<json> {
   bool end_object() override { return Close(); }
   bool end_array() override { return Close(); }
   bool key(string_t& name) override {
-    if (stack_.back()->contains(name)) return Fail(fmt::format("the key \"{}\" appears twice", name.substr(0, 64)));
-    key_ = std::move(name);
+    const auto [member, added] = stack_.back()->get_ref<json::object_t&>().try_emplace(std::move(name), nullptr);
+    if (!added) return Fail(fmt::format("the key \"{}\" appears twice", member->first.substr(0, 64)));
+    member_ = &member->second;
     return true;
   }
   bool parse_error(std::size_t position, const std::string& /*token*/, const json::exception& /*error*/) override {
@@ -56,9 +57,8 @@ class StrictBuilder final : public nlohmann::json_sax<json> {
       stack_.back()->push_back(std::move(value));
       return &stack_.back()->back();
     }
-    json& member = (*stack_.back())[key_];
-    member = std::move(value);
-    return &member;
+    *member_ = std::move(value);
+    return member_;
   }
   bool Open(json value) {
     if (stack_.size() >= kMaxJsonDepth) return Fail(fmt::format("nested deeper than {} levels", kMaxJsonDepth));
@@ -72,7 +72,7 @@ class StrictBuilder final : public nlohmann::json_sax<json> {
 
   json root_;
   std::vector<json*> stack_;
-  std::string key_;
+  json* member_ = nullptr;  ///< of the object on top of the stack: where the next value belongs
   std::string problem_;
 };
 

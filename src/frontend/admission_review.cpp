@@ -70,12 +70,12 @@ Status ReadUser(const Node& request, AdmissionReview& out) {
   return {};
 }
 
-/// An object, or null where it is absent.
-Result<json> ReadObject(const Node& request, std::string_view member) {
+/// False: it is absent, or null.
+Result<bool> HasObject(const Node& request, std::string_view member) {
   const auto node = request.Find(member);
-  if (!node || node->value().is_null()) return json();
+  if (!node || node->value().is_null()) return false;
   if (!node->value().is_object()) return node->Bad("must be an object");
-  return node->value();
+  return true;
 }
 
 Status ReadRequest(const Node& request, AdmissionReview& out) {
@@ -89,12 +89,12 @@ Status ReadRequest(const Node& request, AdmissionReview& out) {
   if (const auto dry_run = request.Find("dryRun"); dry_run && !dry_run->value().is_null()) {
     TRY(out.dry_run, dry_run->Bool());
   }
-  TRY(out.object, ReadObject(request, "object"));
-  TRY(out.old_object, ReadObject(request, "oldObject"));
+  TRY(const bool has_object, HasObject(request, "object"));
+  TRY(const bool has_old_object, HasObject(request, "oldObject"));
   using Operation = AdmissionReview::Operation;
   const bool needs_object = out.operation == Operation::kCreate || out.operation == Operation::kUpdate;
-  if (needs_object && out.object.is_null()) return request.Bad("has no object");
-  if (out.operation == Operation::kUpdate && out.old_object.is_null()) return request.Bad("has no oldObject");
+  if (needs_object && !has_object) return request.Bad("has no object");
+  if (out.operation == Operation::kUpdate && !has_old_object) return request.Bad("has no oldObject");
   return {};
 }
 
@@ -150,7 +150,7 @@ AdmissionVerdict AdmissionVerdict::FromError(const base::Error& error) {
 }
 
 Result<AdmissionReview> ParseAdmissionReview(std::string_view body) {
-  TRY(const json document, encoding::ParseJson(body));
+  TRY(json document, encoding::ParseJson(body));
   const auto malformed = [](const std::string& message) {
     return base::MakeError(base::Code::kInvalidArgument, "Malformed", message);
   };
@@ -163,6 +163,10 @@ Result<AdmissionReview> ParseAdmissionReview(std::string_view body) {
   if (!request) return malformed(request.error().message);
   AdmissionReview out;
   if (auto read = ReadRequest(*request, out); !read) return malformed(read.error().message);
+  // Moved, as they are most of the body.
+  json& members = document["request"];
+  out.object = std::move(members["object"]);
+  out.old_object = std::move(members["oldObject"]);
   return out;
 }
 

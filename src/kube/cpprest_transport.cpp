@@ -5,6 +5,7 @@
 #include <openssl/ssl.h>
 #include <pplx/threadpool.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <condition_variable>
 #include <cstdlib>
@@ -292,7 +293,7 @@ class CpprestTransport final : public Transport {
     const auto call = std::make_shared<Call>();
     const auto clients = Current();
     pplx::cancellation_token_source cancellation;
-    Begin(clients->requests, std::move(message), cancellation.get_token(), Collect(call));
+    Begin(clients->requests, std::move(message), cancellation.get_token(), Collect(call, request.max_answer));
     const bool in_time = Await(*call, deadlines);
     if (!in_time) cancellation.cancel();
 
@@ -393,7 +394,7 @@ class CpprestTransport final : public Transport {
     }
   }
 
-  StreamSink Collect(const std::shared_ptr<Call>& call) const;
+  StreamSink Collect(const std::shared_ptr<Call>& call, std::size_t max_answer) const;
   static bool Await(Call& call, const Deadlines& deadlines);
   void Begin(http::client::http_client& client, http::http_request message, const pplx::cancellation_token& token,
              StreamSink sink);
@@ -406,7 +407,7 @@ class CpprestTransport final : public Transport {
   const std::shared_ptr<CpprestTransport*> self_ = std::make_shared<CpprestTransport*>(this);
 };
 
-StreamSink CpprestTransport::Collect(const std::shared_ptr<Call>& call) const {
+StreamSink CpprestTransport::Collect(const std::shared_ptr<Call>& call, std::size_t max_answer) const {
   return {[call](int status, std::chrono::seconds retry_after) {
             const std::lock_guard lock(call->mutex);
             call->response.status = status;
@@ -414,7 +415,7 @@ StreamSink CpprestTransport::Collect(const std::shared_ptr<Call>& call) const {
             call->answered = true;
             call->changed.notify_all();
           },
-          [call, limit = max_body_](std::string_view octets) {
+          [call, limit = max_answer == 0 ? max_body_ : std::min(max_answer, max_body_)](std::string_view octets) {
             const std::lock_guard lock(call->mutex);
             if (call->response.body.size() + octets.size() > limit) {
               call->too_large = true;

@@ -1,5 +1,7 @@
 #include "kube/object_store.hpp"
 
+#include <utility>
+
 namespace signet::kube {
 namespace {
 
@@ -22,6 +24,13 @@ base::Status ObjectStore::ListEachIn(const Resource& resource, std::string_view 
 base::Result<nlohmann::json> ObjectStore::MergePatch(const Resource& /*resource*/, std::string_view /*ns*/,
                                                      std::string_view /*name*/, const nlohmann::json& /*patch*/) {
   return NotHere();
+}
+
+base::Status ObjectStore::ListEach(const Resource& resource, const ListSink& sink) {
+  TRY(auto list, ListAll(resource));
+  sink.on_version(list.resource_version);
+  for (auto& object : list.items) sink.on_object(std::move(object));
+  return {};
 }
 
 base::Result<nlohmann::json> ObjectStore::ServerVersion() { return NotHere(); }

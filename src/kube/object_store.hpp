@@ -69,6 +69,14 @@ class ObjectStore {
   /// them: it says nothing about those that were not given.
   virtual base::Status ListEachIn(const Resource& resource, std::string_view ns,
                                   const std::function<void(nlohmann::json object)>& take);
+  /// Gives out the same objects one by one, in a server's case with one page of them in memory. An error may come after
+  /// some of the objects were given out: it says nothing about those that were not.
+  struct ListSink {
+    /// The version that all objects of the list have been read at, before the first of them: a watch may start there.
+    std::function<void(const std::string& resource_version)> on_version;
+    std::function<void(nlohmann::json object)> on_object;
+  };
+  virtual base::Status ListEach(const Resource& resource, const ListSink& sink);
   virtual base::Result<nlohmann::json> Create(const Resource& resource, std::string_view ns,
                                               const nlohmann::json& object) = 0;
   /// Replaces (PUT); object.metadata.resourceVersion is the precondition.

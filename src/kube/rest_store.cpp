@@ -51,15 +51,20 @@ class RestStore::Core {
   }
   /// `limit`: of all attempts and waits together.
   base::Result<json> Exchange(std::string_view verb, const HttpRequest& request, bool repeatable, milliseconds limit) {
+    TRY(const auto answer, Ask(verb, request, repeatable, limit));
+    return ObjectOf(answer, What(request));
+  }
+  /// The answer as it came.
+  base::Result<HttpResponse> Ask(std::string_view verb, const HttpRequest& request, bool repeatable,
+                                 milliseconds limit) {
     const Span span{base::SystemClock().Steady(), std::min(limit, options_.deadlines.total)};
     TRY_VOID(TakeSlot(span.limit));
     auto answer = ExchangeInSlot(verb, request, repeatable, span);
     ReturnSlot();
     if (!answer) {
       answer.error().message = What(request) + ": " + answer.error().message;
-      return base::Error(answer.error());
     }
-    return ObjectOf(*answer, What(request));
+    return answer;
   }
 
   void Open(const std::shared_ptr<WatchState>& watch, const HttpRequest& request) {
@@ -190,55 +195,63 @@ base::Result<json> RestStore::ServerVersion() { return core_->Exchange("get", {"
 
 namespace {
 
-/// Objects a page: fewer after a page that was too large, since whoever may create objects chooses their size; more
-/// again, in steps, when they fit.
+/// Objects a page: fewer after a page that was large, since whoever may create objects chooses their size; more again,
+/// in steps, when they are small.
 class PageLimit {
  public:
-  explicit PageLimit(std::size_t most) : most_(most), now_(most) {}
+  PageLimit(std::size_t most, std::size_t octets) : most_(most), octets_(octets), now_(most) {}
   [[nodiscard]] std::size_t now() const { return now_; }
-  /// False: a page of one object is too large.
+  /// After a page of more than all octets. False: it was one object.
   bool Halve() {
-    fitting_ = 0;
+    small_ = 0;
     if (now_ <= 1) return false;
     now_ /= 2;
     return true;
   }
-  void OnPage() {
-    if (now_ >= most_ || ++fitting_ < kFittingPages) return;
-    fitting_ = 0;
-    now_ = std::min(most_, now_ * 2);
+  void OnPage(std::size_t octets) {
+    if (octets > octets_ / 2) {
+      small_ = 0;
+      now_ = std::max<std::size_t>(1, now_ * (octets_ / 2) / octets);
+    } else if (octets > octets_ / 4) {
+      small_ = 0;  // twice as many would be too large
+    } else if (now_ < most_ && ++small_ >= kSmallPages) {
+      small_ = 0;
+      now_ = std::min(most_, now_ * 2);
+    }
   }
 
  private:
-  static constexpr int kFittingPages = 8;
+  static constexpr int kSmallPages = 8;
   const std::size_t most_;
+  const std::size_t octets_;
   std::size_t now_;
-  int fitting_ = 0;
+  int small_ = 0;  ///< pages in a row
 };
 
-base::Status AppendPage(json page, const Resource& resource, List& list, std::string& continue_token) {
+/// Gives out the objects of one page, and the list's version before those of the first.
+/// @return where the next page begins; empty: this was the last
+base::Result<std::string> TakePage(json page, const Resource& resource, bool first, const ObjectStore::ListSink& sink) {
   const auto bad = [] { return base::MakeError(Code::kInternal, "BadAnswer", "a list that is not one"); };
   auto meta = page.find("metadata");
   auto items = page.find("items");
   if (meta == page.end() || !meta->is_object()) return bad();
-  if (items != page.end() && !items->is_null()) {
-    if (!items->is_array()) return bad();
-    const std::string api_version = resource.group.empty() ? resource.version : resource.group + "/" + resource.version;
-    for (json& item : *items) {
-      if (!item.is_object()) return bad();
-      // The items of a list do not say what they are; objects from Get and watches do.
-      if (!item.contains("apiVersion")) item["apiVersion"] = api_version;
-      if (!item.contains("kind")) item["kind"] = resource.kind;
-      list.items.push_back(std::move(item));
-    }
-  }
   const json version = meta->value("resourceVersion", json());
   if (!version.is_string()) return bad();
-  // The pages of one list are all read at the first one's version.
-  if (list.resource_version.empty()) list.resource_version = version.get<std::string>();
   const json token = meta->value("continue", json());
-  continue_token = token.is_string() ? token.get<std::string>() : std::string();
-  return {};
+  std::string next = token.is_string() ? token.get<std::string>() : std::string();
+  // The pages of one list are all read at the first one's version.
+  if (first) sink.on_version(version.get<std::string>());
+  if (items == page.end() || items->is_null()) return next;
+  if (!items->is_array()) return bad();
+  const std::string api_version = resource.group.empty() ? resource.version : resource.group + "/" + resource.version;
+  for (json& item : *items) {
+    if (!item.is_object()) return bad();
+    // The items of a list do not say what they are; objects from Get and watches do.
+    if (!item.contains("apiVersion")) item["apiVersion"] = api_version;
+    if (!item.contains("kind")) item["kind"] = resource.kind;
+    sink.on_object(std::move(item));
+  }
+  return next;
 }
 
 }  // namespace
@@ -246,6 +259,11 @@ base::Status AppendPage(json page, const Resource& resource, List& list, std::st
 base::Result<List> RestStore::ListAll(const Resource& resource) {
   TRY(const std::string path, PathOf(resource, "", "", Scope::kCollection));
   return ListPath(resource, path);
+}
+
+base::Status RestStore::ListEach(const Resource& resource, const ListSink& sink) {
+  TRY(const std::string path, PathOf(resource, "", "", Scope::kCollection));
+  return ReadPages(resource, path, sink);
 }
 
 base::Result<List> RestStore::ListNamespace(const Resource& resource, std::string_view ns) {
@@ -264,25 +282,36 @@ base::Status RestStore::ListEachIn(const Resource& resource, std::string_view ns
 }
 
 base::Result<List> RestStore::ListPath(const Resource& resource, const std::string& path) {
-  PageLimit limit(core_->options().page);
   for (int restarts = 0;; ++restarts) {
     List list;
-    std::string token;
-    for (bool expired = false; !expired;) {
-      std::string target = fmt::format("{}?limit={}", path, limit.now());
-      if (!token.empty()) target += "&continue=" + Escape(token);
-      auto page = core_->Exchange("list", {"GET", std::move(target), "", ""}, true);
-      if (!page) {
-        if (page.error().reason == kAnswerTooLarge && limit.Halve()) continue;
-        // Between two pages the version of the first one was compacted away.
-        expired = page.error().native.number == 410 && restarts < kMaxListRestarts;
-        if (!expired) return base::Error(page.error());
-        continue;
-      }
-      limit.OnPage();
-      TRY_VOID(AppendPage(*std::move(page), resource, list, token));
-      if (token.empty()) return list;
+    const auto read = ReadPages(resource, path,
+                                {[&list](const std::string& version) { list.resource_version = version; },
+                                 [&list](json object) { list.items.push_back(std::move(object)); }});
+    if (read) return list;
+    // Between two pages the version of the first one was compacted away.
+    const bool expired = read.error().native.number == 410 && restarts < kMaxListRestarts;
+    if (!expired) return base::Error(read.error());
+  }
+}
+
+base::Status RestStore::ReadPages(const Resource& resource, const std::string& path, const ListSink& sink) {
+  const auto& options = core_->options();
+  PageLimit limit(options.page, options.page_body);
+  std::string token;
+  for (;;) {
+    std::string target = fmt::format("{}?limit={}", path, limit.now());
+    if (!token.empty()) target += "&continue=" + Escape(token);
+    const HttpRequest request{"GET", std::move(target), "", "", options.page_body};
+    auto answer = core_->Ask("list", request, true, options.deadlines.total);
+    if (!answer) {
+      if (answer.error().reason != kAnswerTooLarge || !limit.Halve()) return base::Error(answer.error());
+      continue;
     }
+    limit.OnPage(answer->body.size());
+    TRY(json page, ObjectOf(*answer, What(request)));
+    answer->body = {};
+    TRY(token, TakePage(std::move(page), resource, token.empty(), sink));
+    if (token.empty()) return {};
   }
 }
 

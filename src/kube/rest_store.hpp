@@ -30,6 +30,7 @@ struct RestOptions {
   Deadlines deadlines;
   std::size_t max_in_flight = 32;
   std::size_t page = 500;                               ///< objects a page of a list; fewer where they are large
+  std::size_t page_body = 8U << 20;                     ///< octets of a page; one that is larger is asked for anew
   std::size_t max_body = 64U << 20;                     ///< octets of one response
   std::size_t max_line = 8U << 20;                      ///< octets of one watch event
   std::chrono::milliseconds bookmark_interval{60'000};  ///< the server sends one about this often
@@ -49,6 +50,7 @@ class RestStore final : public ObjectStore {
 
   base::Result<nlohmann::json> Get(const Resource& resource, std::string_view ns, std::string_view name) override;
   base::Result<List> ListAll(const Resource& resource) override;
+  base::Status ListEach(const Resource& resource, const ListSink& sink) override;
   /// The objects of one namespace: for those who may not list all.
   base::Result<List> ListNamespace(const Resource& resource, std::string_view ns);
   base::Status ListEachIn(const Resource& resource, std::string_view ns,
@@ -77,6 +79,7 @@ class RestStore final : public ObjectStore {
  private:
   class Core;
   base::Result<List> ListPath(const Resource& resource, const std::string& path);
+  base::Status ReadPages(const Resource& resource, const std::string& path, const ListSink& sink);
   std::shared_ptr<Core> core_;
 };
 

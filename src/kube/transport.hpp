@@ -11,6 +11,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <string>
@@ -28,6 +29,7 @@ struct HttpRequest {
   std::string target;        ///< path and query, percent-encoded; relative to the server's prefix
   std::string content_type;  ///< "" without a body
   std::string body;
+  std::size_t max_answer = 0;  ///< octets of the answer's body; 0: the transport's own limit
 };
 
 struct HttpResponse {

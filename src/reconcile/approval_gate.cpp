@@ -7,6 +7,7 @@
 
 #include "api/json.hpp"
 #include "reconcile/on_loop.hpp"
+#include "reconcile/request_filter.hpp"
 #include "reconcile/request_status.hpp"
 #include "reconcile/resources.hpp"
 
@@ -35,7 +36,8 @@ bool IsOver(const nlohmann::json& request) {
 base::Result<std::shared_ptr<const nlohmann::json>> ApprovalGate::Find(const controller::Key& request,
                                                                        const std::string& uid) {
   auto object = deps_.cached(request);
-  if (!HasUid(object, uid)) {  // the copy may be behind: people and scripts are quick
+  // The copy may be behind (people and scripts are quick), and is abridged where the message is long.
+  if (!HasUid(object, uid) || RequestFilter::IsAbridged(*object)) {
     auto live = deps_.store->Get(SigningRequests(), request.ns, request.name);
     if (!live && live.error().code != Code::kNotFound) return live.error();
     object = live ? std::make_shared<const nlohmann::json>(std::move(*live)) : nullptr;

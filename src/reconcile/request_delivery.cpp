@@ -89,7 +89,8 @@ Outcome RequestReconciler::SettleByReading(const RequestKey& key) {
   if (!turn.mine()) return Outcome::Done();
   Memory memory = Recall(key);
   if (memory.undelivered.empty()) return Outcome::Done();
-  if (const auto cached = deps_.cached(key)) {
+  const auto cached = deps_.cached(key);
+  if (cached != nullptr) {
     // While the copy shows it undecided, a read would end nothing.
     const auto view = ViewRequest(*cached);
     const bool undecided = view && std::all_of(memory.undelivered.begin(), memory.undelivered.end(), [&](auto& open) {
@@ -101,7 +102,7 @@ Outcome RequestReconciler::SettleByReading(const RequestKey& key) {
   const auto live = ReadRequest(key);
   std::erase_if(memory.undelivered, [&](const Undelivered& open) {
     const auto end = EndByReading(open, live, why);
-    if (end == Delivery::kReleased) {
+    if (end == Delivery::kReleased && cached != nullptr) {
       memory.uid = open.uid;
       memory.finished = true;
     }

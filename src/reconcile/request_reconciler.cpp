@@ -12,6 +12,7 @@
 #include "obs/metrics.hpp"
 #include "reconcile/on_loop.hpp"
 #include "reconcile/request_call.hpp"
+#include "reconcile/request_filter.hpp"
 #include "reconcile/resources.hpp"
 
 namespace signet::reconcile {
@@ -85,6 +86,22 @@ void RequestReconciler::Remember(const RequestKey& key, Memory memory) {
   }
 }
 
+void RequestReconciler::Forget(const RequestKey& key) {
+  const std::lock_guard lock(mutex_);
+  const auto known = memory_.find(key);
+  if (known == memory_.end() || !known->second.undelivered.empty() || at_work_.contains(key)) return;
+  memory_.erase(known);
+}
+
+base::Result<std::shared_ptr<const nlohmann::json>> RequestReconciler::Find(const RequestKey& key) const {
+  auto copy = deps_.cached(key);
+  if (copy == nullptr || !RequestFilter::IsAbridged(*copy)) return copy;
+  auto live = deps_.store->Get(SigningRequests(), key.ns, key.name);
+  if (live) return std::make_shared<const nlohmann::json>(std::move(*live));
+  if (live.error().code == base::Code::kNotFound) return nullptr;
+  return base::Error(live.error());
+}
+
 RequestReconciler::Turn::Turn(RequestReconciler& owner, const RequestKey& key) : owner_(owner), key_(key) {
   const std::lock_guard lock(owner_.mutex_);
   mine_ = owner_.at_work_.insert(key_).second;
@@ -106,7 +123,9 @@ Outcome RequestReconciler::Reconcile(const RequestKey& key) {
 
 Outcome RequestReconciler::Run(const RequestKey& key, Memory& memory) {
   if (auto outcome = SettleOld(key, memory)) return *outcome;
-  const auto object = deps_.cached(key);
+  const auto found = Find(key);
+  if (!found) return Outcome::Retry(found.error());
+  const auto& object = *found;
   if (object == nullptr) {
     memory = {};
     return Outcome::Done();
@@ -341,7 +360,11 @@ Outcome RequestReconciler::AfterTtl(const RequestView& view) {
   if (!view.ttl_seconds_after_finished || !view.finished_at || view.meta.deleting) return Outcome::Done();
   const auto left = *view.finished_at + std::chrono::seconds(*view.ttl_seconds_after_finished) - deps_.clock->Now();
   if (left > base::Duration::zero()) return Outcome::After(left);
-  auto deleted = deps_.store->Delete(SigningRequests(), view.meta.ns, view.meta.name, view.meta.uid);
+  return DeleteRequest(*deps_.store, {view.meta.ns, view.meta.name}, view.meta.uid);
+}
+
+Outcome DeleteRequest(kube::ObjectStore& store, const RequestKey& key, std::string_view uid) {
+  auto deleted = store.Delete(SigningRequests(), key.ns, key.name, uid);
   if (deleted || deleted.error().code == base::Code::kNotFound || deleted.error().code == base::Code::kAborted) {
     return Outcome::Done();
   }

@@ -27,6 +27,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "audit/journal.hpp"
@@ -43,6 +44,9 @@
 namespace signet::reconcile {
 
 using RequestKey = controller::Key;
+
+/// Deletes a decided request whose time to live is over.
+Outcome DeleteRequest(kube::ObjectStore& store, const RequestKey& key, std::string_view uid);
 
 class RequestReconciler {
  public:
@@ -62,7 +66,7 @@ class RequestReconciler {
     kube::ObjectStore* store = nullptr;
     signing::SigningService* service = nullptr;
     EventRecorder* events = nullptr;
-    /// The informer's copy; nullptr: not there.
+    /// The informer's copy, which may be abridged (RequestFilter); nullptr: not there, or decided.
     std::function<std::shared_ptr<const nlohmann::json>(const RequestKey&)> cached;
     std::function<void(const std::string& policy)> ensure_fresh;            ///< LiveReads
     std::function<base::Status(const std::string& policy)> refresh_policy;  ///< PolicyReconciler::Refresh
@@ -84,6 +88,8 @@ class RequestReconciler {
   Outcome Reconcile(const RequestKey& key);
   /// Settles what a read of `key` alone can end, and writes no status: for replicas that do not lead.
   Outcome SettleByReading(const RequestKey& key);
+  /// The copy no longer has `key`: it is decided or gone. What is remembered of it goes, but for signatures to settle.
+  void Forget(const RequestKey& key);
   /// Requests with signatures to settle, of this process or earlier ones: look after them, whoever leads.
   [[nodiscard]] std::vector<RequestKey> Unsettled() const;
   /// Requests that wait under `policy` (empty: under any).
@@ -161,6 +167,8 @@ class RequestReconciler {
   Outcome Wait(const RequestView& view, const api::SigningRequestSpec& spec, const Classified& why,
                std::optional<base::Duration> retry_after, Memory& memory);
   Outcome AfterTtl(const RequestView& view);
+  /// The copy, or the request as it reads live where the copy is abridged; nullptr: not there.
+  base::Result<std::shared_ptr<const nlohmann::json>> Find(const RequestKey& key) const;
   Outcome End(const RequestView& view, const nlohmann::json& status, std::string_view result, Memory& memory);
 
   signing::SigningService::Answer Sign(const signing::Caller& caller, const signing::SignCall& call);

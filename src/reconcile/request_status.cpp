@@ -39,6 +39,10 @@ nlohmann::json Ended(const RequestView& view, std::string_view type, std::string
   return api::StatusToJson(status);
 }
 
+bool IsEnd(const std::vector<api::Condition>& conditions) {
+  return IsTrue(conditions, "Ready") || IsTrue(conditions, "Denied") || IsTrue(conditions, "Failed");
+}
+
 bool IsOneOf(std::string_view text, std::initializer_list<std::string_view> names) {
   return std::find(names.begin(), names.end(), text) != names.end();
 }
@@ -61,8 +65,7 @@ base::Result<RequestView> ViewRequest(const nlohmann::json& object) {
   view.conditions = ReadConditions(object);
   const auto* ready = api::FindCondition(view.conditions, "Ready");
   if (ready != nullptr && !ready->status) view.waiting_reason = ready->reason;
-  view.decided =
-      (ready != nullptr && ready->status) || IsTrue(view.conditions, "Denied") || IsTrue(view.conditions, "Failed");
+  view.decided = IsEnd(view.conditions);
   if (const auto status = object.find("status"); status != object.end() && status->is_object()) {
     view.record = Text(*status, "record");
     view.approvals = api::RequestStatusFromJson(*status).approvals;
@@ -76,6 +79,8 @@ base::Result<RequestView> ViewRequest(const nlohmann::json& object) {
   }
   return view;
 }
+
+bool IsDecided(const nlohmann::json& object) { return IsEnd(ReadConditions(object)); }
 
 nlohmann::json WaitingStatus(const RequestView& view, std::string reason, std::string message, base::TimePoint now) {
   auto status = Base(view);

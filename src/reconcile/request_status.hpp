@@ -32,6 +32,8 @@ struct RequestView {
   std::optional<std::int64_t> ttl_seconds_after_finished;
 };
 base::Result<RequestView> ViewRequest(const nlohmann::json& object);
+/// As RequestView::decided, of an object whose metadata may be unusable.
+bool IsDecided(const nlohmann::json& object);
 
 /// Status documents for PatchStatus.
 nlohmann::json WaitingStatus(const RequestView& view, std::string reason, std::string message, base::TimePoint now);

@@ -85,6 +85,19 @@ json PodWebhook(const char* name, json namespaces, json pods, const InjectionSco
   return webhook;
 }
 
+/// Who else writes a status is refused. Servers before 1.28 drop matchConditions and ask about every write.
+json StatusWebhook(const WebhookEndpoint& endpoint, std::string_view bundle_pem) {
+  json webhook = Webhook("status.validate.signet.dev", "/validate", "None",
+                         json::array({Rule({"UPDATE"}, {"signingrequests/status", "signingpolicies/status"})}),
+                         endpoint, bundle_pem);
+  if (endpoint.status_writer.empty()) return webhook;
+  // A string of JSON is one of CEL.
+  const std::string name = json(endpoint.status_writer).dump(-1, ' ', false, json::error_handler_t::replace);
+  webhook["matchConditions"] =
+      json::array({{{"name", "not-the-operator"}, {"expression", "request.userInfo.username != " + name}}});
+  return webhook;
+}
+
 json Configuration(const kube::Resource& resource, json webhooks) {
   return {{"apiVersion", resource.group + "/" + resource.version},
           {"kind", resource.kind},
@@ -127,16 +140,15 @@ json MutatingConfiguration(const WebhookEndpoint& endpoint, std::string_view bun
 
 json ValidatingConfiguration(const WebhookEndpoint& endpoint, std::string_view bundle_pem) {
   // A policy's change is recorded, and a dry run is not: NoneOnDryRun.
-  return Configuration(
-      ValidatingWebhookConfigurations(),
-      json::array(
-          {Webhook("validate.signet.dev", "/validate", "None",
-                   json::array({Rule({"CREATE", "UPDATE"}, {"signingrequests"}),
-                                Rule({"CREATE", "UPDATE", "DELETE"}, {"signingapprovals"}),
-                                Rule({"UPDATE"}, {"signingrequests/status", "signingpolicies/status"})}),
-                   endpoint, bundle_pem),
-           Webhook("policies.validate.signet.dev", "/validate", "NoneOnDryRun",
-                   json::array({Rule({"CREATE", "UPDATE", "DELETE"}, {"signingpolicies"})}), endpoint, bundle_pem)}));
+  return Configuration(ValidatingWebhookConfigurations(),
+                       json::array({Webhook("validate.signet.dev", "/validate", "None",
+                                            json::array({Rule({"CREATE", "UPDATE"}, {"signingrequests"}),
+                                                         Rule({"CREATE", "UPDATE", "DELETE"}, {"signingapprovals"})}),
+                                            endpoint, bundle_pem),
+                                    Webhook("policies.validate.signet.dev", "/validate", "NoneOnDryRun",
+                                            json::array({Rule({"CREATE", "UPDATE", "DELETE"}, {"signingpolicies"})}),
+                                            endpoint, bundle_pem),
+                                    StatusWebhook(endpoint, bundle_pem)}));
 }
 
 base::Status WebhookConfigurations::EnsureOne(const kube::Resource& resource, const json& wanted, json& accepted) {

@@ -32,6 +32,9 @@ struct WebhookEndpoint {
   std::string service_ns, service_name;
   std::uint16_t service_port = 443;
   std::string word;  ///< last segment of every path (authn::PathTokens)
+  /// The operator's own username: servers from 1.28 on do not ask about its status writes, since the answer is known.
+  /// Empty: they ask about all.
+  std::string status_writer;
 };
 
 inline constexpr std::string_view kWebhookConfiguration = "signet.dev";

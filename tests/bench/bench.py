@@ -174,6 +174,7 @@ def main():
     parser.add_argument("--no-cluster", action="store_true", help="leave out the operator against a real API server")
     parser.add_argument("--record", type=int, nargs="?", const=10_000_000, metavar="N", help="only the readers of the record, over N lines")
     parser.add_argument("--budget", action="store_true", help="only the CPU time per signature, process by process")
+    parser.add_argument("--growth", type=int, metavar="N", help="only what grows with N finished SigningRequests (about 10 minutes for 20000)")
     options = parser.parse_args()
     options.rounds, options.seconds, options.idle = (1, 1, 5) if options.quick else (5, 2, 60)
     if options.record:
@@ -187,6 +188,9 @@ def main():
         if options.budget:
             import budget
             return budget.run(bench)
+        if options.growth:
+            import growth_bench
+            return growth_bench.run(bench, ROOT, options.growth)
         sidecar = bench.socket_rows()
         bench.resources(sidecar)
         bench.peers(sidecar)

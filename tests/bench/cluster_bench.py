@@ -11,58 +11,71 @@ from harness import BIN, Operator, client, policy, records, wait_for
 from datetime import datetime
 
 
+class Cluster:
+    """An API server for the time of a `with`: that of KUBECONFIG, or one of our own."""
+
+    def __init__(self, bench, root):
+        self.folder, self.scripts = bench.folder / "cluster", root / "tests/cluster"
+        self.own = "KUBECONFIG" not in os.environ
+        self.kubeconfig = os.environ.get("KUBECONFIG") or str(self.folder / "kubeconfig")
+
+    def __enter__(self):
+        subprocess.run([str(self.scripts / "up.sh"), "--dir", str(self.folder)], check=True, capture_output=True)
+        self.kubectl("create", "namespace", "bench")
+        return self
+
+    def __exit__(self, *_):
+        if self.own:
+            subprocess.run([str(self.scripts / "down.sh"), "--dir", str(self.folder)], check=True, capture_output=True)
+
+    def kubectl(self, *args, data=None):
+        done = subprocess.run([client("kubectl"), "--kubeconfig", self.kubeconfig, *args], input=data, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise SystemExit(f"bench: kubectl {' '.join(args)}: {done.stderr}")
+        return done.stdout
+
+    def client(self, mode, amount, threads, name="bench", *more):
+        done = subprocess.run([str(BIN / "patch_bench"), self.kubeconfig, "bench", name, mode, str(amount), str(threads), *more], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise SystemExit(f"bench: {done.stderr}")
+        return json.loads(done.stdout)
+
+    def clear(self):
+        """One call for many objects; kubectl's --all makes one each, slowly. The server may need several."""
+        for _ in range(20):
+            done = subprocess.run([client("kubectl"), "--kubeconfig", self.kubeconfig, "delete", "--raw", "/apis/signet.dev/v1alpha1/namespaces/bench/signingrequests"],
+                                  capture_output=True, text=True)
+            if done.returncode == 0:
+                return
+        raise SystemExit(f"bench: {done.stderr}")
+
+    def remove_webhooks(self):
+        for kind in ("mutatingwebhookconfiguration", "validatingwebhookconfiguration"):
+            self.kubectl("delete", kind, "signet.dev", "--ignore-not-found")
+
+    def served(self):
+        """The webhook stamps: a dry run comes back with a seal."""
+        probe = {"apiVersion": "signet.dev/v1alpha1", "kind": "SigningRequest", "metadata": {"name": "probe", "namespace": "bench"},
+                 "spec": {"policyRef": {"name": "none"}, "digest": "sha256:" + "0" * 64}}
+        done = subprocess.run([client("kubectl"), "--kubeconfig", self.kubeconfig, "create", "--dry-run=server", "-o", "json", "-f", "-"], input=json.dumps(probe),
+                              capture_output=True, text=True)
+        return done.returncode == 0 and "stamp" in json.loads(done.stdout)["spec"]
+
+
 def run(bench, root):
-    folder = bench.folder / "cluster"
-    own = "KUBECONFIG" not in os.environ
-    subprocess.run([str(root / "tests/cluster/up.sh"), "--dir", str(folder)], check=True, capture_output=True)
-    try:
-        measure(bench, os.environ.get("KUBECONFIG") or str(folder / "kubeconfig"), 500 if bench.options.quick else 2000)
-    finally:
-        if own:
-            subprocess.run([str(root / "tests/cluster/down.sh"), "--dir", str(folder)], check=True, capture_output=True)
+    with Cluster(bench, root) as cluster:
+        measure(bench, cluster, 500 if bench.options.quick else 2000)
 
 
 def seconds(text):
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
-def measure(bench, kubeconfig, count):
-    def kubectl(*args, data=None):
-        done = subprocess.run([client("kubectl"), "--kubeconfig", kubeconfig, *args], input=data, capture_output=True, text=True)
-        if done.returncode != 0:
-            raise SystemExit(f"bench: kubectl {' '.join(args)}: {done.stderr}")
-        return done.stdout
-
-    def client(mode, amount, threads, name="bench"):
-        done = subprocess.run([str(BIN / "patch_bench"), kubeconfig, "bench", name, mode, str(amount), str(threads)], capture_output=True, text=True)
-        if done.returncode != 0:
-            raise SystemExit(f"bench: {done.stderr}")
-        return json.loads(done.stdout)
-
-    def clear():
-        """One call for many objects; kubectl's --all makes one each, slowly. The server may need several."""
-        for _ in range(20):
-            done = subprocess.run([client("kubectl"), "--kubeconfig", kubeconfig, "delete", "--raw", "/apis/signet.dev/v1alpha1/namespaces/bench/signingrequests"],
-                                  capture_output=True, text=True)
-            if done.returncode == 0:
-                return
-        raise SystemExit(f"bench: {done.stderr}")
-
-    def remove_webhooks():
-        for kind in ("mutatingwebhookconfiguration", "validatingwebhookconfiguration"):
-            kubectl("delete", kind, "signet.dev", "--ignore-not-found")
-
-    def served():
-        """The webhook stamps: a dry run comes back with a seal."""
-        probe = {"apiVersion": "signet.dev/v1alpha1", "kind": "SigningRequest", "metadata": {"name": "probe", "namespace": "bench"},
-                 "spec": {"policyRef": {"name": "none"}, "digest": "sha256:" + "0" * 64}}
-        done = subprocess.run([client("kubectl"), "--kubeconfig", kubeconfig, "create", "--dry-run=server", "-o", "json", "-f", "-"], input=json.dumps(probe),
-                              capture_output=True, text=True)
-        return done.returncode == 0 and "stamp" in json.loads(done.stdout)["spec"]
-
+def measure(bench, cluster, count):
+    kubeconfig, kubectl, client, clear = cluster.kubeconfig, cluster.kubectl, cluster.client, cluster.clear
+    remove_webhooks, served = cluster.remove_webhooks, cluster.served
     # Nobody but the caller may ask: the bench's own user.
     subjects = [{"kind": "User", "name": "*"}, {"kind": "Group", "name": "*"}]
-    kubectl("create", "namespace", "bench")
     rounds = []
     for number in range(1 if bench.options.quick else 3):
         name = f"bench{number}"  # a policy of its own, so that its key is yet to be made

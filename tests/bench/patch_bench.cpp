@@ -4,6 +4,8 @@
 // patch_bench KUBECONFIG NAMESPACE POLICY watched COUNT THREADS   the same while a watch follows them
 // patch_bench KUBECONFIG NAMESPACE POLICY create COUNT THREADS    creates COUNT requests (for the operator to sign)
 // patch_bench KUBECONFIG NAMESPACE POLICY ready COUNT 1           create to Ready=True, one after another
+// patch_bench KUBECONFIG NAMESPACE POLICY finished COUNT THREADS [BYTES]  makes COUNT requests that look signed, with a
+//                                                                 message of BYTES
 // Prints one JSON line.
 #include <algorithm>
 #include <atomic>
@@ -16,6 +18,7 @@
 
 #include "base/clock.hpp"
 #include "config/kubeconfig.hpp"
+#include "encoding/text.hpp"
 #include "kube/rest_store.hpp"
 
 namespace {
@@ -44,6 +47,7 @@ double Percentile(std::vector<double>& values, double share) {
 struct Bench {
   kube::RestStore& store;
   std::string ns, policy, prefix;
+  std::string message;  ///< base64; empty: a digest
 
   json Create(int number) {
     json request = {{"apiVersion", "signet.dev/v1alpha1"},
@@ -52,6 +56,10 @@ struct Bench {
                     {"spec",
                      {{"policyRef", {{"name", policy}}},
                       {"digest", "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"}}}};
+    if (!message.empty()) {
+      request["spec"].erase("digest");
+      request["spec"]["message"] = message;
+    }
     return Need(store.Create(kRequests, ns, request), "create");
   }
 
@@ -70,6 +78,38 @@ struct Bench {
     return Micros(start) / 1e6;
   }
 
+  /// As large as what the operator writes.
+  static json Status(const char* ready) {
+    const auto condition = [ready](const char* type, const char* reason, const char* text) {
+      return json{{"type", type},    {"status", ready},         {"reason", reason},
+                  {"message", text}, {"observedGeneration", 1}, {"lastTransitionTime", "2026-01-01T00:00:00Z"}};
+    };
+    return {{"observedGeneration", 1},
+            {"signature", std::string(96, 'A')},
+            {"algorithm", "ECDSAWithSHA256"},
+            {"keyID", std::string(64, 'a')},
+            {"publicKey", std::string(178, 'A')},
+            {"policy", {{"name", "bench"}, {"uid", "5a29e13d-8337-46ce-b8ad-6a471bb29015"}, {"generation", 1}}},
+            {"signedAt", "2026-01-01T00:00:00Z"},
+            {"record", "01M856Y5H3EMGKPZFP890REVJ9"},
+            {"conditions", json::array({condition("Pending", "PolicyAllows", "policy bench (generation 1) allows it"),
+                                        condition("Ready", "Pending", "signed and verified with status.publicKey")})}};
+  }
+
+  json Patch(const json& meta, const json& status) {
+    return Need(store.PatchStatus(kRequests, ns, meta.at("name").get<std::string>(), meta.at("uid").get<std::string>(),
+                                  meta.at("resourceVersion").get<std::string>(), status),
+                "patch");
+  }
+
+  void Finished(int count, int threads) {
+    const json status = Status("True");
+    const double seconds = Spread(count, threads, [&](int i) { Patch(Create(i).at("metadata"), status); });
+    std::printf(R"({"rate":%.1f})"
+                "\n",
+                count / seconds);
+  }
+
   void Ceiling(int count, int threads, bool watched) {
     std::unique_ptr<kube::Watch> watch;
     if (watched) {
@@ -78,29 +118,12 @@ struct Bench {
     }
     std::vector<json> objects(static_cast<std::size_t>(count));
     Spread(count, threads, [&](int i) { objects[static_cast<std::size_t>(i)] = Create(i); });
-    // As large as what the operator writes.
-    const auto condition = [](const char* type, const char* reason, const char* message) {
-      return json{{"type", type},       {"status", "False"},       {"reason", reason},
-                  {"message", message}, {"observedGeneration", 1}, {"lastTransitionTime", "2026-01-01T00:00:00Z"}};
-    };
-    const json status = {
-        {"observedGeneration", 1},
-        {"signature", std::string(96, 'A')},
-        {"algorithm", "ECDSAWithSHA256"},
-        {"keyID", std::string(64, 'a')},
-        {"publicKey", std::string(178, 'A')},
-        {"policy", {{"name", "bench"}, {"uid", "5a29e13d-8337-46ce-b8ad-6a471bb29015"}, {"generation", 1}}},
-        {"signedAt", "2026-01-01T00:00:00Z"},
-        {"record", "01M856Y5H3EMGKPZFP890REVJ9"},
-        {"conditions", json::array({condition("Pending", "PolicyAllows", "policy bench (generation 1) allows it"),
-                                    condition("Ready", "Pending", "signed and verified with status.publicKey")})}};
+    const json status = Status("False");
     std::vector<double> micros(static_cast<std::size_t>(count));
     const double seconds = Spread(count, threads, [&](int i) {
       const json& meta = objects[static_cast<std::size_t>(i)].at("metadata");
       const auto start = base::SystemClock().Steady();
-      Need(store.PatchStatus(kRequests, ns, meta.at("name").get<std::string>(), meta.at("uid").get<std::string>(),
-                             meta.at("resourceVersion").get<std::string>(), status),
-           "patch");
+      Patch(meta, status);
       micros[static_cast<std::size_t>(i)] = Micros(start);
     });
     std::printf(R"({"rate":%.1f,"p50_us":%.0f,"p99_us":%.0f})"
@@ -146,8 +169,10 @@ struct Bench {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 7) {
-    std::fprintf(stderr, "usage: patch_bench KUBECONFIG NAMESPACE POLICY ceiling|watched|create|ready COUNT THREADS\n");
+  if (argc != 7 && argc != 8) {
+    std::fprintf(stderr,
+                 "usage: patch_bench KUBECONFIG NAMESPACE POLICY ceiling|watched|create|ready|finished COUNT THREADS "
+                 "[BYTES]\n");
     return 2;
   }
   kube::InitializeProcess();
@@ -155,11 +180,14 @@ int main(int argc, char** argv) {
   auto store = Need(kube::RestStore::Open(std::move(config), {}), "client");
   const std::string mode = argv[4];
   Bench bench{*store, argv[2], argv[3],
-              mode + "-" + std::to_string(base::SystemClock().Now().time_since_epoch().count()) + "-"};
+              mode + "-" + std::to_string(base::SystemClock().Now().time_since_epoch().count()) + "-",
+              argc == 8 ? encoding::ToBase64(base::Bytes(std::strtoul(argv[7], nullptr, 10), 'm')) : std::string()};
   const int count = std::atoi(argv[5]);
   const int threads = std::atoi(argv[6]);
   if (mode == "ceiling" || mode == "watched") {
     bench.Ceiling(count, threads, mode == "watched");
+  } else if (mode == "finished") {
+    bench.Finished(count, threads);
   } else if (mode == "ready") {
     bench.Ready(count);
   } else {

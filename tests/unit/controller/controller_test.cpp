@@ -179,6 +179,21 @@ TEST_F(ControllerTest, ManagerRunsControllersOnlyWhileItLeads) {
   EXPECT_FALSE(controller_.IsRunning());
 }
 
+TEST_F(ControllerTest, ManagerListsBeforeItIsStarted) {
+  Make("a");
+  Manager manager(base::SystemClock());
+  manager.Add(informer_);
+  manager.Add(controller_, Manager::Runs::kAlways);
+  manager.StartInformers();
+  ASSERT_TRUE(informer_.WaitForSync(seconds(10)));
+  EXPECT_TRUE(manager.HasSynced());
+  EXPECT_FALSE(controller_.IsRunning());
+  manager.Start();
+  EXPECT_TRUE(reconciler_.WaitForCalls("a", 1));
+  EXPECT_EQ(store_.CountCalls("ListAll"), 1U) << "once is enough";
+  manager.Stop();
+}
+
 TEST_F(ControllerTest, ManagerRunsSomeControllersInEveryReplica) {
   Make("a");
   FakeStore leases;

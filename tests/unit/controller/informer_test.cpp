@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "fakes/empty_store.hpp"
 #include "fakes/fake_clock.hpp"
 #include "fakes/fake_store.hpp"
 #include "support/matchers.hpp"
@@ -134,6 +135,62 @@ TEST_F(InformerTest, SaysWhenTheStoreLastProvedItCurrent) {
   EXPECT_EQ(informer_.LastConfirmed(), clock_.Steady());
   EXPECT_TRUE(seen_.Get().empty());
   informer_.Stop();  // before `confirmations` goes
+}
+
+/// A server on which things happen between the objects of a list.
+class BusyStore final : public testing::EmptyStore {
+ public:
+  std::function<void(const ListSink& list, const kube::WatchSink& watch)> script;
+  base::Status ListEach(const kube::Resource&, const ListSink& list) override {
+    list.on_version("5");
+    script(list, watch_);
+    return {};
+  }
+  std::unique_ptr<kube::Watch> StartWatch(const kube::Resource&, std::string_view version,
+                                          kube::WatchSink sink) override {
+    EXPECT_EQ(version, "5");
+    watch_ = std::move(sink);
+    return std::make_unique<kube::Watch>();
+  }
+
+ private:
+  kube::WatchSink watch_;
+};
+
+json Version(const std::string& name, const char* version) {
+  return {{"metadata", {{"namespace", "ns"}, {"name", name}, {"resourceVersion", version}}}};
+}
+
+TEST(BusyInformerTest, KnowsWhatIsNewWhileItLists) {
+  using Type = kube::WatchEvent::Type;
+  BusyStore store;
+  Watched<std::vector<std::string>> seen;
+  Informer informer(store, kWidgets, {milliseconds(1), milliseconds(5)}, base::SystemClock());
+  informer.AddHandler([&](const Key& key, const Informer::Object& before, const Informer::Object& after) {
+    const char* what = before == nullptr ? "+" : after == nullptr ? "-" : "~";
+    seen.Update([&](auto& all) { all.push_back(what + key.name); });
+  });
+  bool synced_early = true;
+  std::vector<std::string> early;
+  store.script = [&](const auto& list, const auto& watch) {
+    list.on_object(Version("a", "1"));
+    watch.on_event({Type::kAdded, Version("new", "6")});
+    watch.on_event({Type::kModified, Version("b", "7")});
+    watch.on_event({Type::kDeleted, Version("c", "8")});
+    list.on_object(Version("b", "2"));
+    list.on_object(Version("c", "3"));
+    early = seen.Get();
+    synced_early = informer.HasSynced() || !informer.HasAnswered();
+    watch.on_event({Type::kModified, Version("a", "9")});
+  };
+  informer.Start();
+  ASSERT_TRUE(informer.WaitForSync(seconds(10)));
+  EXPECT_FALSE(synced_early);
+  EXPECT_EQ(early, (std::vector<std::string>{"+a", "+new", "+b"})) << "long before the list is complete";
+  EXPECT_EQ(informer.Keys(), (std::vector<Key>{{"ns", "a"}, {"ns", "b"}, {"ns", "new"}}));
+  EXPECT_EQ((*informer.Get({"ns", "b"}))["metadata"]["resourceVersion"], "7") << "the list's is older";
+  EXPECT_EQ((*informer.Get({"ns", "a"}))["metadata"]["resourceVersion"], "9");
+  informer.Stop();
 }
 
 TEST_F(InformerTest, StopsWhileTheStoreFails) {

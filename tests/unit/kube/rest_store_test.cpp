@@ -240,6 +240,50 @@ TEST_F(RestStoreTest, ListsFromTheStartWhenAPageHasExpired) {
   EXPECT_THAT(store_->ListAll(kWidgets), IsErr(Code::kAborted));  // and not for ever
 }
 
+TEST_F(RestStoreTest, GivesOutAPageBeforeItAsksForTheNext) {
+  Answers({Json(200, Page({"a", "b"}, "9", "t")), Json(200, Page({"c"}, "9"))});
+  std::vector<std::string> seen;
+  const auto note = [&](const std::string& what) {
+    seen.push_back(what + "@" + std::to_string(log_->requests.size()));
+  };
+  ASSERT_THAT(Store().ListEach(kWidgets, {note, [&](const json& object) { note(object["metadata"]["name"]); }}),
+              IsOk());
+  EXPECT_EQ(seen, (std::vector<std::string>{"9@1", "a@1", "b@1", "c@2"})) << "no second copy of the whole list";
+}
+
+TEST_F(RestStoreTest, AnExpiredPageIsAnErrorToWhoHasSeenTheFirst) {
+  Answers({Json(200, Page({"a"}, "9", "t")), Json(410, Status(410, "Expired"))});
+  int seen = 0;
+  EXPECT_THAT(Store().ListEach(kWidgets, {[](const std::string&) {}, [&](const json&) { ++seen; }}),
+              IsErr(Code::kAborted));
+  EXPECT_EQ(seen, 1);
+}
+
+TEST_F(RestStoreTest, AsksForPagesOfFewOctets) {
+  RestOptions options;
+  options.page = 64;
+  options.page_body = 64 << 10;
+  std::size_t object_size = 4000;
+  std::size_t given = 0;
+  log_->answer = [&](const HttpRequest& request) -> FakeTransport::Answer {
+    EXPECT_EQ(request.max_answer, options.page_body);
+    const auto limit = std::stoul(request.target.substr(request.target.find("limit=") + 6));
+    json page = Page(std::vector<std::string>(limit, std::string(object_size, 'n')), "9", given < 2000 ? "t" : "");
+    if (page.dump().size() > request.max_answer) return base::MakeError(Code::kInternal, "AnswerTooLarge", "too large");
+    given += limit;
+    if (given > 500) object_size = 10;
+    return Json(200, page);
+  };
+  EXPECT_THAT(Store(options).ListEach(kWidgets, {[](const std::string&) {}, [](const json&) {}}), IsOk());
+  std::vector<std::string> limits;
+  for (const auto& request : log_->requests) {
+    const auto from = request.target.find("limit=") + 6;
+    const std::string limit = request.target.substr(from, request.target.find('&') - from);
+    if (limits.empty() || limits.back() != limit) limits.push_back(limit);
+  }
+  EXPECT_EQ(limits, (std::vector<std::string>{"64", "32", "16", "8", "16", "32", "64"}));
+}
+
 /// Answers lists of `names` by limit and continue token; a page of more than `most` is too large to be read.
 void ServeSmallPages(FakeTransport::Log& log, std::vector<std::string> names, std::size_t most) {
   log.answer = [names = std::move(names), most](const HttpRequest& request) -> FakeTransport::Answer {

@@ -241,5 +241,52 @@ TEST_F(RequestReconcilerTest, NeedsARequester) {
   EXPECT_THAT(service_.calls, IsEmpty());
 }
 
+// ---- what is remembered -----------------------------------------------------------------
+
+TEST_F(RequestReconcilerTest, ReadsARequestLiveWhoseCopyIsAbridged) {
+  Start();
+  json object = Request();
+  object["spec"].erase("digest");
+  object["spec"]["message"] = "aGVsbG8=";
+  Apply(object);
+  json abridged = *cache_;
+  abridged["spec"]["message"] = nullptr;
+  cache_ = std::make_shared<const json>(abridged);
+  EXPECT_EQ(Reconcile().kind, Kind::kDone);
+  EXPECT_EQ(Reason("Ready"), "Signed");
+  ASSERT_EQ(service_.calls.size(), 1U);
+  EXPECT_EQ(base::AsText(*service_.calls[0].message), "hello");
+}
+
+TEST_F(RequestReconcilerTest, WaitsWhileAnAbridgedRequestCannotBeRead) {
+  Start();
+  Apply();
+  json abridged = *cache_;
+  abridged["spec"]["message"] = nullptr;
+  cache_ = std::make_shared<const json>(abridged);
+  FailGet(1);
+  EXPECT_EQ(Reconcile().kind, Kind::kRetry);
+  EXPECT_EQ(Writes(), 0U);
+  ASSERT_THAT(store_.Delete(SigningRequests(), "ci", "app", ""), testing::IsOk());
+  EXPECT_EQ(Reconcile().kind, Kind::kDone);
+}
+
+TEST_F(RequestReconcilerTest, RemembersNothingOfARequestThatLeftTheCopy) {
+  Start();
+  service_.always = Refuse(Code::kUnavailable, "HSMUnavailable");
+  Apply();
+  Reconcile();
+  EXPECT_THAT(reconciler_->WaitingFor(""), ElementsAre(kKey));
+  reconciler_->Forget(kKey);
+  EXPECT_THAT(reconciler_->WaitingFor(""), IsEmpty());
+  // A signature whose delivery is open is no such thing.
+  service_.always.reset();
+  FailPatches(1, Code::kUnavailable, false);
+  Reconcile();
+  ASSERT_THAT(reconciler_->Unsettled(), ElementsAre(kKey));
+  reconciler_->Forget(kKey);
+  EXPECT_THAT(reconciler_->Unsettled(), ElementsAre(kKey));
+}
+
 }  // namespace
 }  // namespace signet::reconcile

@@ -80,6 +80,29 @@ TEST_F(WebhookConfigurationsTest, WatchesEveryWriteThatMatters) {
                         "validate UPDATE signingpolicies", "validate DELETE signingpolicies"));
 }
 
+TEST_F(WebhookConfigurationsTest, TheOperatorsOwnStatusWritesAreNotReviewed) {
+  auto endpoint = kUrl;
+  endpoint.status_writer = R"(sys"tem\operator)";
+  int conditions = 0;
+  const json webhooks = reconcile::ValidatingConfiguration(endpoint, "x")["webhooks"];
+  for (const json& webhook : webhooks) {
+    if (!webhook.contains("matchConditions")) continue;
+    ++conditions;
+    EXPECT_EQ(webhook["matchConditions"],
+              json::array({{{"name", "not-the-operator"},
+                            {"expression", R"(request.userInfo.username != "sys\"tem\\operator")"}}}));
+    for (const json& rule : webhook["rules"]) {
+      for (const json& resource : rule["resources"]) {
+        EXPECT_TRUE(resource.get<std::string>().ends_with("/status")) << "nobody is excepted from other reviews";
+      }
+    }
+  }
+  EXPECT_EQ(conditions, 1);
+  for (const json& webhook : reconcile::ValidatingConfiguration(kUrl, "x")["webhooks"]) {
+    EXPECT_FALSE(webhook.contains("matchConditions")) << "who writes is not known";
+  }
+}
+
 TEST_F(WebhookConfigurationsTest, PodsAreNoneOfOurBusinessUnlessTold) {
   EXPECT_EQ(reconcile::MutatingConfiguration(kUrl, "x")["webhooks"].size(), 1U);
 }
