@@ -14,7 +14,7 @@ FROM ${BASE_IMAGE} AS runtime-base
 RUN set -e; export DEBIAN_FRONTEND=noninteractive; \
     apt-get update -qq; \
     apt-get install -y -qq --no-install-recommends ca-certificates libabsl20220623 libbrotli1 libcpprest2.10 libfmt9 \
-      libprometheus-cpp-core1.0 libspdlog1.10 libssl3 libstdc++6 libyaml-cpp0.7 softhsm2 tzdata zlib1g; \
+      libprometheus-cpp-core1.0 libseccomp2 libspdlog1.10 libssl3 libstdc++6 libyaml-cpp0.7 softhsm2 tzdata zlib1g; \
     rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/* /var/log/apt /var/log/dpkg.log \
       /usr/share/doc /usr/share/man /usr/share/locale /usr/share/info; \
     groupadd --gid 65532 signet; \
@@ -45,7 +45,7 @@ FROM ${BASE_IMAGE} AS build
 RUN set -e; export DEBIAN_FRONTEND=noninteractive; \
     apt-get update -qq; \
     apt-get install -y -qq --no-install-recommends g++ cmake ninja-build pkg-config ccache libcpprest-dev libboost-dev libssl-dev \
-      libyaml-cpp-dev libp11-kit-dev prometheus-cpp-dev libspdlog-dev libfmt-dev libcli11-dev nlohmann-json3-dev libexpected-dev \
+      libyaml-cpp-dev libseccomp-dev libp11-kit-dev prometheus-cpp-dev libspdlog-dev libfmt-dev libcli11-dev nlohmann-json3-dev libexpected-dev \
       libabsl-dev tzdata
 WORKDIR /src
 COPY CMakeLists.txt CMakePresets.json ./

@@ -17,7 +17,8 @@ struct Flags {
   std::optional<std::string> kubeconfig, context, store, module, pin_file, token, state_dir, audit, durability, metrics,
       metrics_token_file, approval_roots, lease_name, lease_namespace, log_level, log_format, username, webhook,
       webhook_url, webhook_service, webhook_client_ca, gateway, gateway_service, gateway_audience, gateway_url,
-      sidecar_image, sidecar_form;
+      sidecar_image, sidecar_form, user, worker_user;
+  bool no_seccomp = false, no_landlock = false;
   std::vector<std::string> gateway_names;
   std::optional<std::uint32_t> workers, parallelism, gateway_rate;
   std::optional<double> lease_duration, drain_timeout, webhook_certificate_lifetime, webhook_rotation_pause,
@@ -76,6 +77,13 @@ void DeclareInjection(CLI::App& app, Flags& flags) {
       ->check(CLI::IsMember({"auto", "native", "container"}));
 }
 
+void DeclareHardening(CLI::App& app, Flags& flags) {
+  app.add_option("--user", flags.user, "UID[:GID] to become for parsing requests; start as root");
+  app.add_option("--worker-user", flags.worker_user, "UID[:GID] of the HSM workers; together with --user");
+  app.add_flag("--no-seccomp", flags.no_seccomp, "deny no system calls");
+  app.add_flag("--no-landlock", flags.no_landlock, "do not confine the process to its own files");
+}
+
 void DeclareCommands(CLI::App& app, CommandLine& out) {
   auto* check = app.add_subcommand("check", "test module, token, keys and mechanisms, a line each");
   check->fallthrough();
@@ -130,6 +138,7 @@ void Declare(CLI::App& app, Flags& flags, CommandLine& out) {
   DeclareWebhook(app, flags);
   DeclareGateway(app, flags);
   DeclareInjection(app, flags);
+  DeclareHardening(app, flags);
   DeclareCommands(app, out);
 }
 
@@ -160,6 +169,13 @@ void MergeGateway(const Flags& flags, config::GatewayOptions& gateway) {
 void MergeInjection(const Flags& flags, config::OperatorConfig& config) {
   Take(flags.sidecar_image, config.injection.sidecar_image);
   if (flags.sidecar_form) config.injection.form = *config::ParseSidecarForm(*flags.sidecar_form);
+}
+
+void MergeHardening(const Flags& flags, config::HardeningOptions& hardening) {
+  Take(flags.user, hardening.user);
+  Take(flags.worker_user, hardening.worker_user);
+  if (flags.no_seccomp) hardening.seccomp = false;
+  if (flags.no_landlock) hardening.landlock = false;
 }
 
 void Merge(const Flags& flags, config::OperatorConfig& config) {
@@ -223,6 +239,7 @@ std::variant<CommandLine, Ending> ParseCommandLine(int argc, char** argv) {
   MergeWebhook(flags, out.config);
   MergeGateway(flags, out.config.gateway);
   MergeInjection(flags, out.config);
+  MergeHardening(flags, out.config.hardening);
   if (out.probe) {
     if (out.health.empty()) out.health = kDefaultProbe;
     if (auto valid = config::ValidateAddress("--health", out.health); !valid) {

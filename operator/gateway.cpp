@@ -105,6 +105,10 @@ void Gateway::OpenApi() {
   api.pod = [this](const signing::Caller& caller, const std::string& own, const http::Responder& respond) {
     DescribePod(caller, own, respond);
   };
+  api.authorities = [this] {
+    const std::lock_guard lock(mutex_);
+    return authorities_;
+  };
   api_ = std::make_unique<frontend::SigningApi>(frontend::SigningApi::Options{}, std::move(api));
 }
 
@@ -178,6 +182,7 @@ void Gateway::Look() {
   }
   const std::lock_guard lock(mutex_);
   context_ = certificate_->context();
+  authorities_ = certificate_->bundle();
   if (status) {
     problem_.reset();
     return;

@@ -113,6 +113,7 @@ class Gateway {
   std::condition_variable changed_;
   // All below: guarded by mutex_.
   std::shared_ptr<const crypto::TlsContext> context_;
+  std::string authorities_;  ///< PEM
   std::optional<base::Error> problem_;
   bool stopping_ = false;
 

@@ -1,7 +1,7 @@
 // signet-operator: the controllers of SigningPolicy and SigningRequest. docs/operator.md.
-#include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
 #include <variant>
 
 #include "base/kill_point.hpp"
@@ -12,6 +12,8 @@
 #include "operator/probe_command.hpp"
 #include "operator/run.hpp"
 #include "operator/setup_commands.hpp"
+#include "process/hardening.hpp"
+#include "process/signals.hpp"
 #include "token/worker_hsm.hpp"
 
 namespace {
@@ -32,7 +34,8 @@ int End(const signet::app::Ending& ending) {
 int main(int argc, char** argv) {
   using namespace signet;
   if (auto worker = token::MaybeRunWorker(argc, argv)) return *worker;
-  std::signal(SIGPIPE, SIG_IGN);  // NOLINT(cert-err33-c)
+  process::PrepareSignals();
+  process::HardenBasics();
   const app::Environment environment{Variable("KUBERNETES_SERVICE_HOST"), Variable("KUBERNETES_SERVICE_PORT"),
                                      Variable("HOSTNAME")};
   if (auto ending = app::MaybeRunSetupCommand(argc, argv, environment)) return End(*ending);
@@ -40,6 +43,8 @@ int main(int argc, char** argv) {
   if (const auto* ending = std::get_if<app::Ending>(&parsed)) return End(*ending);
   const auto& command = std::get<app::CommandLine>(parsed);
   if (command.probe) return End(app::RunProbe(command.health, command.live));
+  // Before the first thread: a thread that runs already would not be confined.
+  if (auto ending = command.check ? std::nullopt : app::Confine(command, environment)) return End(*ending);
   kube::InitializeProcess();
   base::ArmKillPoint(Variable("SIGNET_KILL_POINT"));
   return End(command.check ? app::RunCheck(command, environment) : app::Run(command, environment));

@@ -1,8 +1,13 @@
 #include "operator/run.hpp"
 
+#include <sstream>
+#include <utility>
+
+#include "config/hardening_options.hpp"
 #include "config/kubeconfig.hpp"
 #include "operator/controllers.hpp"
 #include "operator/once.hpp"
+#include "process/signals.hpp"
 #include "reconcile/resources.hpp"
 #include "store/directory_store.hpp"
 
@@ -43,8 +48,33 @@ base::Result<std::unique_ptr<kube::ObjectStore>> OpenFolder(const config::Operat
   return std::unique_ptr<kube::ObjectStore>(std::move(store));
 }
 
+std::optional<Ending> Confine(const CommandLine& command, const Environment& environment) {
+  const auto& config = command.config;
+  config::Apply(config.log);
+  process::RaiseFileLimit();
+  process::Files files;
+  config::AddFolders(config.approval_roots, files.read);
+  config::AddFolders(config.metrics_token_file, files.read);
+  config::AddFolders(config.webhook.client_ca, files.read);
+  config::AddFolders(config.audit.file, files.write);
+  files.write.push_back(config.StoreFolder());
+  if (config.StoreFolder().empty()) {
+    const auto cluster = FindCluster(config, environment);
+    if (!cluster) return Fail(ExitCode::kConfiguration, cluster.error());
+    std::istringstream kubeconfigs(config.kubeconfig);  // a list, as in KUBECONFIG
+    for (std::string file; std::getline(kubeconfigs, file, ':');) config::AddFolders(file, files.read);
+    for (const auto* file :
+         {&cluster->ca_file, &cluster->token_file, &cluster->client_certificate_file, &cluster->client_key_file}) {
+      config::AddFolders(*file, files.read);
+    }
+  }
+  const auto confinement = config::ToConfinement(config.hardening, std::move(files), config.hsm);
+  if (!confinement) return Fail(ExitCode::kConfiguration, confinement.error());
+  if (auto confined = token::Confine(*confinement); !confined) return Fail(ExitCode::kConfiguration, confined.error());
+  return std::nullopt;
+}
+
 Ending Run(const CommandLine& command, const Environment& environment) {
-  config::Apply(command.config.log);
   if (command.config.once) return RunOnce(command.config);
   return RunControllers(command, environment);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/result.hpp"
@@ -28,6 +29,9 @@ base::Result<std::unique_ptr<kube::ObjectStore>> OpenCluster(const config::Opera
                                                              std::string* ns);
 /// The folder of the configuration, locked.
 base::Result<std::unique_ptr<kube::ObjectStore>> OpenFolder(const config::OperatorConfig& config);
+
+/// Starts the launcher of the HSM workers, and gives up what the process does not need: before any other thread.
+std::optional<Ending> Confine(const CommandLine& command, const Environment& environment);
 
 /// Blocks until SIGTERM or SIGINT, or with --once until everything is handled.
 Ending Run(const CommandLine& command, const Environment& environment);

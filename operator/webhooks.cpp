@@ -19,7 +19,7 @@ using nlohmann::json;
 constexpr std::chrono::milliseconds kStartInterval{200};  // between tries until reviews can be answered
 constexpr std::chrono::seconds kStall{3};
 constexpr int kOverlapPauses = 3;  // of the time in which API servers learn, for paths: a review must never fail
-constexpr std::chrono::milliseconds kLeadInterval{200};   // between looks at whether this replica leads
+constexpr std::chrono::milliseconds kLeadInterval{200};  // between looks at whether this replica leads
 constexpr std::size_t kMostJobs = 64;
 constexpr std::chrono::seconds kStrayEvery{10};   // lines in the log: what anybody can cause must not fill it
 constexpr int kWorkers = 2;                       // one may wait for a slow answer

@@ -28,8 +28,9 @@ examples/sidecar.yaml and examples/sidecar-gateway.yaml explain every setting.)"
 struct Flags {
   std::string config_file;
   std::optional<std::string> socket, socket_mode, listen, metrics, policies, module, pin_file, token, state_dir, audit,
-      durability, subject, log_level, log_format, drain_timeout, gateway_ca, server_name, token_file, attempt_timeout,
-      max_wait, readiness, end_with_pod;
+      durability, subject, log_level, log_format, drain_timeout, gateway_ca, gateway_ca_pem, server_name, token_file,
+      attempt_timeout, max_wait, readiness, end_with_pod, user, worker_user;
+  bool no_seccomp = false, no_landlock = false;
   std::optional<std::uint32_t> workers;
   std::vector<std::uint32_t> allow_uids;
   std::vector<std::string> gateways;
@@ -48,6 +49,9 @@ void DeclareGateway(CLI::App& app, Flags& flags) {
       "https://HOST[:PORT] of the gateway, repeatable; every address of a name counts as a replica. Keys, policies and "
       "record are the gateway's then");
   add("--gateway-ca", flags.gateway_ca, "file with the CA of its certificate (default /var/run/secrets/signet/ca.crt)");
+  add("--gateway-ca-pem", flags.gateway_ca_pem,
+      "its CA itself, as PEM, in place of a file: from then on only the gateway can name another one")
+      ->excludes("--gateway-ca");
   add("--gateway-server-name", flags.server_name, "name in its certificate (default: HOST)");
   add("--token-file", flags.token_file,
       "projected service-account token, read again as it rotates (default /var/run/secrets/signet/token)");
@@ -56,6 +60,15 @@ void DeclareGateway(CLI::App& app, Flags& flags) {
   add("--readiness", flags.readiness, "sticky (ready from the first contact on, default) or strict")
       ->check(CLI::IsMember({"sticky", "strict"}));
   add("--end-with-pod", flags.end_with_pod, "name of this container: end when all others of the pod have ended");
+}
+
+void DeclareHardening(CLI::App& app, Flags& flags) {
+  const auto* group = "Hardening";
+  app.add_option("--user", flags.user, "UID[:GID] to become for parsing requests; start as root")->group(group);
+  app.add_option("--worker-user", flags.worker_user, "UID[:GID] of the HSM workers; together with --user")
+      ->group(group);
+  app.add_flag("--no-seccomp", flags.no_seccomp, "deny no system calls")->group(group);
+  app.add_flag("--no-landlock", flags.no_landlock, "do not confine the process to its own files")->group(group);
 }
 
 void Declare(CLI::App& app, Flags& flags, CommandLine& out) {
@@ -85,6 +98,7 @@ void Declare(CLI::App& app, Flags& flags, CommandLine& out) {
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
   app.add_option("--log-format", flags.log_format, "json or text")->check(CLI::IsMember({"json", "text"}));
   DeclareGateway(app, flags);
+  DeclareHardening(app, flags);
   auto* probe = app.add_subcommand("probe", "ask the socket's /readyz: exit 0 or 1, and a line that says why not");
   probe->fallthrough();
   probe->callback([&out] { out.probe = true; });
@@ -107,6 +121,7 @@ base::Status TakeTime(const char* name, const std::optional<std::string>& flag, 
 base::Status MergeGateway(const Flags& flags, config::UpstreamOptions& gateway) {
   if (!flags.gateways.empty()) gateway.urls = flags.gateways;
   Take(flags.gateway_ca, gateway.ca_file);
+  Take(flags.gateway_ca_pem, gateway.ca_pem);
   Take(flags.server_name, gateway.server_name);
   Take(flags.token_file, gateway.token_file);
   Take(flags.end_with_pod, gateway.end_with_pod);
@@ -124,11 +139,14 @@ base::Status CheckMode(const Flags& flags, const config::SidecarConfig& config) 
       {flags.subject.has_value(), "--subject"},      {flags.audit.has_value(), "--audit"},
       {flags.state_dir.has_value(), "--state-dir"},  {flags.workers.has_value(), "--workers"},
       {flags.durability.has_value(), "--durability"}};
-  const std::pair<bool, const char*> gateway[] = {
-      {flags.gateway_ca.has_value(), "--gateway-ca"},    {flags.server_name.has_value(), "--gateway-server-name"},
-      {flags.token_file.has_value(), "--token-file"},    {flags.attempt_timeout.has_value(), "--attempt-timeout"},
-      {flags.max_wait.has_value(), "--max-wait"},        {flags.readiness.has_value(), "--readiness"},
-      {flags.end_with_pod.has_value(), "--end-with-pod"}};
+  const std::pair<bool, const char*> gateway[] = {{flags.gateway_ca.has_value(), "--gateway-ca"},
+                                                  {flags.gateway_ca_pem.has_value(), "--gateway-ca-pem"},
+                                                  {flags.server_name.has_value(), "--gateway-server-name"},
+                                                  {flags.token_file.has_value(), "--token-file"},
+                                                  {flags.attempt_timeout.has_value(), "--attempt-timeout"},
+                                                  {flags.max_wait.has_value(), "--max-wait"},
+                                                  {flags.readiness.has_value(), "--readiness"},
+                                                  {flags.end_with_pod.has_value(), "--end-with-pod"}};
   for (const auto& [given, name] : direct) {
     if (given && config.gateway_mode()) {
       return config::ConfigError(std::string(name) +
@@ -155,6 +173,10 @@ base::Status Merge(const Flags& flags, config::SidecarConfig& config) {
   Take(flags.state_dir, config.hsm.state_dir);
   Take(flags.audit, config.audit.file);
   Take(flags.subject, config.subject);
+  Take(flags.user, config.hardening.user);
+  Take(flags.worker_user, config.hardening.worker_user);
+  if (flags.no_seccomp) config.hardening.seccomp = false;
+  if (flags.no_landlock) config.hardening.landlock = false;
   if (!flags.allow_uids.empty()) config.allowed_uids = flags.allow_uids;
   if (flags.durability) config.audit.durability = *config::ParseDurability(*flags.durability);
   if (flags.log_level) obs::ParseLevel(*flags.log_level, config.log.level);

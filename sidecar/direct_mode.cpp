@@ -152,9 +152,9 @@ void DirectSidecar::Drained() {
 }
 
 Ending DirectSidecar::Run() {
+  reactor_->OnTerminate([this] { Terminate(); });  // before there is a socket to remove
   if (auto ending = Open()) return *ending;
   hsm_->OnStateChange([this] { HsmChanged(); });
-  reactor_->OnTerminate([this] { Terminate(); });
   reactor_->Post([this] {
     journal_->Event("started", {{"program", "signet-sidecar"}, {"version", SIGNET_VERSION}},
                     [](const base::Status&) {});

@@ -48,9 +48,14 @@ Ending RunGatewayCheck(const config::SidecarConfig& config) {
   const auto reactor = http::AsioReactor::Create();
   frontend::GatewayCredentials credentials(gateway.token_file, gateway.ca_file, clock);
   const auto token = credentials.Authorization();
+  if (!gateway.ca_pem.empty()) {
+    const auto pinned = credentials.Pin(gateway.ca_pem, config.RememberedCa());
+    if (!pinned) return Fail(ExitCode::kConfiguration, pinned.error());
+  }
   const auto trust = credentials.Trust();
   Print(token.has_value(), "token", token ? gateway.token_file : base::Describe(token.error()));
-  Print(trust.has_value(), "ca", trust ? gateway.ca_file : base::Describe(trust.error()));
+  Print(trust.has_value(), "ca",
+        trust ? (gateway.ca_pem.empty() ? gateway.ca_file : "as given") : base::Describe(trust.error()));
   if (!token || !trust) return {ExitCode::kConfiguration, "the configuration cannot be used: see above"};
 
   const auto resolver = http::Resolver::System(*reactor);

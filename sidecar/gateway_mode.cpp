@@ -43,6 +43,7 @@ class GatewaySidecar {
   std::unique_ptr<frontend::GatewayClient> client_;
   std::unique_ptr<frontend::GatewayContact> contact_;
   std::unique_ptr<frontend::PodWatch> pod_;
+  std::unique_ptr<frontend::AuthorityWatch> authorities_;
   std::unique_ptr<frontend::Forwarder> forwarder_;
   Doors doors_{config_, *reactor_};
   Ending ending_;
@@ -57,11 +58,18 @@ http::Upstream::Options GatewaySidecar::UpstreamOptions() {
 }
 
 std::optional<Ending> GatewaySidecar::Open() {
+  if (!config_.gateway.ca_pem.empty()) {
+    const auto pinned = credentials_.Pin(config_.gateway.ca_pem, config_.RememberedCa());
+    if (!pinned) return Fail(ExitCode::kConfiguration, pinned.error());
+  }
   upstream_ = http::Upstream::Create(*reactor_, clock_, *resolver_, UpstreamOptions());
   client_ = std::make_unique<frontend::GatewayClient>(
       frontend::GatewayClient::Options{config_.gateway.attempt_timeout, config_.gateway.max_wait},
       frontend::GatewayClient::Dependencies{reactor_.get(), &clock_, upstream_.get(), &credentials_});
   contact_ = std::make_unique<frontend::GatewayContact>(*client_, *reactor_, config_.gateway.strict);
+  if (!config_.gateway.ca_pem.empty()) {
+    authorities_ = std::make_unique<frontend::AuthorityWatch>(*client_, *reactor_, credentials_);
+  }
   if (!config_.gateway.end_with_pod.empty()) {
     pod_ = std::make_unique<frontend::PodWatch>(*client_, *reactor_, config_.gateway.end_with_pod,
                                                 [this] { Terminate("all other containers of the pod have ended"); });
@@ -99,8 +107,8 @@ void GatewaySidecar::Terminate(const char* why) {
 }
 
 Ending GatewaySidecar::Run() {
+  reactor_->OnTerminate([this] { Terminate("told to"); });  // before there is a socket to remove
   if (auto ending = Open()) return *ending;
-  reactor_->OnTerminate([this] { Terminate("told to"); });
   obs::Info("serving", {{"socket", config_.socket_path}, {"gateway", config_.gateway.urls.front()}});
   reactor_->Run();
   doors_.Close();

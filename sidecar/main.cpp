@@ -1,11 +1,12 @@
 // signet-sidecar: signatures for the containers of a pod, on a socket. docs/protocol.md.
-#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <variant>
 
 #include "base/kill_point.hpp"
 #include "base/printable.hpp"
+#include "process/hardening.hpp"
+#include "process/signals.hpp"
 #include "sidecar/check_command.hpp"
 #include "sidecar/command_line.hpp"
 #include "sidecar/gateway_check.hpp"
@@ -26,7 +27,8 @@ int End(const signet::app::Ending& ending) {
 int main(int argc, char** argv) {
   using namespace signet;
   if (auto worker = token::MaybeRunWorker(argc, argv)) return *worker;
-  std::signal(SIGPIPE, SIG_IGN);  // NOLINT(cert-err33-c)
+  process::PrepareSignals();
+  process::HardenBasics();
   auto parsed = app::ParseCommandLine(argc, argv);
   if (const auto* ending = std::get_if<app::Ending>(&parsed)) return End(*ending);
   const auto& command = std::get<app::CommandLine>(parsed);

@@ -53,6 +53,7 @@ base::Result<OperatorConfig> LoadOperatorConfig(const std::string& file) {
   policies.Timespan("maxAge", out.policy_max_age, milliseconds(5'000), milliseconds(3'600'000));
   policies.Timespan("refresh", out.policy_refresh, milliseconds(500), milliseconds(60'000));
   reader.Timespan("drainTimeout", out.drain_timeout, milliseconds(0), milliseconds(600'000));
+  ReadHardening(reader.Section("hardening"), out.hardening);
   ReadLog(reader.Section("log"), out.log);
   if (const auto finished = reader.Finish(); !finished) {
     return ConfigError(fmt::format("{}: {}", file, finished.error().message));
@@ -89,6 +90,7 @@ base::Status Validate(const OperatorConfig& config) {
   TRY_VOID(Validate(config.webhook));
   TRY_VOID(Validate(config.gateway));
   TRY_VOID(Validate(config.injection));
+  TRY_VOID(Validate(config.hardening, true));
   const LeaderElectionOptions& lease = config.leader_election;
   if (lease.enabled && (lease.renew_deadline >= lease.lease_duration || lease.retry_period >= lease.renew_deadline)) {
     return ConfigError("leaderElection: retryPeriod < renewDeadline < leaseDuration must hold");

@@ -10,6 +10,7 @@
 
 #include "base/result.hpp"
 #include "config/gateway_options.hpp"
+#include "config/hardening_options.hpp"
 #include "config/injection_options.hpp"
 #include "config/options.hpp"
 #include "config/webhook_options.hpp"
@@ -46,6 +47,7 @@ struct OperatorConfig {
   std::chrono::milliseconds policy_max_age{120'000};
   std::chrono::milliseconds policy_refresh{5'000};  ///< live GET of each used policy
   std::chrono::milliseconds drain_timeout{30'000};
+  HardeningOptions hardening;
   LogOptions log;
 
   /// The folder of `store`; empty when it is an API server.

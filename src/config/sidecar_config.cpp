@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "config/reader.hpp"
@@ -71,6 +72,11 @@ base::Status ValidateGatewayMode(const SidecarConfig& config) {
 
 }  // namespace
 
+std::string SidecarConfig::RememberedCa() const {
+  const std::filesystem::path socket(socket_path);
+  return socket.parent_path() / ("." + socket.filename().string() + ".ca");
+}
+
 base::Result<SidecarConfig> LoadSidecarConfig(const std::string& file) {
   SidecarConfig out;
   TRY(const nlohmann::json document, LoadConfigFile(file));
@@ -92,6 +98,7 @@ base::Result<SidecarConfig> LoadSidecarConfig(const std::string& file) {
   ReadLimits(reader.Section("limits"), out.limits);
   reader.Number("maxInFlight", out.max_in_flight, 1, 65536);
   reader.Timespan("drainTimeout", out.drain_timeout, milliseconds(0), milliseconds(600'000));
+  ReadHardening(reader.Section("hardening"), out.hardening);
   ReadLog(reader.Section("log"), out.log);
   if (const auto finished = reader.Finish(); !finished) {
     return ConfigError(fmt::format("{}: {}", file, finished.error().message));
@@ -102,6 +109,7 @@ base::Result<SidecarConfig> LoadSidecarConfig(const std::string& file) {
 base::Status Validate(const SidecarConfig& config) {
   if (config.socket_path.empty()) return ConfigError("no socket: give --socket PATH or socket.path");
   TRY_VOID(config.gateway_mode() ? ValidateGatewayMode(config) : ValidateDirectMode(config));
+  TRY_VOID(Validate(config.hardening, !config.gateway_mode()));
   if (!config.listen.empty()) {
     TRY_VOID(ValidateLoopback("--listen", config.listen));
     if (!config.allowed_uids.empty()) {

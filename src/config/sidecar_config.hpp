@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "config/hardening_options.hpp"
 #include "config/options.hpp"
 #include "config/upstream_options.hpp"
 #include "http/server.hpp"
@@ -33,8 +34,11 @@ struct SidecarConfig {
   http::Limits limits;
   std::uint32_t max_in_flight = 4096;
   std::chrono::milliseconds drain_timeout{30'000};
+  HardeningOptions hardening;
   LogOptions log;
 
+  /// Beside the socket: in a pod, the sidecar alone may write there.
+  [[nodiscard]] std::string RememberedCa() const;
   [[nodiscard]] bool gateway_mode() const { return !gateway.urls.empty(); }
 };
 

@@ -28,6 +28,7 @@ bool IsHost(std::string_view text) {
 void ReadUpstream(Reader section, UpstreamOptions& out) {
   section.Texts("urls", out.urls);
   section.Text("caFile", out.ca_file);
+  section.Text("caPem", out.ca_pem);
   section.Text("serverName", out.server_name);
   section.Text("tokenFile", out.token_file);
   section.Timespan("attemptTimeout", out.attempt_timeout, kShortestAttempt, kLongestAttempt);
@@ -82,7 +83,8 @@ base::Status Validate(const UpstreamOptions& options) {
   for (const std::string& url : options.urls) {
     if (const auto target = ParseGatewayUrl(url); !target) return target.error();
   }
-  if (options.ca_file.empty()) return ConfigError("no CA file: give --gateway-ca FILE or gateway.caFile");
+  if (options.ca_file.empty() && options.ca_pem.empty())
+    return ConfigError("no CA file: give --gateway-ca FILE or gateway.caFile");
   if (options.token_file.empty()) return ConfigError("no token file: give --token-file FILE or gateway.tokenFile");
   if (!options.server_name.empty() && !IsHost(options.server_name) && !http::IsAddress(options.server_name)) {
     return ConfigError(

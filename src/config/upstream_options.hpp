@@ -19,6 +19,7 @@ class Reader;
 struct UpstreamOptions {
   std::vector<std::string> urls;  ///< https://HOST[:PORT]; empty: direct mode
   std::string ca_file = "/var/run/secrets/signet/ca.crt";
+  std::string ca_pem;       ///< not empty: instead of the file, and changed by the gateway alone
   std::string server_name;  ///< empty: the host of each URL
   std::string token_file = "/var/run/secrets/signet/token";
   std::chrono::milliseconds attempt_timeout{2'000};

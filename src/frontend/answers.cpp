@@ -108,6 +108,15 @@ http::Response BatchResponse(const std::vector<signing::SigningService::Answer>&
   return response;
 }
 
+http::Response AuthoritiesResponse(std::string_view pem) {
+  if (pem.empty()) return ToResponse(MakeProblem("NotReady", "the gateway's authority is being read"));
+  http::Response response;
+  response.body = R"({"certificates":)";
+  AppendJsonString(response.body, pem);
+  response.body += '}';
+  return response;
+}
+
 http::Response KeysResponse(std::vector<std::shared_ptr<const signing::ActivePolicy>> policies) {
   std::sort(policies.begin(), policies.end(), [](const auto& a, const auto& b) {
     return a->compiled->policy().metadata.name < b->compiled->policy().metadata.name;

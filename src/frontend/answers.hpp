@@ -22,6 +22,8 @@ http::Response BatchResponse(const std::vector<signing::SigningService::Answer>&
 
 /// {"keys":[...]}, sorted by policy.
 http::Response KeysResponse(std::vector<std::shared_ptr<const signing::ActivePolicy>> policies);
+/// What callers of the gateway shall believe; empty: NotReady.
+http::Response AuthoritiesResponse(std::string_view pem);
 /// The PEM public key, or with `as_json` the entry of KeysResponse and publicKey. Without a key: KeyNotReady.
 http::Response KeyResponse(const signing::ActivePolicy& policy, bool as_json);
 

@@ -17,7 +17,8 @@ namespace {
 constexpr std::size_t kOverhead = 1024;  // of a request that waits, beside its own octets
 constexpr std::size_t kRandomKey = 16;
 constexpr std::size_t kKeysDrawn = 64;        // at once
-constexpr std::string_view kPod = "/v1/pod";  // the sidecar's own question
+constexpr std::string_view kPod = "/v1/pod";  // the sidecar's own questions
+constexpr std::string_view kAuthorities = "/v1/authorities";
 
 /// What our gateway answers with. Anything else comes from a stranger, or from something between us.
 bool IsOurs(const http::Response& response) {
@@ -35,7 +36,7 @@ class Forwarder::Impl : public std::enable_shared_from_this<Impl> {
 
   void Handle(const http::Request& request, http::Responder respond) {
     const std::size_t route = FindRoute(request.target);
-    const bool known = route < Routes().size() && Routes()[route].path != kPod;
+    const bool known = route < Routes().size() && Routes()[route].path != kPod && Routes()[route].path != kAuthorities;
     const std::string_view path = known ? Routes()[route].path : "other";
     http::Responder counted = [self = shared_from_this(), path, start = clock_.Steady(),
                                respond = std::move(respond)](http::Response response) {

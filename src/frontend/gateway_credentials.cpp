@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <string_view>
 #include <utility>
 
@@ -42,6 +43,20 @@ std::string_view TrimToken(std::string_view text) {
   if (first == std::string_view::npos) return {};
   text = text.substr(first, text.find_last_not_of(kSpace) - first + 1);
   return std::all_of(text.begin(), text.end(), [](char c) { return c > 0x20 && c < 0x7F; }) ? text : std::string_view();
+}
+
+/// As a whole or not at all.
+base::Status Keep(const std::string& path, std::string_view text) {
+  const std::string next = path + ".next";
+  ::unlink(next.c_str());
+  {
+    const base::UniqueFd fd(::open(next.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, S_IRUSR | S_IWUSR));
+    if (!fd.valid() || ::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
+      return base::ErrnoError(Code::kUnavailable, "cannot write " + next, errno);
+    }
+  }
+  if (std::rename(next.c_str(), path.c_str()) == 0) return {};
+  return base::ErrnoError(Code::kUnavailable, "cannot write " + path, errno);
 }
 
 }  // namespace
@@ -102,7 +117,38 @@ base::Result<GatewayCredentials::Line> GatewayCredentials::Authorization() {
 
 void GatewayCredentials::ReadAgain() { LookAtToken(true); }
 
+base::Status GatewayCredentials::Pin(std::string_view pem, std::string remembered) {
+  TRY(auto given, crypto::TlsTrust::Create(pem));
+  trust_ = std::move(given);
+  pinned_ = pem;
+  remembered_ = std::move(remembered);
+  auto content = RotatingFile(*remembered_, crypto::TlsTrust::kMaxPem + 1, clock_).Look(true);
+  if (!content || !*content) return {};  // nothing was announced yet
+  auto trust = crypto::TlsTrust::Create(**content);
+  if (!trust) {
+    obs::Warn("the gateway's CA that was announced before cannot be used: the one given is",
+              {{"file", *remembered_}, {"error", base::Describe(trust.error())}});
+    return {};
+  }
+  trust_ = *std::move(trust);
+  pinned_ = **std::move(content);
+  return {};
+}
+
+base::Status GatewayCredentials::Announce(std::string_view pem) {
+  if (!remembered_ || pem == pinned_) return {};
+  TRY(auto trust, crypto::TlsTrust::Create(pem));
+  trust_ = std::move(trust);
+  pinned_ = pem;
+  obs::Info("the gateway has announced its next CA", {});
+  if (auto kept = Keep(*remembered_, pem); !kept) {
+    obs::Warn("the gateway's CA is not kept over a restart", {{"error", base::Describe(kept.error())}});
+  }
+  return {};
+}
+
 base::Result<std::shared_ptr<const crypto::TlsTrust>> GatewayCredentials::Trust() {
+  if (remembered_) return trust_;
   auto content = ca_file_.Look(false);
   auto problem = content ? base::Error() : std::move(content).error();
   if (content && *content) {

@@ -4,6 +4,9 @@
 // another one, or when the gateway has refused the token. What cannot be read or is no token leaves the last good one
 // in force. A token is never logged.
 //
+// A CA that was pinned does not come from a file: it changes only by what a gateway announces on a connection that the
+// present one vouches for.
+//
 // Ownership:     borrows the clock.
 // Thread-safety: reactor thread.
 // Blocking:      small local files.
@@ -50,7 +53,8 @@ class GatewayCredentials {
   static constexpr std::size_t kMaxToken = 16 * 1024;
 
   GatewayCredentials(std::string token_file, std::string ca_file, const base::Clock& clock)
-      : token_file_(std::move(token_file), kMaxToken + 1, clock),
+      : clock_(clock),
+        token_file_(std::move(token_file), kMaxToken + 1, clock),
         ca_file_(std::move(ca_file), crypto::TlsTrust::kMaxPem + 1, clock) {}
   ~GatewayCredentials();
   GatewayCredentials(const GatewayCredentials&) = delete;
@@ -64,15 +68,25 @@ class GatewayCredentials {
   /// kUnavailable, reason "TrustUnreadable": there never was a good one.
   base::Result<std::shared_ptr<const crypto::TlsTrust>> Trust();
 
+  /// From now on the CA is `pem`, or what was announced since, which `remembered` keeps over a restart of the process:
+  /// a file where this process alone may write.
+  /// @return kInvalidArgument `pem` holds no certificates
+  base::Status Pin(std::string_view pem, std::string remembered);
+  /// A gateway that Trust() vouches for names the CAs to believe from now on. What is no certificate changes nothing.
+  base::Status Announce(std::string_view pem);
+
  private:
   void LookAtToken(bool at_once);
 
+  const base::Clock& clock_;
   RotatingFile token_file_;
   RotatingFile ca_file_;
   std::shared_ptr<std::string> line_;
   std::shared_ptr<const crypto::TlsTrust> trust_;
   base::Error token_problem_;
   base::Error trust_problem_;
+  std::optional<std::string> remembered_;  ///< set: the CA is pinned
+  std::string pinned_;                     ///< the PEM in force
 };
 
 }  // namespace signet::frontend

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "encoding/json.hpp"
+#include "obs/log.hpp"
 
 namespace signet::frontend {
 namespace {
@@ -13,6 +14,8 @@ using std::chrono::milliseconds;
 constexpr milliseconds kAskEvery{2'000};
 constexpr milliseconds kAskAgain{500};  // until the first contact
 constexpr milliseconds kPodEvery{3'000};
+constexpr milliseconds kAuthoritiesEvery{60'000};
+constexpr milliseconds kAuthoritiesAgain{5'000};  // after no answer
 
 /// 3/4 to 5/4 of it: sidecars that started together do not ask together.
 milliseconds Jittered(milliseconds pause, std::mt19937& random) {
@@ -96,6 +99,39 @@ void PodWatch::Ask() {
       }
     }
     After();
+  });
+}
+
+AuthorityWatch::AuthorityWatch(GatewayClient& client, base::Reactor& reactor, GatewayCredentials& credentials)
+    : client_(client), reactor_(reactor), credentials_(credentials) {
+  After(kAskAgain);
+}
+
+AuthorityWatch::~AuthorityWatch() { reactor_.Cancel(timer_); }
+
+void AuthorityWatch::After(milliseconds pause) {
+  timer_ = reactor_.After(Jittered(pause, random_), [this] { Ask(); });
+}
+
+void AuthorityWatch::Ask() {
+  GatewayClient::Call call;
+  call.request.target = "/v1/authorities";
+  call.once = true;
+  call.anonymous = true;
+  client_.Send(std::move(call), [this, alive = std::weak_ptr<int>(alive_)](const GatewayClient::Outcome& outcome) {
+    if (alive.expired()) return;
+    // A gateway of an older version does not know the question.
+    const bool answered = outcome.response && (outcome.response->status == 200 || outcome.response->status == 404);
+    if (answered && outcome.response->status == 200) {
+      const auto body = encoding::ParseJson(outcome.response->body);
+      const bool whole =
+          body && body->is_object() && body->contains("certificates") && body->at("certificates").is_string();
+      const auto taken = whole ? credentials_.Announce(body->at("certificates").get_ref<const std::string&>())
+                               : base::Status(base::MakeError(base::Code::kUnavailable, "no certificates"));
+      if (!taken)
+        obs::Warn("what the gateway announced as its CA cannot be used", {{"error", base::Describe(taken.error())}});
+    }
+    After(answered ? kAuthoritiesEvery : kAuthoritiesAgain);
   });
 }
 

@@ -13,6 +13,7 @@
 
 #include "base/reactor.hpp"
 #include "frontend/gateway_client.hpp"
+#include "frontend/gateway_credentials.hpp"
 #include "frontend/readiness.hpp"
 
 namespace signet::frontend {
@@ -62,6 +63,27 @@ class PodWatch {
   base::Reactor& reactor_;
   const std::string container_;
   const std::function<void()> others_ended_;
+  std::mt19937 random_{std::random_device{}()};  // for jitter only
+  base::Reactor::Id timer_ = 0;
+  std::shared_ptr<int> alive_ = std::make_shared<int>(0);
+};
+
+/// Asks now and then which authorities callers of the gateway shall believe: the answer comes over a connection that
+/// those believed so far vouch for. So a CA changes without a restart, and nobody but the gateway can change it.
+class AuthorityWatch {
+ public:
+  AuthorityWatch(GatewayClient& client, base::Reactor& reactor, GatewayCredentials& credentials);
+  ~AuthorityWatch();
+  AuthorityWatch(const AuthorityWatch&) = delete;
+  AuthorityWatch& operator=(const AuthorityWatch&) = delete;
+
+ private:
+  void Ask();
+  void After(std::chrono::milliseconds pause);
+
+  GatewayClient& client_;
+  base::Reactor& reactor_;
+  GatewayCredentials& credentials_;
   std::mt19937 random_{std::random_device{}()};  // for jitter only
   base::Reactor::Id timer_ = 0;
   std::shared_ptr<int> alive_ = std::make_shared<int>(0);

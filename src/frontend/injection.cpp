@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "frontend/injection_annotations.hpp"
+#include "frontend/injection_mesh.hpp"
 #include "frontend/injection_sidecar.hpp"
 
 namespace signet::frontend {
@@ -44,6 +45,7 @@ struct Container {
   std::string name;
   std::string path;     ///< "spec.containers[0]"
   std::string pointer;  ///< "/spec/containers/0"
+  std::size_t index = 0;
   bool init = false;
 };
 
@@ -68,6 +70,7 @@ Status ReadContainers(const json& spec, const char* member, Pod& pod) {
   for (std::size_t i = 0; i < list->size(); ++i) {
     Container one;
     one.value = &(*list)[i];
+    one.index = i;
     one.path = fmt::format("spec.{}[{}]", member, i);
     one.pointer = fmt::format("/spec/{}/{}", member, i);
     one.init = std::string_view(member) == "initContainers";
@@ -142,15 +145,43 @@ bool IsAtOrBelow(const std::string& path, std::string_view folder) {
   return path.starts_with(folder) && (path.size() == folder.size() || path[folder.size()] == '/');
 }
 
-/// The token is for the sidecar alone.
-Status CheckIdentityMounts(const Pod& pod) {
-  for (const auto& container : pod.containers) {
-    for (const json& mount : *container.mounts) {
-      if (Member(mount, "name") != kIdentityVolume) continue;
-      return Foreign(
-          fmt::format("{}.volumeMounts: container {} mounts {}, which is for the sidecar alone: leave it out",
-                      container.path, container.name, kIdentityVolume));
+bool IsOurs(const json& volume_name) { return volume_name == kIdentityVolume || volume_name == kSocketVolume; }
+
+/// Where and how a chosen container has the socket: whoever may write there can put another socket in its place.
+bool IsSocketMount(const json& mount) {
+  const json& path = Member(mount, "mountPath");
+  return Member(mount, "name") == kSocketVolume && path.is_string() &&
+         Normal(path.get_ref<const std::string&>()) == kSocketFolder && Member(mount, "readOnly") == true &&
+         Member(mount, "subPath").is_null() && Member(mount, "subPathExpr").is_null();
+}
+
+/// The token is for the sidecar alone, the socket for the chosen containers, who only connect to it.
+Status CheckMounts(const Container& container, bool chosen) {
+  const auto refuse = [&](const char* member, const json& name, std::string_view what) {
+    return Foreign(fmt::format("{}.{}: container {} mounts {}, which {}: leave it out", container.path, member,
+                               container.name, name.get_ref<const std::string&>(), what));
+  };
+  for (const json& mount : *container.mounts) {
+    const json& name = Member(mount, "name");
+    if (name == kIdentityVolume) return refuse("volumeMounts", name, "is for the sidecar alone");
+    if (name != kSocketVolume) continue;
+    if (!chosen) return refuse("volumeMounts", name, "is for the containers that signet.dev/containers chooses");
+    if (!IsSocketMount(mount)) {
+      return refuse("volumeMounts", name, "is mounted read-only at /run/signet and nowhere else; Signet does it");
     }
+  }
+  TRY(const json* devices, List(*container.value, "volumeDevices", container.path));
+  for (const json& device : *devices) {
+    const json& name = Member(device, "name");
+    if (IsOurs(name)) return refuse("volumeDevices", name, "is no device");
+  }
+  return {};
+}
+
+Status CheckAllMounts(const Pod& pod, const std::vector<const Container*>& chosen) {
+  for (const auto& container : pod.containers) {
+    const bool is_chosen = std::find(chosen.begin(), chosen.end(), &container) != chosen.end();
+    TRY_VOID(CheckMounts(container, is_chosen));
   }
   return {};
 }
@@ -188,9 +219,7 @@ Result<bool> HasSocket(const Container& container) {
     if (!path.is_string()) continue;  // the API server says so
     const auto normal = Normal(path.get_ref<const std::string&>());
     if (!IsAtOrBelow(normal, kSocketFolder)) continue;
-    const bool ours = Member(mount, "name") == kSocketVolume && Member(mount, "subPath").is_null() &&
-                      Member(mount, "subPathExpr").is_null() && normal == kSocketFolder;
-    if (!ours) {
+    if (!IsSocketMount(mount)) {
       return Foreign(
           fmt::format("{}.volumeMounts: container {} mounts another volume at {}, where Signet's socket goes: "
                       "move it, or name the containers that sign in signet.dev/containers",
@@ -301,17 +330,44 @@ void WarnOfNames(const json& spec, const std::string& url, Injection& out) {
       "signet: a pod on the host's network finds the gateway's Service only with dnsPolicy: ClusterFirstWithHostNet");
 }
 
-Status PlaceSidecar(const Pod& pod, const InjectionOptions& options, const InjectionChoices& choices, SidecarForm form,
-                    Injection& out) {
+/// The pod's own budget (Kubernetes 1.32) bounds the sum of its containers: what it names, the sidecar leaves to it.
+void LeaveToPod(const json& pod_resources, api::SidecarResources& wanted) {
+  const auto names = [&](const char* resource) {
+    return !Member(Member(pod_resources, "requests"), resource).is_null() ||
+           !Member(Member(pod_resources, "limits"), resource).is_null();
+  };
+  if (names("cpu")) wanted.cpu_request = wanted.cpu_limit = "";
+  if (names("memory")) wanted.memory_request = wanted.memory_limit = "";
+}
+
+/// A mesh's webhook that ran after us may have put its proxy behind the sidecar.
+void PlaceFoundSidecar(const Pod& pod, const MeshPlace& mesh, Injection& out) {
+  const Container& found = *pod.sidecar;
+  if (found.init && found.index < mesh.behind) {
+    out.patch.push_back(
+        {{"op", "move"}, {"from", found.pointer}, {"path", fmt::format("/spec/initContainers/{}", mesh.behind - 1)}});
+  }
+  if (!found.init || !mesh.proxy_is_late) return;
+  out.warnings.emplace_back(
+      "signet: the mesh's proxy starts after the sidecar, which waits for the gateway: exclude the gateway's port from "
+      "the mesh (for Istio: traffic.sidecar.istio.io/excludeOutboundPorts), or let the mesh inject native sidecars");
+}
+
+Status PlaceSidecar(const Pod& pod, const InjectionOptions& options, InjectionChoices choices, SidecarForm form,
+                    const MeshPlace& mesh, Injection& out) {
   SidecarPlan plan;
   plan.form = form;
+  LeaveToPod(Member(*pod.spec, "resources"), choices.resources);
   const json& restart = Member(*pod.spec, "restartPolicy");
   plan.end_with_pod = form == SidecarForm::kContainer && !restart.is_null() && restart != "Always";
   TRY(plan.metrics_port, MetricsPort(pod, choices, out));
   json wanted = SidecarContainer(options, choices, plan);
   if (pod.sidecar) {
     const auto foreign = ForeignMember(*pod.sidecar->value, wanted);
-    if (foreign.empty()) return {};
+    if (foreign.empty()) {
+      PlaceFoundSidecar(pod, mesh, out);
+      return {};
+    }
     return Foreign(
         fmt::format("{}: a container {} is there and its {} is not as Signet makes it: rename it, or leave it "
                     "out of a copied pod",
@@ -320,7 +376,8 @@ Status PlaceSidecar(const Pod& pod, const InjectionOptions& options, const Injec
   if (form == SidecarForm::kContainer) {
     out.patch.push_back({{"op", "add"}, {"path", "/spec/containers/-"}, {"value", std::move(wanted)}});
   } else if (pod.has_init) {
-    out.patch.push_back({{"op", "add"}, {"path", "/spec/initContainers/0"}, {"value", std::move(wanted)}});
+    out.patch.push_back(
+        {{"op", "add"}, {"path", fmt::format("/spec/initContainers/{}", mesh.behind)}, {"value", std::move(wanted)}});
   } else {
     out.patch.push_back({{"op", "add"}, {"path", "/spec/initContainers"}, {"value", json::array({std::move(wanted)})}});
   }
@@ -333,17 +390,11 @@ void Annotate(const Pod& pod, const InjectionOptions& options, SidecarForm form,
   const std::string status = fmt::format("{}/{}", options.version, Name(form));
   const bool injected = pod.sidecar && Member(present, kInjectedAnnotation).is_string();
   if (!present.is_object()) {
-    patch.push_back({{"op", "add"},
-                     {"path", "/metadata/annotations"},
-                     {"value", {{kInjectedAnnotation, status}, {kGatewayCaAnnotation, options.gateway_ca}}}});
+    patch.push_back({{"op", "add"}, {"path", "/metadata/annotations"}, {"value", {{kInjectedAnnotation, status}}}});
     return;
   }
-  const auto set = [&](const char* pointer, const std::string& value) {
-    patch.push_back(
-        {{"op", "add"}, {"path", std::string("/metadata/annotations/signet.dev~1") + pointer}, {"value", value}});
-  };
-  if (!injected) set("injected", status);
-  if (Member(present, kGatewayCaAnnotation) != options.gateway_ca) set("gateway-ca", options.gateway_ca);
+  if (injected) return;
+  patch.push_back({{"op", "add"}, {"path", "/metadata/annotations/signet.dev~1injected"}, {"value", status}});
 }
 
 /// The kubelet's picture of a static pod, which nobody can change.
@@ -362,17 +413,18 @@ Result<Injection> InjectSidecar(const json& object, const InjectionOptions& opti
   if (choices.opted_out) return out;
   TRY(const Pod pod, ReadPod(object));
   TRY_VOID(CheckSurroundings(*pod.spec));
-  TRY_VOID(CheckIdentityMounts(pod));
-  SidecarForm form = options.form;
+  const MeshPlace mesh = PlaceInMesh(object, options.gateway_url);
+  SidecarForm form = mesh.proxy_is_late ? SidecarForm::kContainer : options.form;
   if (pod.sidecar) form = pod.sidecar->init ? SidecarForm::kNative : SidecarForm::kContainer;
   TRY(const auto chosen, Chosen(pod, choices, form));
+  TRY_VOID(CheckAllMounts(pod, chosen));
 
   out.patch = json::array();
   Annotate(pod, options, form, out.patch);
   TRY_VOID(PlaceVolumes(pod, options, out.patch));
   for (const auto* container : chosen) TRY_VOID(PlaceSocket(*container, choices, out.patch));
   // Last: it moves the init containers.
-  TRY_VOID(PlaceSidecar(pod, options, choices, form, out));
+  TRY_VOID(PlaceSidecar(pod, options, choices, form, mesh, out));
   WarnOfNames(*pod.spec, options.gateway_url, out);
   if (out.patch.empty()) out.patch = nullptr;
   return out;

@@ -84,7 +84,7 @@ Status ReadQuantity(std::string_view text, InjectionChoices& out) {
   return {};
 }
 
-/// What we write ourselves: there again when a pod comes a second time, or was copied.
+/// What we write ourselves, or once wrote: there again when a pod comes a second time, or was copied.
 Status Pass(std::string_view /*text*/, InjectionChoices& /*out*/) { return {}; }
 
 Status RefuseInject(std::string_view /*text*/, InjectionChoices& /*out*/) {

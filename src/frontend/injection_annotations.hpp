@@ -17,8 +17,7 @@
 
 namespace signet::frontend {
 
-inline constexpr const char* kInjectedAnnotation = "signet.dev/injected";     ///< out: VERSION/FORM
-inline constexpr const char* kGatewayCaAnnotation = "signet.dev/gateway-ca";  ///< out: PEM, read by the downward API
+inline constexpr const char* kInjectedAnnotation = "signet.dev/injected";  ///< out: VERSION/FORM
 
 struct InjectionChoices {
   bool opted_out = false;               ///< label signet.dev/inject: "false"

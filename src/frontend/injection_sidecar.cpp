@@ -15,13 +15,14 @@ constexpr int kUser = 65532;
 constexpr int kProjectedMode = 0644;   // the mount is the sidecar's alone; the kubelet narrows it under an fsGroup
 constexpr int kStartupFailures = 300;  // seconds until a sidecar that has not reached the gateway is started anew
 constexpr const char* kSocketBudget = "1Mi";
+/// In the arguments, which nobody can change in a pod that exists: an annotation can be patched by whoever may patch
+/// pods.
+constexpr const char* kCaFlag = "--gateway-ca-pem";
 
 json Args(const InjectionOptions& options, const InjectionChoices& choices, const SidecarPlan& plan) {
-  json args = {"--socket",      kSocketPath,
-               "--socket-mode", "0666",
-               "--gateway",     options.gateway_url,
-               "--gateway-ca",  std::string(kIdentityFolder) + "/ca.crt",
-               "--token-file",  std::string(kIdentityFolder) + "/token"};
+  json args = {
+      "--socket",          kSocketPath, "--socket-mode",    "0666",         "--gateway",
+      options.gateway_url, kCaFlag,     options.gateway_ca, "--token-file", std::string(kIdentityFolder) + "/token"};
   const auto add = [&](const char* flag, std::string value) {
     args.push_back(flag);
     args.push_back(std::move(value));
@@ -77,12 +78,13 @@ const json& Member(const json& object, const char* name) {
   return found == object.end() ? kNull : *found;
 }
 
-/// Without the place of the metrics, which depends on the other containers.
+/// Without the place of the metrics, which depends on the other containers, and the CA, of which a replica that made
+/// the container may have known another one.
 json Comparable(const json& args) {
   json out = json::array();
   if (!args.is_array()) return args;
   for (std::size_t i = 0; i < args.size(); ++i) {
-    if (args[i] == "--metrics") {
+    if (args[i] == "--metrics" || args[i] == kCaFlag) {
       ++i;
     } else {
       out.push_back(args[i]);
@@ -142,10 +144,8 @@ json SocketVolume() {
 json IdentityVolume(const std::string& audience) {
   const json token = {
       {"serviceAccountToken", {{"audience", audience}, {"expirationSeconds", kTokenSeconds}, {"path", "token"}}}};
-  const json field = {{"apiVersion", "v1"},
-                      {"fieldPath", fmt::format("metadata.annotations['{}']", kGatewayCaAnnotation)}};
-  const json ca = {{"downwardAPI", {{"items", {{{"path", "ca.crt"}, {"fieldRef", field}}}}}}};
-  return {{"name", kIdentityVolume}, {"projected", {{"defaultMode", kProjectedMode}, {"sources", {token, ca}}}}};
+  return {{"name", kIdentityVolume},
+          {"projected", {{"defaultMode", kProjectedMode}, {"sources", json::array({token})}}}};
 }
 
 std::string ForeignMember(const json& found, const json& wanted) {

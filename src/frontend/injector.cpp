@@ -5,12 +5,25 @@
 #include <algorithm>
 #include <utility>
 
+#include "frontend/injection_update.hpp"
 #include "frontend/review_server.hpp"
 
 namespace signet::frontend {
 namespace {
 
-bool IsPod(const AdmissionReview& review) { return review.group.empty() && review.kind == "Pod"; }
+/// Before Kubernetes 1.22, pods/ephemeralcontainers has a kind of its own.
+bool IsPod(const AdmissionReview& review) {
+  return review.group.empty() && (review.kind == "Pod" || review.kind == "EphemeralContainers");
+}
+
+AdmissionVerdict JudgeUpdate(const AdmissionReview& review) {
+  base::Status allowed;
+  if (review.sub_resource.empty()) allowed = CheckPodUpdate(review.old_object, review.object);
+  if (review.sub_resource == "ephemeralcontainers") {
+    allowed = CheckEphemeralContainers(review.old_object, review.object);
+  }
+  return allowed ? AdmissionVerdict::Allow() : AdmissionVerdict::FromError(allowed.error());
+}
 
 }  // namespace
 
@@ -35,7 +48,9 @@ void Injector::Handle(const http::Request& request, http::Responder respond) con
 AdmissionVerdict Injector::Judge(const AdmissionReview& review) const {
   const bool creates = review.operation == AdmissionReview::Operation::kCreate && review.sub_resource.empty();
   const bool excluded = std::find(excluded_.begin(), excluded_.end(), review.ns) != excluded_.end();
-  if (!IsPod(review) || !creates || excluded) return AdmissionVerdict::Allow();
+  if (!IsPod(review) || excluded) return AdmissionVerdict::Allow();
+  if (review.operation == AdmissionReview::Operation::kUpdate) return JudgeUpdate(review);
+  if (!creates) return AdmissionVerdict::Allow();
   std::shared_ptr<const base::Result<InjectionOptions>> options;
   {
     const std::lock_guard lock(mutex_);

@@ -1,4 +1,5 @@
-// frontend/injector.hpp - POST /inject: pods as they are made, and the sidecar they get (injection.hpp).
+// frontend/injector.hpp - POST /inject: pods as they are made, and the sidecar they get (injection.hpp); and changes of
+// pods that have it (injection_update.hpp).
 //
 // Ownership:     borrows the clock.
 // Thread-safety: Handle and Judge on the reactor thread; Set from any thread.

@@ -20,7 +20,7 @@ namespace {
 constexpr std::array kRoutes = {
     Route{"POST", "/v1/sign"},         Route{"POST", "/v1/sign/batch"}, Route{"GET", "/v1/keys"},
     Route{"GET", "/v1/keys/{policy}"}, Route{"GET", "/v1/pod"},         Route{"GET", "/healthz"},
-    Route{"GET", "/readyz"},
+    Route{"GET", "/readyz"},           Route{"GET", "/v1/authorities"},
 };
 constexpr std::size_t kOther = kRoutes.size();
 constexpr std::string_view kKeyPrefix = "/v1/keys/";
@@ -132,6 +132,7 @@ class SigningApi::Impl : public std::enable_shared_from_this<Impl> {
         prepare_(std::move(dependencies.prepare)),
         limit_(std::move(dependencies.limit)),
         pod_(std::move(dependencies.pod)),
+        authorities_(std::move(dependencies.authorities)),
         answers_(std::make_shared<IdempotencyCache>(
             IdempotencyCache::Options{options.idempotency_entries, options.idempotency_time}, clock_)) {}
 
@@ -142,7 +143,8 @@ class SigningApi::Impl : public std::enable_shared_from_this<Impl> {
       self->metrics_.Count(PathOf(route), response.status, self->clock_.Steady() - start);
       respond(std::move(response));
     };
-    if (route == kOther || (kRoutes.at(route).path == "/v1/pod" && !pod_)) {
+    if (route == kOther || (kRoutes.at(route).path == "/v1/pod" && !pod_) ||
+        (kRoutes.at(route).path == "/v1/authorities" && !authorities_)) {
       return counted(ToResponse(MakeProblem("NotFound")));
     }
     const std::string_view method = request.method == "HEAD" ? "GET" : request.method;
@@ -157,6 +159,7 @@ class SigningApi::Impl : public std::enable_shared_from_this<Impl> {
       return counted(std::move(response));
     }
     if (kRoutes.at(route).path == "/readyz") return counted(ReadinessResponse(readiness_()));
+    if (kRoutes.at(route).path == "/v1/authorities") return counted(AuthoritiesResponse(authorities_()));
 
     auto kept = std::make_shared<KeptRequest>();
     auto caller = authenticate_(request, [self = shared_from_this(), route, kept](base::Result<signing::Caller> known) {
@@ -365,6 +368,7 @@ class SigningApi::Impl : public std::enable_shared_from_this<Impl> {
   const Prepare prepare_;
   const Limit limit_;
   const DescribePod pod_;
+  const Authorities authorities_;
   RouteMetrics metrics_;
   const std::shared_ptr<IdempotencyCache> answers_;
 };

@@ -36,11 +36,14 @@ using Limit = std::function<std::optional<base::Duration>(const signing::Caller&
 /// GET /v1/pod: the calling pod, and whether its containers other than `own` have ended.
 using DescribePod = std::function<void(const signing::Caller&, std::string own, http::Responder)>;
 
+/// GET /v1/authorities: the certificates (PEM) that callers of the gateway shall believe. Empty: not known yet.
+using Authorities = std::function<std::string()>;
+
 struct Route {
   std::string_view method;
   std::string_view path;  ///< as OpenAPI writes it: "/v1/keys/{policy}"
 };
-/// Everything that is served; HEAD goes where GET goes. /v1/pod is the gateway's alone.
+/// Everything that is served; HEAD goes where GET goes. /v1/pod and /v1/authorities are the gateway's alone.
 std::span<const Route> Routes();
 /// Index into Routes() by path alone; Routes().size() for any other path.
 std::size_t FindRoute(std::string_view target);
@@ -58,9 +61,10 @@ class SigningApi {
     const base::Clock* clock = nullptr;
     Authenticate authenticate;
     Readiness readiness;
-    Prepare prepare;  ///< empty: nothing to see to
-    Limit limit;      ///< empty: none
-    DescribePod pod;  ///< empty: /v1/pod is not served
+    Prepare prepare;          ///< empty: nothing to see to
+    Limit limit;              ///< empty: none
+    DescribePod pod;          ///< empty: /v1/pod is not served
+    Authorities authorities;  ///< empty: /v1/authorities is not served
   };
 
   SigningApi(Options options, Dependencies dependencies);

@@ -96,12 +96,14 @@ class Loop final : public AsioReactor {
   asio::io_context& io() { return io_; }
 
   void OnTerminate(std::function<void()> handler) override {
-    signals_.add(SIGTERM);
-    signals_.add(SIGINT);
+    // SIGQUIT and SIGPWR are how some service managers say it; SIGXCPU comes before the kernel's own end.
+    for (const int signal : {SIGTERM, SIGINT, SIGQUIT, SIGPWR, SIGXCPU}) signals_.add(signal);
     signals_.async_wait([this, handler = std::move(handler)](const boost::system::error_code& error, int /*signal*/) {
       if (error) return;
       signals_.async_wait([](const boost::system::error_code& again, int signal) {
-        if (!again) ::_exit(128 + signal);
+        if (again) return;
+        // The impatient end: what is in work is settled by the next process, as after a crash.
+        ::_exit(128 + signal);
       });
       handler();
     });

@@ -64,24 +64,25 @@ json Requirement(std::string_view key, const char* op, json values = json()) {
   return out;
 }
 
-/// Selectors see labels alone, so that no other pod waits for us, or fails with us.
-json PodWebhook(const char* name, json namespaces, json pods, const InjectionScope& scope,
+json PodRule(const char* operation, const char* resource) {
+  return {{"apiGroups", {""}},
+          {"apiVersions", {"v1"}},
+          {"operations", {operation}},
+          {"resources", {resource}},
+          {"scope", "Namespaced"}};
+}
+
+/// Selectors see labels alone, so that no other pod waits for us, or fails with us. `pods` null: all of them.
+json PodWebhook(const char* name, json rule, json namespaces, json pods, const InjectionScope& scope,
                 const WebhookEndpoint& endpoint, std::string_view bundle_pem) {
-  json webhook = Webhook(name, "/inject", "None",
-                         json::array({{{"apiGroups", {""}},
-                                       {"apiVersions", {"v1"}},
-                                       {"operations", {"CREATE"}},
-                                       {"resources", {"pods"}},
-                                       {"scope", "Namespaced"}}}),
-                         endpoint, bundle_pem);
+  json webhook = Webhook(name, "/inject", "None", json::array({std::move(rule)}), endpoint, bundle_pem);
   json expressions = json::array({std::move(namespaces), Requirement(api::kControlPlaneLabel, "DoesNotExist")});
   if (!scope.excluded.empty()) {
     expressions.push_back(Requirement(api::kNamespaceNameLabel, "NotIn", scope.excluded));
   }
   webhook["namespaceSelector"] = {{"matchExpressions", std::move(expressions)}};
-  webhook["objectSelector"] = {{"matchExpressions", json::array({std::move(pods)})}};
+  if (!pods.is_null()) webhook["objectSelector"] = {{"matchExpressions", json::array({std::move(pods)})}};
   webhook["timeoutSeconds"] = kPodTimeoutSeconds;
-  webhook["reinvocationPolicy"] = "IfNeeded";
   return webhook;
 }
 
@@ -96,6 +97,25 @@ json StatusWebhook(const WebhookEndpoint& endpoint, std::string_view bundle_pem)
   webhook["matchConditions"] =
       json::array({{{"name", "not-the-operator"}, {"expression", "request.userInfo.username != " + name}}});
   return webhook;
+}
+
+json LabelledNamespaces() { return Requirement(api::kInjectLabel, "In", {"true"}); }
+json OtherNamespaces() { return Requirement(api::kInjectLabel, "NotIn", {"true"}); }
+json LabelledPods() { return Requirement(api::kInjectLabel, "In", {"true"}); }
+
+/// Controllers update pods all the time (finalizers, owners): those do not wait for an operator that is away. A
+/// debugging container does.
+void AddPodUpdates(const InjectionScope& scope, const WebhookEndpoint& endpoint, std::string_view bundle_pem,
+                   json& webhooks) {
+  const auto add = [&](const char* name, const char* resource, json namespaces, json pods, const char* policy) {
+    webhooks.push_back(PodWebhook(name, PodRule("UPDATE", resource), std::move(namespaces), std::move(pods), scope,
+                                  endpoint, bundle_pem));
+    webhooks.back()["failurePolicy"] = policy;
+  };
+  add("update.namespaces.inject.signet.dev", "pods", LabelledNamespaces(), nullptr, "Ignore");
+  add("update.pods.inject.signet.dev", "pods", OtherNamespaces(), LabelledPods(), "Ignore");
+  add("ephemeral.namespaces.inject.signet.dev", "pods/ephemeralcontainers", LabelledNamespaces(), nullptr, "Fail");
+  add("ephemeral.pods.inject.signet.dev", "pods/ephemeralcontainers", OtherNamespaces(), LabelledPods(), "Fail");
 }
 
 json Configuration(const kube::Resource& resource, json webhooks) {
@@ -129,26 +149,30 @@ json MutatingConfiguration(const WebhookEndpoint& endpoint, std::string_view bun
   json webhooks = json::array({std::move(webhook)});
   if (injection) {
     // Two, since one webhook's selectors are joined by "and"; no pod is seen by both.
-    webhooks.push_back(PodWebhook("namespaces.inject.signet.dev", Requirement(api::kInjectLabel, "In", {"true"}),
+    const json create = PodRule("CREATE", "pods");
+    webhooks.push_back(PodWebhook("namespaces.inject.signet.dev", create, LabelledNamespaces(),
                                   Requirement(api::kInjectLabel, "NotIn", {"false"}), *injection, endpoint,
                                   bundle_pem));
-    webhooks.push_back(PodWebhook("pods.inject.signet.dev", Requirement(api::kInjectLabel, "NotIn", {"true"}),
-                                  Requirement(api::kInjectLabel, "In", {"true"}), *injection, endpoint, bundle_pem));
+    webhooks.push_back(PodWebhook("pods.inject.signet.dev", create, OtherNamespaces(), LabelledPods(), *injection,
+                                  endpoint, bundle_pem));
+    for (std::size_t i = 1; i < webhooks.size(); ++i) webhooks[i]["reinvocationPolicy"] = "IfNeeded";
   }
   return Configuration(MutatingWebhookConfigurations(), std::move(webhooks));
 }
 
-json ValidatingConfiguration(const WebhookEndpoint& endpoint, std::string_view bundle_pem) {
+json ValidatingConfiguration(const WebhookEndpoint& endpoint, std::string_view bundle_pem,
+                             const std::optional<InjectionScope>& injection) {
   // A policy's change is recorded, and a dry run is not: NoneOnDryRun.
-  return Configuration(ValidatingWebhookConfigurations(),
-                       json::array({Webhook("validate.signet.dev", "/validate", "None",
-                                            json::array({Rule({"CREATE", "UPDATE"}, {"signingrequests"}),
-                                                         Rule({"CREATE", "UPDATE", "DELETE"}, {"signingapprovals"})}),
-                                            endpoint, bundle_pem),
-                                    Webhook("policies.validate.signet.dev", "/validate", "NoneOnDryRun",
-                                            json::array({Rule({"CREATE", "UPDATE", "DELETE"}, {"signingpolicies"})}),
-                                            endpoint, bundle_pem),
-                                    StatusWebhook(endpoint, bundle_pem)}));
+  json webhooks = json::array(
+      {Webhook("validate.signet.dev", "/validate", "None",
+               json::array({Rule({"CREATE", "UPDATE"}, {"signingrequests"}),
+                            Rule({"CREATE", "UPDATE", "DELETE"}, {"signingapprovals"})}),
+               endpoint, bundle_pem),
+       Webhook("policies.validate.signet.dev", "/validate", "NoneOnDryRun",
+               json::array({Rule({"CREATE", "UPDATE", "DELETE"}, {"signingpolicies"})}), endpoint, bundle_pem),
+       StatusWebhook(endpoint, bundle_pem)});
+  if (injection) AddPodUpdates(*injection, endpoint, bundle_pem, webhooks);
+  return Configuration(ValidatingWebhookConfigurations(), std::move(webhooks));
 }
 
 base::Status WebhookConfigurations::EnsureOne(const kube::Resource& resource, const json& wanted, json& accepted) {
@@ -176,8 +200,8 @@ base::Status WebhookConfigurations::EnsureOne(const kube::Resource& resource, co
 base::Status WebhookConfigurations::Ensure(std::string_view bundle_pem, std::string word) {
   endpoint_.word = std::move(word);
   // First the one that refuses: without it, an object of the time between would be stamped and not checked.
-  const auto validating = EnsureOne(ValidatingWebhookConfigurations(), ValidatingConfiguration(endpoint_, bundle_pem),
-                                    accepted_validating_);
+  const auto validating = EnsureOne(ValidatingWebhookConfigurations(),
+                                    ValidatingConfiguration(endpoint_, bundle_pem, injection_), accepted_validating_);
   const auto mutating = EnsureOne(MutatingWebhookConfigurations(),
                                   MutatingConfiguration(endpoint_, bundle_pem, injection_), accepted_mutating_);
   if (!validating) return Hide(validating.error(), endpoint_.word);

@@ -47,7 +47,8 @@ struct InjectionScope {
 /// @param injection  nothing: pods are none of our business
 nlohmann::json MutatingConfiguration(const WebhookEndpoint& endpoint, std::string_view bundle_pem,
                                      const std::optional<InjectionScope>& injection = std::nullopt);
-nlohmann::json ValidatingConfiguration(const WebhookEndpoint& endpoint, std::string_view bundle_pem);
+nlohmann::json ValidatingConfiguration(const WebhookEndpoint& endpoint, std::string_view bundle_pem,
+                                       const std::optional<InjectionScope>& injection = std::nullopt);
 
 class WebhookConfigurations {
  public:

@@ -141,6 +141,11 @@ base::Status ReplaceFile(const std::string& path, std::string_view text) {
   {
     const base::UniqueFd fd(
         ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR));
+    // A folder that hands its group on is shared with the front, which runs as another user (docs/hardening.md).
+    struct stat made {};
+    if (fd.valid() && ::fstat(fd.get(), &made) == 0 && made.st_gid != ::getegid()) {
+      (void)::fchmod(fd.get(), S_IRUSR | S_IWUSR | S_IRGRP);
+    }
     if (!fd.valid() || !WriteAll(fd.get(), text) || ::fsync(fd.get()) != 0) return StateUnwritable(path, errno);
   }
   if (std::rename(temporary.c_str(), path.c_str()) != 0) return StateUnwritable(path, errno);

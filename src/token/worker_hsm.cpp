@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <deque>
 #include <filesystem>
 #include <set>
@@ -16,6 +17,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr std::size_t kMaxRecorded = 65'536;         // proofs that are known to be on record
+constexpr int kExitWithLauncher = 4;                 // as for an HSM that is away
 constexpr std::size_t kMaxInput = kMaxFrame - 1024;  // octets of a message to sign
 
 base::Error Bad(std::string message) { return base::MakeError(base::Code::kInvalidArgument, std::move(message)); }
@@ -51,15 +53,22 @@ struct Search {
 
 class WorkerHsmImpl final : public WorkerHsm {
  public:
-  WorkerHsmImpl(WorkerHsmOptions options, base::Reactor& reactor, const base::Clock& clock)
+  WorkerHsmImpl(WorkerHsmOptions options, std::shared_ptr<Launcher> launcher, base::Reactor& reactor,
+                const base::Clock& clock)
       : options_(std::move(options)),
         reactor_(reactor),
         clock_(clock),
-        reaper_(reactor),
+        launcher_(std::move(launcher)),
         pins_(MemoryOf(options_), reactor) {}
-  ~WorkerHsmImpl() override { *alive_ = false; }
+  ~WorkerHsmImpl() override {
+    *alive_ = false;
+    reactor_.Unwatch(launcher_watch_);
+  }
 
   base::Status Start() {
+    launcher_watch_ = reactor_.WatchReadable(launcher_->fd(), [this] {
+      if (launcher_->IsGone()) EndWithLauncher();
+    });
     for (std::size_t i = 0; i < options_.tokens.size(); ++i) {
       const auto& token = options_.tokens[i];
       PoolOptions pool;
@@ -71,9 +80,8 @@ class WorkerHsmImpl final : public WorkerHsm {
       pool.sign_timeout = options_.sign_timeout;
       pool.generate_timeout = options_.generate_timeout;
       pool.queue_limit = options_.queue_limit;
-      pool.executable = options_.executable;
       pools_.push_back(std::make_unique<WorkerPool>(
-          std::move(pool), reactor_, clock_, reaper_, pins_, [this] { StateChanged(); },
+          std::move(pool), reactor_, clock_, *launcher_, pins_, [this] { StateChanged(); },
           [this](const KeyProof& proof) { Record(proof, [](const base::Status&) {}); }));
       TRY_VOID(pools_.back()->Start());
     }
@@ -181,6 +189,12 @@ class WorkerHsmImpl final : public WorkerHsm {
     encoding::KeyAlgorithm algorithm;
   };
 
+  /// Workers that end could not be replaced. A supervisor starts us, and a launcher, anew.
+  [[noreturn]] static void EndWithLauncher() {
+    obs::Err("the launcher of the HSM workers has ended: ending, too");
+    std::_Exit(kExitWithLauncher);
+  }
+
   static base::Error NoToken() {
     return base::MakeError(base::Code::kNotFound, "KeyNotFound", "no configured token fits the key's URI");
   }
@@ -273,10 +287,11 @@ class WorkerHsmImpl final : public WorkerHsm {
   const base::Clock& clock_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   std::vector<std::function<void()>> handlers_;
-  std::set<std::string> recorded_;  ///< challenges of proofs that are on record
-  std::deque<Key> keys_;            ///< by KeyRef - 1; addresses stay
-  Reaper reaper_;                   ///< outlives the pools, whose workers it collects
-  PinMemoryThread pins_;            ///< likewise
+  std::set<std::string> recorded_;      ///< challenges of proofs that are on record
+  std::deque<Key> keys_;                ///< by KeyRef - 1; addresses stay
+  std::shared_ptr<Launcher> launcher_;  ///< outlives the pools, whose workers it ends
+  base::Reactor::Id launcher_watch_ = 0;
+  PinMemoryThread pins_;  ///< likewise
   std::vector<std::unique_ptr<WorkerPool>> pools_;
 };
 
@@ -295,7 +310,11 @@ base::Result<std::unique_ptr<WorkerHsm>> WorkerHsm::Create(WorkerHsmOptions opti
     std::filesystem::create_directories(options.state_dir, failed);
     if (failed) return Bad("the state folder " + options.state_dir + " cannot be made: " + failed.message());
   }
-  auto hsm = std::make_unique<WorkerHsmImpl>(std::move(options), reactor, clock);
+  std::shared_ptr<Launcher> launcher = Launcher::OfProcess();
+  if (!launcher) {
+    TRY(launcher, Launcher::Start({options.executable, std::nullopt, true}));
+  }
+  auto hsm = std::make_unique<WorkerHsmImpl>(std::move(options), std::move(launcher), reactor, clock);
   TRY_VOID(hsm->Start());
   return std::unique_ptr<WorkerHsm>(std::move(hsm));
 }

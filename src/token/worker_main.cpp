@@ -1,6 +1,5 @@
 // The worker process: one thread, one token, one small frame in, one small frame out.
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -16,6 +15,7 @@
 #include "base/secret.hpp"
 #include "obs/log.hpp"
 #include "token/channel.hpp"
+#include "token/launcher.hpp"
 #include "token/pin_file.hpp"
 #include "token/worker_hsm.hpp"
 #include "token/worker_messages.hpp"
@@ -398,16 +398,13 @@ void Harden() {
   ::sigaction(SIGTERM, &orphaned, nullptr);
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
   ::prctl(PR_SET_NAME, "hsm-worker");
-  const rlimit none{0, 0};
-  ::setrlimit(RLIMIT_CORE, &none);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-  ::prctl(PR_SET_DUMPABLE, 0);  // leak checkers attach to their own process
-#endif
+  process::HardenBasics();
 }
 
 }  // namespace
 
 std::optional<int> MaybeRunWorker(int argc, char** argv) {
+  if (argc >= 2 && std::strcmp(argv[1], kLauncherArgument) == 0) return RunLauncher(argc, argv);
   if (argc < 2 || kWorkerArgument != argv[1]) return std::nullopt;
   int kind = 0;
   socklen_t size = sizeof(kind);

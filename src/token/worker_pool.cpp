@@ -25,13 +25,13 @@ constexpr int kFramesPerTurn = 64;  // then everything else gets its turn
 
 }  // namespace
 
-WorkerPool::WorkerPool(PoolOptions options, base::Reactor& reactor, const base::Clock& clock, Reaper& reaper,
+WorkerPool::WorkerPool(PoolOptions options, base::Reactor& reactor, const base::Clock& clock, Launcher& launcher,
                        PinMemoryThread& pins, std::function<void()> changed,
                        std::function<void(const KeyProof&)> proven)
     : options_(std::move(options)),
       reactor_(reactor),
       clock_(clock),
-      reaper_(reaper),
+      launcher_(launcher),
       changed_(std::move(changed)),
       proven_(std::move(proven)),
       workers_(options_.workers),
@@ -69,7 +69,7 @@ base::Status WorkerPool::Start() {
 
 void WorkerPool::Spawn(std::size_t index) {
   Worker& worker = workers_[index];
-  auto started = WorkerProcess::Start(options_.executable, reactor_, reaper_, [this, index] { OnBell(index); });
+  auto started = WorkerProcess::Start(launcher_, reactor_, [this, index] { OnBell(index); });
   if (!started) {
     obs::Err("an HSM worker cannot be started", {{"error", base::Describe(started.error())}});
     worker.respawn_at = clock_.Steady() + kLastRespawn;

@@ -38,7 +38,6 @@ struct PoolOptions {
   std::chrono::milliseconds sign_timeout{10'000};
   std::chrono::milliseconds generate_timeout{120'000};
   std::size_t queue_limit = 1024;
-  std::string executable;
 };
 
 class WorkerPool {
@@ -47,7 +46,7 @@ class WorkerPool {
   using FindCallback = Hsm::Callback<ProvenKey>;
 
   /// `pins` must outlive it. `proven` gets the proofs that workers make for signatures.
-  WorkerPool(PoolOptions options, base::Reactor& reactor, const base::Clock& clock, Reaper& reaper,
+  WorkerPool(PoolOptions options, base::Reactor& reactor, const base::Clock& clock, Launcher& launcher,
              PinMemoryThread& pins, std::function<void()> changed, std::function<void(const KeyProof&)> proven);
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
@@ -187,7 +186,7 @@ class WorkerPool {
   PoolOptions options_;
   base::Reactor& reactor_;
   const base::Clock& clock_;
-  Reaper& reaper_;
+  Launcher& launcher_;
   std::function<void()> changed_;
   std::function<void(const KeyProof&)> proven_;
   HsmState state_;

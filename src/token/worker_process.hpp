@@ -1,6 +1,6 @@
 // token/worker_process.hpp - the front's handle on one worker process: its pid and its end of the channel.
 //
-// Ownership:     owns socket, memory and watch; the pid goes to the Reaper when the handle goes.
+// Ownership:     owns socket, memory and watch; the launcher ends the process when the handle goes.
 // Thread-safety: the reactor's thread. Blocking: never.
 #pragma once
 
@@ -16,33 +16,15 @@
 #include "base/unique_fd.hpp"
 #include "token/channel.hpp"
 #include "token/frame.hpp"
+#include "token/launcher.hpp"
 
 namespace signet::token {
 
-/// Collects the exit states of workers, so that none stays behind as a zombie.
-class Reaper {
- public:
-  explicit Reaper(base::Reactor& reactor) : reactor_(reactor) {}
-  Reaper(const Reaper&) = delete;
-  Reaper& operator=(const Reaper&) = delete;
-  ~Reaper();  ///< gives the workers a moment to end, then kills them
-
-  void Adopt(pid_t pid);
-
- private:
-  void Collect();
-
-  base::Reactor& reactor_;
-  base::Reactor::Id timer_ = 0;
-  int rounds_ = 0;
-  std::vector<pid_t> pids_;
-};
-
 class WorkerProcess {
  public:
-  /// Starts `executable` as a worker; `on_bell` runs when it has rung the bell or has ended.
-  static base::Result<std::unique_ptr<WorkerProcess>> Start(const std::string& executable, base::Reactor& reactor,
-                                                            Reaper& reaper, std::function<void()> on_bell);
+  /// Has the launcher start one; `on_bell` runs when it has rung the bell or has ended.
+  static base::Result<std::unique_ptr<WorkerProcess>> Start(Launcher& launcher, base::Reactor& reactor,
+                                                            std::function<void()> on_bell);
   WorkerProcess(const WorkerProcess&) = delete;
   WorkerProcess& operator=(const WorkerProcess&) = delete;
   ~WorkerProcess();
@@ -68,9 +50,9 @@ class WorkerProcess {
   [[nodiscard]] pid_t pid() const { return pid_; }
 
  private:
-  WorkerProcess(base::Reactor& reactor, Reaper& reaper, pid_t pid, base::UniqueFd socket, SharedRings rings)
+  WorkerProcess(base::Reactor& reactor, Launcher& launcher, pid_t pid, base::UniqueFd socket, SharedRings rings)
       : reactor_(reactor),
-        reaper_(reaper),
+        launcher_(launcher),
         pid_(pid),
         socket_(std::move(socket)),
         rings_(std::move(rings)),
@@ -81,7 +63,7 @@ class WorkerProcess {
   static constexpr std::size_t kReplySize = 32 * 1024;  // octets; signatures and keys are far below
 
   base::Reactor& reactor_;
-  Reaper& reaper_;
+  Launcher& launcher_;
   pid_t pid_;
   base::UniqueFd socket_;
   SharedRings rings_;

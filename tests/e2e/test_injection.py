@@ -101,8 +101,9 @@ class Injection(Api):
         self.assertIsNone(sidecar_of(self.made(self.pod("nobody"))), "no label")
         labelled = self.made(self.pod("by-pod", labels={LABEL: "true"}, annotations={"signet.dev/policy": "release"}))
         self.assertEqual(labelled["metadata"]["annotations"]["signet.dev/injected"].split("/")[1], "container")
-        self.assertEqual(labelled["metadata"]["annotations"]["signet.dev/gateway-ca"], get("configmap", "signet-gateway-ca", "signet-system")["data"]["ca.crt"])
         sidecar = sidecar_of(labelled)
+        pinned = sidecar["args"][sidecar["args"].index("--gateway-ca-pem") + 1]
+        self.assertEqual(pinned, get("configmap", "signet-gateway-ca", "signet-system")["data"]["ca.crt"])
         self.assertEqual(sidecar["image"], IMAGE)
         self.assertIn(GATEWAY, sidecar["args"])
         app = labelled["spec"]["containers"][0]

@@ -233,7 +233,8 @@ class Faults(Case):
         self.generate_keys(token, folder)
         sidecar = self.sidecar(token, folder).ready()
         client = sidecar.client()
-        children = subprocess.run(["pgrep", "-P", str(sidecar.pid)], capture_output=True, text=True).stdout.split()
+        launcher = subprocess.run(["pgrep", "-P", str(sidecar.pid)], capture_output=True, text=True).stdout.split()
+        children = subprocess.run(["pgrep", "-P", ",".join(launcher)], capture_output=True, text=True).stdout.split()
         self.assertGreaterEqual(len(children), 2)
         for child in children:
             os.kill(int(child), signal.SIGKILL)

@@ -17,6 +17,7 @@ OWNERS = [  # (what may appear, in these modules only)
     (re.compile(r"#include\s*<yaml-cpp/|\bYAML::"), {"store", "config"}),
     (re.compile(r"#include\s*<(prometheus|spdlog)/"), {"obs"}),
     (re.compile(r"#include\s*<absl/|\babsl::"), {"policy"}),
+    (re.compile(r"#include\s*<(seccomp\.h|linux/landlock\.h)"), {"process"}),
     (re.compile(r"#include\s*<CLI/"), set()),  # operator/, sidecar/ and cli/ only
 ]
 CLOCKS = re.compile(r"(system_clock|steady_clock)::now|\btime\(nullptr\)|\bgettimeofday\b")

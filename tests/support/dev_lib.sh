@@ -2,7 +2,7 @@
 # Functions of ./dev: packages, CMake presets, ctest.
 
 PACKAGES_BUILD=(g++ cmake ninja-build pkg-config ccache libcpprest-dev libboost-dev libssl-dev libyaml-cpp-dev
-  libp11-kit-dev prometheus-cpp-dev libspdlog-dev libfmt-dev libcli11-dev nlohmann-json3-dev libexpected-dev
+  libp11-kit-dev prometheus-cpp-dev libspdlog-dev libfmt-dev libcli11-dev libseccomp-dev nlohmann-json3-dev libexpected-dev
   libabsl-dev tzdata softhsm2 openssl curl)
 PACKAGES_TEST=(libgtest-dev libgmock-dev libbenchmark-dev python3 python3-yaml python3-jsonschema shellcheck clang-format-14
   clang-14 libclang-rt-14-dev opensc iproute2 procps util-linux openssh-client

@@ -118,5 +118,43 @@ TEST_F(GatewayCredentialsTest, KeepsOneTrustUntilTheFileChanges) {
   EXPECT_EQ(credentials_.Trust().value(), *second);
 }
 
+TEST_F(GatewayCredentialsTest, APinnedCaChangesByTheGatewaysWordAlone) {
+  const std::string first = NewCa();
+  const std::string second = NewCa();
+  const std::string kept = folder_.path() / "s.ca";
+  EXPECT_THAT(credentials_.Pin("nonsense", kept), IsErr(Code::kInvalidArgument));
+  folder_.Put("ca", second);
+  ASSERT_THAT(credentials_.Pin(first, kept), IsOk());
+  const auto given = credentials_.Trust();
+  ASSERT_THAT(given, IsOk());
+  folder_.Put("ca", NewCa());
+  Later();
+  EXPECT_EQ(*credentials_.Trust(), *given) << "no file has a say";
+  EXPECT_THAT(credentials_.Announce("nonsense"), IsErr(Code::kInvalidArgument));
+  EXPECT_THAT(credentials_.Announce(""), IsErr(Code::kInvalidArgument));
+  EXPECT_EQ(*credentials_.Trust(), *given);
+  EXPECT_THAT(credentials_.Announce(first), IsOk());
+  EXPECT_EQ(*credentials_.Trust(), *given) << "the same: connections stay";
+  ASSERT_THAT(credentials_.Announce(first + second), IsOk());
+  EXPECT_NE(*credentials_.Trust(), *given);
+  EXPECT_EQ(folder_.Read("s.ca"), first + second);
+
+  // A process that starts again goes on from there, not from what may have been given up since.
+  GatewayCredentials again((folder_.path() / "token").string(), "", clock_);
+  ASSERT_THAT(again.Pin(first, kept), IsOk());
+  const auto restarted = again.Trust();
+  ASSERT_THAT(again.Announce(first + second), IsOk());
+  EXPECT_EQ(*again.Trust(), *restarted);
+  folder_.Put("s.ca", "damaged");
+  EXPECT_THAT(again.Pin(first, kept), IsOk());
+}
+
+TEST_F(GatewayCredentialsTest, ACaFromAFileIsNoAnnouncements) {
+  folder_.Put("ca", NewCa());
+  const auto given = credentials_.Trust();
+  EXPECT_THAT(credentials_.Announce(NewCa()), IsOk());
+  EXPECT_EQ(*credentials_.Trust(), *given);
+}
+
 }  // namespace
 }  // namespace signet::frontend

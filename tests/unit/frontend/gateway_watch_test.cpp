@@ -1,5 +1,8 @@
 #include "frontend/gateway_watch.hpp"
 
+#include <nlohmann/json.hpp>
+
+#include "crypto/certificate.hpp"
 #include "gateway_fixture.hpp"
 #include "support/matchers.hpp"
 
@@ -8,6 +11,14 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+
+std::string NewCa() {
+  crypto::CertificateOptions options;
+  options.dns_names = {"gateway.example"};
+  options.not_before = base::SystemClock().Now();
+  options.not_after = base::SystemClock().Now() + std::chrono::hours(1);
+  return crypto::MakeServerCertificate(options).value().certificate_pem;
+}
 
 class GatewayWatchTest : public testing::GatewayFixture {
  protected:
@@ -95,6 +106,29 @@ TEST_F(GatewayWatchTest, EndsWithThePodOnly) {
   EXPECT_EQ(ended, 1);
   Advance(seconds(60));
   EXPECT_TRUE(upstream_.open.empty());
+}
+
+TEST_F(GatewayWatchTest, TakesTheAuthoritiesThatTheGatewayAnnounces) {
+  ASSERT_THAT(credentials_.Pin(NewCa(), folder_.path() / "s.ca"), testing::IsOk());
+  const auto given = *credentials_.Trust();
+  const AuthorityWatch watch(client_, reactor_, credentials_);
+  for (const int status : {404, 503, 401}) {
+    EXPECT_EQ(Asked(), "/v1/authorities");
+    EXPECT_EQ(upstream_.open.front().attempt.credentials, nullptr) << "no token";
+    upstream_.Answer(status);
+    reactor_.RunReady();
+    Advance(seconds(60));
+  }
+  for (const char* body :
+       {"", "[]", "{}", R"({"certificates":7})", R"({"certificates":""})", R"({"certificates":"x"})"}) {
+    EXPECT_EQ(Asked(), "/v1/authorities");
+    Pod(body);
+    Advance(seconds(60));
+    EXPECT_EQ(*credentials_.Trust(), given) << body;
+  }
+  EXPECT_EQ(Asked(), "/v1/authorities");
+  Pod(nlohmann::json({{"certificates", NewCa()}}).dump());
+  EXPECT_NE(*credentials_.Trust(), given);
 }
 
 }  // namespace

@@ -3,8 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "fakes/fake_clock.hpp"
 #include "frontend/injector.hpp"
@@ -19,6 +22,7 @@ using frontend::Injection;
 using frontend::InjectionOptions;
 using frontend::SidecarForm;
 using nlohmann::json;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
@@ -111,14 +115,29 @@ TEST(InjectionTest, ASidecarThatIsNotOursIsRefusedByWhatIsForeign) {
   EXPECT_THAT(Refusal(twice), HasSubstr("two containers signet-sidecar"));
 }
 
-TEST(InjectionTest, ANewCaReplacesTheOldOne) {
+TEST(InjectionTest, ANewCaLeavesASidecarThatIsThereAlone) {
   const json pod = Patched(Pod());
   auto options = Options();
   options.gateway_ca = "NEW";
   options.version = "2";
-  const json again = Patched(pod, options);
-  EXPECT_EQ(again["metadata"]["annotations"]["signet.dev/gateway-ca"], "NEW");
-  EXPECT_EQ(again["metadata"]["annotations"]["signet.dev/injected"], "1/native") << "who made the sidecar";
+  EXPECT_EQ(Patched(pod, options), pod) << "who made the sidecar stays, and what it believes";
+}
+
+TEST(InjectionTest, NothingThatTheSidecarBelievesCanBePatchedInAPod) {
+  const json pod = Patched(Pod());
+  // Arguments of a pod that exists cannot be changed; annotations, labels and ConfigMaps can.
+  const json& args = pod["spec"]["initContainers"][0]["args"];
+  const auto flag = std::find(args.begin(), args.end(), "--gateway-ca-pem");
+  ASSERT_NE(flag, args.end());
+  EXPECT_EQ(*(flag + 1), "PEM");
+  for (const json& volume : pod["spec"]["volumes"]) {
+    for (const char* live : {"downwardAPI", "configMap", "secret"}) {
+      EXPECT_EQ(volume.dump().find(live), std::string::npos) << volume;
+    }
+  }
+  for (const json& one : pod["spec"]["initContainers"][0].value("env", json::array())) {
+    EXPECT_FALSE(one.contains("valueFrom")) << one;
+  }
 }
 
 TEST(InjectionTest, AStaleStatusAnnotationIsNoSidecar) {
@@ -126,8 +145,214 @@ TEST(InjectionTest, AStaleStatusAnnotationIsNoSidecar) {
   pod["metadata"]["annotations"] = {{"signet.dev/injected", "0/container"}, {"signet.dev/gateway-ca", "OLD"}};
   json made = Patched(pod);
   EXPECT_EQ(made["metadata"]["annotations"]["signet.dev/injected"], "1/native");
-  EXPECT_EQ(made["metadata"]["annotations"]["signet.dev/gateway-ca"], "PEM");
   EXPECT_EQ(Sidecar(made)["restartPolicy"], "Always");
+}
+
+// ---- who mounts the socket ----
+
+json WithMount(const json& mount, const char* list = "containers") {
+  json pod = Pod();
+  pod["metadata"]["annotations"] = {{"signet.dev/containers", "app"}};
+  if (std::string_view(list) == "initContainers") pod["spec"][list] = json::array({{{"name", "init"}, {"image", "i"}}});
+  pod["spec"]["containers"].push_back({{"name", "other"}, {"image", "i"}});
+  pod["spec"][list].back()["volumeMounts"] = json::array({mount});
+  return pod;
+}
+
+TEST(InjectionTest, AContainerThatWasNotChosenCannotMountTheSocket) {
+  for (const char* list : {"containers", "initContainers"}) {
+    for (const char* path : {"/run/signet", "/mnt", "/var/run/signet/"}) {
+      for (const bool read_only : {true, false}) {
+        const json mount = {{"name", "signet-socket"}, {"mountPath", path}, {"readOnly", read_only}};
+        EXPECT_THAT(Refusal(WithMount(mount, list)),
+                    HasSubstr("mounts signet-socket, which is for the containers that"));
+      }
+    }
+    const json token = {{"name", "signet-identity"}, {"mountPath", "/t"}, {"readOnly", true}};
+    EXPECT_THAT(Refusal(WithMount(token, list)), HasSubstr("mounts signet-identity"));
+  }
+}
+
+TEST(InjectionTest, AChosenContainerHasTheSocketReadOnlyAtItsPlaceAlone) {
+  const json good = {{"name", "signet-socket"}, {"mountPath", "/var/run/signet/"}, {"readOnly", true}};
+  const auto with = [&](const char* member, const json& value) {
+    json mount = good;
+    mount[member] = value;
+    if (value.is_null()) mount.erase(member);
+    json pod = Pod();
+    pod["spec"]["containers"][0]["volumeMounts"] = json::array({mount});
+    return pod;
+  };
+  EXPECT_THAT(InjectSidecar(with("readOnly", true), Options()), IsOk());
+  for (const auto& pod : {with("readOnly", false), with("readOnly", nullptr), with("readOnly", "true"),
+                          with("mountPath", "/mnt"), with("mountPath", "/run/signet/x"), with("subPath", "signet.sock"),
+                          with("subPathExpr", "$(X)"), with("mountPath", nullptr)}) {
+    EXPECT_THAT(Refusal(pod), HasSubstr("mounts signet-socket, which is mounted read-only at /run/signet")) << pod;
+  }
+  json twice = with("readOnly", true);
+  twice["spec"]["containers"][0]["volumeMounts"].push_back({{"name", "signet-socket"}, {"mountPath", "/w"}});
+  EXPECT_THAT(Refusal(twice), HasSubstr("mounts signet-socket"));
+}
+
+TEST(InjectionTest, OurVolumesAreNoDevices) {
+  for (const char* name : {"signet-socket", "signet-identity"}) {
+    json pod = Pod();
+    pod["spec"]["containers"][0]["volumeDevices"] = json::array({{{"name", name}, {"devicePath", "/dev/x"}}});
+    EXPECT_THAT(Refusal(pod), HasSubstr(std::string("mounts ") + name));
+  }
+}
+
+TEST(InjectionTest, AMountThatAnotherWebhookOpensIsRefused) {
+  json pod = Patched(Pod());
+  pod["spec"]["containers"][0]["volumeMounts"][0]["readOnly"] = false;
+  EXPECT_THAT(Refusal(pod), HasSubstr("mounts signet-socket"));
+}
+
+// ---- service meshes, pod-level resources ----
+
+json NativeProxy(const char* name = "istio-proxy") {
+  return {{"name", name}, {"image", "p"}, {"restartPolicy", "Always"}};
+}
+std::vector<std::string> Names(const json& list) {
+  std::vector<std::string> out;
+  for (const json& one : list) out.push_back(one["name"]);
+  return out;
+}
+
+TEST(InjectionTest, GoesBehindTheNativeProxyOfAMesh) {
+  for (const char* proxy : {"istio-proxy", "linkerd-proxy"}) {
+    json pod = Pod();
+    pod["spec"]["initContainers"] = json::array(
+        {{{"name", "istio-validation"}, {"image", "p"}}, NativeProxy(proxy), {{"name", "mine"}, {"image", "i"}}});
+    const json made = Patched(pod);
+    EXPECT_THAT(Names(made["spec"]["initContainers"]),
+                ElementsAre("istio-validation", proxy, "signet-sidecar", "mine"));
+    EXPECT_EQ(Patched(made), made);
+  }
+}
+
+TEST(InjectionTest, MovesBehindAProxyThatCameLater) {
+  json pod = Patched(Pod());
+  pod["spec"]["initContainers"].push_back({{"name", "istio-validation"}, {"image", "p"}});
+  pod["spec"]["initContainers"].push_back(NativeProxy());
+  pod["spec"]["initContainers"].push_back({{"name", "mine"}, {"image", "i"}});
+  const json made = Patched(pod);
+  EXPECT_THAT(Names(made["spec"]["initContainers"]),
+              ElementsAre("istio-validation", "istio-proxy", "signet-sidecar", "mine"));
+  EXPECT_EQ(Patched(made), made);
+}
+
+TEST(InjectionTest, IsAnOrdinaryContainerBesideAnOrdinaryProxy) {
+  json pod = Pod();
+  pod["spec"]["containers"].push_back({{"name", "istio-proxy"}, {"image", "p"}});
+  pod["spec"]["initContainers"] = json::array({{{"name", "istio-validation"}, {"image", "p"}}});
+  const json made = Patched(pod);
+  EXPECT_THAT(Names(made["spec"]["containers"]), ElementsAre("app", "istio-proxy", "signet-sidecar"));
+  // Unless the gateway's port is none of the mesh's business.
+  for (const char* ports : {"443", "15020, 443", "400-500"}) {
+    pod["metadata"]["annotations"] = {{"traffic.sidecar.istio.io/excludeOutboundPorts", ports}};
+    EXPECT_EQ(Names(Patched(pod)["spec"]["initContainers"]).front(), "signet-sidecar") << ports;
+  }
+  for (const char* ports : {"", "4430", "44", "x", "443x", "-443", "444-500"}) {
+    pod["metadata"]["annotations"] = {{"traffic.sidecar.istio.io/excludeOutboundPorts", ports}};
+    EXPECT_EQ(Names(Patched(pod)["spec"]["containers"]).back(), "signet-sidecar") << ports;
+  }
+}
+
+TEST(InjectionTest, WarnsOfAnOrdinaryProxyThatCameLater) {
+  json pod = Patched(Pod());
+  pod["spec"]["containers"].push_back({{"name", "linkerd-proxy"}, {"image", "p"}});
+  const auto again = InjectSidecar(pod, Options());
+  ASSERT_THAT(again, IsOk());
+  ASSERT_EQ(again->warnings.size(), 1U);
+  EXPECT_THAT(again->warnings[0], HasSubstr("exclude the gateway's port"));
+}
+
+TEST(InjectionTest, LeavesToThePodWhatItsOwnBudgetNames) {
+  auto options = Options();
+  json pod = Pod();
+  pod["spec"]["resources"] = {{"requests", {{"memory", "1Gi"}}}, {"limits", {{"memory", "2Gi"}}}};
+  json plain = Patched(Pod(), options);
+  EXPECT_EQ(Sidecar(plain)["resources"]["requests"], json::object({{"cpu", "10m"}, {"memory", "32Mi"}}));
+  json made = Patched(pod, options);
+  EXPECT_EQ(Sidecar(made)["resources"], json({{"requests", {{"cpu", "10m"}}}}));
+  pod["spec"]["resources"]["limits"]["cpu"] = "2";
+  made = Patched(pod, options);
+  EXPECT_EQ(Sidecar(made)["resources"], json::object());
+  for (const json& odd : {json("x"), json(nullptr), json::object(), json({{"limits", 7}})}) {
+    pod["spec"]["resources"] = odd;
+    made = Patched(pod, options);
+    EXPECT_EQ(Sidecar(made)["resources"]["requests"]["cpu"], "10m") << odd;
+  }
+}
+
+// ---- a pod that changes ----
+
+AdmissionReview Update(const json& before, const json& after, const char* sub = "") {
+  AdmissionReview review;
+  review.kind = "Pod";
+  review.ns = "ci";
+  review.operation = AdmissionReview::Operation::kUpdate;
+  review.sub_resource = sub;
+  review.old_object = before;
+  review.object = after;
+  return review;
+}
+
+TEST(InjectionTest, WhatASidecarIsToldCannotBeChangedInAPod) {
+  const FakeClock clock;
+  const frontend::Injector injector(clock, {"kube-system"});
+  const json pod = Patched(Pod());
+  const auto judge = [&](const char* pointer, const json& value, const json& from) {
+    json after = from;
+    after[json::json_pointer(pointer)] = value;
+    return injector.Judge(Update(from, after));
+  };
+  EXPECT_TRUE(judge("/metadata/annotations/other", "x", pod).allowed);
+  EXPECT_TRUE(judge("/metadata/finalizers", json::array(), pod).allowed);
+  EXPECT_TRUE(judge("/spec/initContainers/0/image", "registry.example.com/signet:2", pod).allowed);
+  EXPECT_TRUE(judge("/metadata/annotations/signet.dev~1policy", "x", Pod()).allowed) << "no sidecar";
+  for (const char* pointer :
+       {"/metadata/annotations/signet.dev~1injected", "/metadata/annotations/signet.dev~1gateway-ca",
+        "/metadata/annotations/signet.dev~1containers", "/metadata/labels/signet.dev~1inject"}) {
+    const auto verdict = judge(pointer, "x", pod);
+    EXPECT_FALSE(verdict.allowed) << pointer;
+    EXPECT_THAT(verdict.message, HasSubstr("cannot be changed: make the pod anew"));
+  }
+  json without = pod;
+  without["metadata"]["annotations"].erase("signet.dev/injected");
+  EXPECT_FALSE(injector.Judge(Update(pod, without)).allowed);
+  for (const char* image : {"evil.example.com/signet:1", "registry.example.com/other:1", "signet", ""}) {
+    EXPECT_THAT(judge("/spec/initContainers/0/image", image, pod).message, HasSubstr("only its tag or digest"))
+        << image;
+  }
+}
+
+TEST(InjectionTest, EphemeralContainersGetNeitherSocketNorToken) {
+  const FakeClock clock;
+  const frontend::Injector injector(clock, {"kube-system"});
+  const json pod = Patched(Pod());
+  const auto judge = [&](const json& container) {
+    json after = pod;
+    after["spec"]["ephemeralContainers"] = json::array({container});
+    AdmissionReview old = Update({{"ephemeralContainers", json::array()}},
+                                 {{"ephemeralContainers", json::array({container})}}, "ephemeralcontainers");
+    old.kind = "EphemeralContainers";  // before 1.22
+    const auto verdict = injector.Judge(Update(pod, after, "ephemeralcontainers"));
+    EXPECT_EQ(injector.Judge(old).allowed, verdict.allowed);
+    EXPECT_TRUE(injector.Judge(Update(after, after, "ephemeralcontainers")).allowed) << "was there already";
+    return verdict;
+  };
+  EXPECT_TRUE(judge({{"name", "d"}, {"targetContainerName", "app"}}).allowed);
+  EXPECT_TRUE(judge({{"name", "d"}, {"volumeMounts", json::array({{{"name", "mine"}, {"mountPath", "/m"}}})}}).allowed);
+  for (const char* volume : {"signet-socket", "signet-identity"}) {
+    for (const char* member : {"volumeMounts", "volumeDevices"}) {
+      const json mount = {{"name", volume}, {"mountPath", "/run/signet"}, {"readOnly", true}};
+      EXPECT_THAT(judge({{"name", "d"}, {member, json::array({mount})}}).message, HasSubstr("leave it out"));
+    }
+  }
+  EXPECT_THAT(judge({{"name", "d"}, {"targetContainerName", "signet-sidecar"}}).message,
+              HasSubstr("choose another target"));
 }
 
 TEST(InjectionTest, AVolumeThatDiffersInOneMemberIsNotOurs) {

@@ -54,7 +54,9 @@ class InjectionFeedTest : public ::testing::Test {
   std::string CaInPod() {
     const auto verdict = Ask();
     EXPECT_TRUE(verdict.allowed) << verdict.message;
-    return verdict.patch.is_array() ? verdict.patch[0]["value"]["signet.dev/gateway-ca"].get<std::string>() : "";
+    const auto args = verdict.patch.back()["value"][0]["args"];
+    const auto flag = std::find(args.begin(), args.end(), "--gateway-ca-pem");
+    return flag == args.end() ? "" : (flag + 1)->get<std::string>();
   }
   void Fail(const std::string& verb) {
     store_.set_fault([verb](const FakeStore::Call& call) -> std::optional<FakeStore::Fault> {

@@ -138,6 +138,28 @@ TEST_F(WebhookConfigurationsTest, PodsAreSelectedByLabelsAlone) {
   EXPECT_NE(webhooks[1]["name"], webhooks[2]["name"]);
 }
 
+TEST_F(WebhookConfigurationsTest, ChangesOfPodsWithASidecarAreReviewed) {
+  const json webhooks = reconcile::ValidatingConfiguration(kUrl, "x", reconcile::InjectionScope{})["webhooks"];
+  ASSERT_EQ(webhooks.size(), 6U);
+  std::set<std::string> seen;
+  for (std::size_t i = 2; i < webhooks.size(); ++i) {
+    const json& webhook = webhooks[i];
+    EXPECT_EQ(webhook["clientConfig"]["url"], "https://127.0.0.1:9443/inject");
+    EXPECT_FALSE(webhook.contains("reinvocationPolicy")) << "mutating ones only";
+    EXPECT_EQ(webhook["rules"][0]["operations"], json::array({"UPDATE"}));
+    const std::string resource = webhook["rules"][0]["resources"][0];
+    // Controllers must be able to change pods while the operator is away.
+    EXPECT_EQ(webhook["failurePolicy"], resource == "pods" ? "Ignore" : "Fail");
+    const json& namespaces = webhook["namespaceSelector"]["matchExpressions"][0];
+    const bool labelled = namespaces["operator"] == "In";
+    // A label taken off a pod must not take the pod out of sight where the namespace's counts.
+    EXPECT_EQ(webhook["objectSelector"].empty(), labelled);
+    seen.insert(resource + (labelled ? " namespace" : " pod"));
+  }
+  EXPECT_THAT(seen, ::testing::UnorderedElementsAre("pods namespace", "pods pod", "pods/ephemeralcontainers namespace",
+                                                    "pods/ephemeralcontainers pod"));
+}
+
 TEST_F(WebhookConfigurationsTest, InjectionComesAndGoes) {
   WebhookConfigurations injecting(store_, kUrl, reconcile::InjectionScope{});
   ASSERT_THAT(injecting.Ensure("PEM", "word"), IsOk());

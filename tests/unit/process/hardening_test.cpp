@@ -1,0 +1,216 @@
+#include "process/hardening.hpp"
+
+#include <fcntl.h>
+#include <linux/landlock.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <filesystem>
+#include <functional>
+
+#include "obs/metrics.hpp"
+#include "process/signals.hpp"
+#include "support/matchers.hpp"
+#include "support/temp_folder.hpp"
+
+namespace signet::process {
+namespace {
+
+using base::Code;
+using testing::IsErr;
+using testing::IsOk;
+
+/// What is given up is given up for good, so each test does it in a process of its own. Returns its exit code.
+int InChild(const std::function<int()>& body) {
+  const pid_t pid = ::fork();
+  if (pid == 0) ::_exit(body());
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+bool KernelHasLandlock() {
+  return ::syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION) >= 1;
+}
+bool KernelHasSeccomp() { return ::prctl(PR_GET_SECCOMP, 0, 0, 0, 0) >= 0; }
+
+bool Opens(const std::string& path, int flags) {
+  const int fd = ::open(path.c_str(), flags | O_CLOEXEC, 0600);
+  if (fd >= 0) ::close(fd);
+  return fd >= 0;
+}
+
+TEST(HardeningTest, BasicsLeaveNoCoreNoDebuggerAndNoNewPrivileges) {
+  EXPECT_EQ(0, InChild([] {
+              HardenBasics();
+              rlimit core{1, 1};
+              ::getrlimit(RLIMIT_CORE, &core);
+              if (core.rlim_cur != 0 || core.rlim_max != 0) return 1;
+              if (::prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1) return 2;
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+              if (::prctl(PR_GET_DUMPABLE) != 0) return 3;
+#endif
+              return 0;
+            }));
+}
+
+TEST(HardeningTest, ConfinedProcessesReachTheirOwnFilesAlone) {
+  const testing::TempFolder folder;
+  for (const char* name : {"in", "out", "pin"}) std::filesystem::create_directory(folder.path() / name);
+  for (const char* name : {"in/file", "out/file", "pin/file"}) folder.Write(name, "x");
+  const std::string base = folder.path();
+  const int got = InChild([&] {
+    const auto confined = ConfineFiles({{base + "/in"}, {base + "/out", base + "/absent/deeper"}});
+    if (!confined) return confined.error().code == Code::kUnimplemented ? 100 : 101;
+    if (Opens(base + "/pin/file", O_RDONLY)) return 1;
+    if (!Opens(base + "/in/file", O_RDONLY)) return 2;
+    if (Opens(base + "/in/file", O_WRONLY)) return 3;
+    if (Opens(base + "/in/new", O_WRONLY | O_CREAT)) return 4;
+    if (!Opens(base + "/out/file", O_RDWR | O_TRUNC)) return 5;
+    if (!Opens(base + "/out/new", O_RDWR | O_CREAT)) return 6;
+    if (std::rename((base + "/out/new").c_str(), (base + "/out/other").c_str()) != 0) return 7;
+    if (::unlink((base + "/out/other").c_str()) != 0) return 8;
+    if (Opens("/etc/shadow", O_RDONLY)) return 9;
+    if (!Opens("/etc/hosts", O_RDONLY) && ::access("/etc/hosts", F_OK) == 0) return 10;
+    if (!Opens("/dev/urandom", O_RDONLY) || !Opens("/dev/null", O_RDWR) || !Opens("/proc/self/status", O_RDONLY))
+      return 11;
+    if (::symlink("/etc/shadow", (base + "/out/link").c_str()) == 0) return 12;
+    char word[] = "true";
+    char* const arguments[] = {word, nullptr};
+    ::execv("/usr/bin/true", arguments);
+    return errno == EACCES ? 0 : 13;
+  });
+  EXPECT_EQ(got, KernelHasLandlock() ? 0 : 100);
+}
+
+TEST(HardeningTest, AConfinedProcessSignalsAndTracesNoOther) {
+  const pid_t other = ::fork();
+  if (other == 0) {
+    for (;;) ::pause();
+  }
+  const int got = InChild([&] {
+    if (!ConfineFiles({})) return 100;
+    return ::ptrace(PTRACE_ATTACH, other, nullptr, nullptr) == 0 ? 1 : errno == EPERM ? 0 : 2;
+  });
+  ::kill(other, SIGKILL);
+  ::waitpid(other, nullptr, 0);
+  EXPECT_EQ(got, KernelHasLandlock() ? 0 : 100);
+}
+
+int CallsThatMustFail(Role role) {
+  const auto denied = [](long result) { return result < 0 && errno == EPERM; };
+  char here = 0;
+  iovec one{&here, 1};
+  if (!denied(::syscall(SYS_process_vm_readv, ::getpid(), &one, 1, &one, 1, 0))) return 1;
+  if (!denied(::syscall(SYS_bpf, 0, nullptr, 0))) return 2;
+  if (!denied(::syscall(SYS_mount, "a", "b", "c", 0, nullptr))) return 3;
+  if (!denied(::syscall(SYS_unshare, CLONE_NEWUSER))) return 4;
+  if (!denied(::syscall(SYS_userfaultfd, 0))) return 5;
+  if (!denied(::syscall(SYS_keyctl, 0, 0, 0, 0, 0))) return 6;
+  if (!denied(::syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, nullptr, nullptr, nullptr, nullptr))) return 7;
+  if (::syscall(SYS_clone3, nullptr, 0) >= 0 || errno != ENOSYS) return 8;
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  if (!denied(::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr))) return 9;
+#endif
+  if (role == Role::kFront && !denied(::setuid(::getuid()))) return 10;
+  if (::fork() == 0) ::_exit(0);  // threads and processes are still to be had
+  int status = 1;
+  if (::wait(&status) < 0 || status != 0) return 11;
+  char word[] = "true";
+  char* const arguments[] = {word, nullptr};
+  if (role == Role::kFront) return denied(::execv("/usr/bin/true", arguments)) ? 0 : 12;
+  ::execv("/usr/bin/true", arguments);  // a vendor's module may start programs
+  return 13;
+}
+
+TEST(HardeningTest, SystemCallsOfAttackersAreDenied) {
+  for (const Role role : {Role::kFront, Role::kWorker}) {
+    const int got = InChild([role] {
+      if (const auto done = DenySystemCalls(role); !done) return done.error().code == Code::kUnimplemented ? 100 : 101;
+      return CallsThatMustFail(role);
+    });
+    EXPECT_EQ(got, KernelHasSeccomp() ? 0 : 100) << (role == Role::kFront ? "front" : "worker");
+  }
+}
+
+TEST(HardeningTest, ReportsWhatTheKernelHasGiven) {
+  const int got = InChild([] {
+    HardenFront({true, false}, {}).Publish();
+    const std::string metrics = obs::RenderMetrics();
+    const auto holds = [&](const char* feature, int value) {
+      const std::string line = std::string("signet_hardening{feature=\"") + feature + "\"} " + std::to_string(value);
+      return metrics.find(line) != std::string::npos;
+    };
+    if (!holds("no_core", 1) || !holds("no_new_privs", 1)) return 1;
+    if (!holds("landlock", 0)) return 2;  // switched off
+    return holds("seccomp", KernelHasSeccomp() ? 1 : 0) ? 0 : 3;
+  });
+  EXPECT_EQ(got, 0);
+}
+
+TEST(HardeningTest, BecomesAUserForGood) {
+  if (::getuid() != 0) {
+    EXPECT_EQ(0, InChild([] { return BecomeUser({12345, 12345}) ? 1 : 0; }));
+    return;
+  }
+  EXPECT_EQ(0, InChild([] {
+              if (!BecomeUser({12345, 12346})) return 1;
+              if (::getuid() != 12345 || ::geteuid() != 12345 || ::getegid() != 12346) return 2;
+              if (::getgroups(0, nullptr) != 0) return 3;
+              return ::setuid(0) == 0 ? 4 : 0;
+            }));
+}
+
+TEST(HardeningTest, ReadsUsersAsNumbers) {
+  EXPECT_EQ(ParseIdentity("7")->gid, 7U);
+  EXPECT_EQ(ParseIdentity("7:8")->gid, 8U);
+  for (const char* text : {"", "0", "root", "7:", ":7", "7:0", "-1", "7 ", "4294967295", "7:8:9", "0:7"}) {
+    EXPECT_THAT(ParseIdentity(text), IsErr(Code::kInvalidArgument)) << text;
+  }
+}
+
+TEST(SignalsTest, NothingThatAServiceManagerSendsEndsAServiceUnasked) {
+  for (const int signal : {SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE, SIGALRM, SIGVTALRM, SIGPROF, SIGPOLL, SIGXFSZ, SIGTSTP,
+                           SIGTTIN, SIGTTOU, SIGWINCH, SIGURG, SIGCONT, SIGRTMIN, SIGRTMIN + 3, SIGRTMAX}) {
+    EXPECT_EQ(0, InChild([signal] {
+                PrepareSignals();
+                ::raise(signal);
+                return 0;
+              }))
+        << signal;
+  }
+}
+
+TEST(SignalsTest, UndoesWhatTheParentLeft) {
+  EXPECT_EQ(128 + SIGTERM, InChild([] {
+              sigset_t all;
+              ::sigfillset(&all);
+              ::sigprocmask(SIG_SETMASK, &all, nullptr);
+              std::signal(SIGTERM, SIG_IGN);  // NOLINT(cert-err33-c)
+              PrepareSignals();
+              ::raise(SIGTERM);
+              return 0;
+            }));
+}
+
+TEST(SignalsTest, RaisesTheLimitOfOpenFiles) {
+  EXPECT_EQ(0, InChild([] {
+              rlimit limit{64, 2048};
+              if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return 1;
+              RaiseFileLimit();
+              ::getrlimit(RLIMIT_NOFILE, &limit);
+              return limit.rlim_cur == 2048 ? 0 : 2;
+            }));
+}
+
+}  // namespace
+}  // namespace signet::process
