@@ -73,6 +73,11 @@ Torn Chain::PendingTorn() const {
   return {torn_octets_.size(), HashOf(torn_octets_)};
 }
 
+void Chain::GoTo(std::uint64_t next_seq, std::string_view prev) {
+  position_.seq = next_seq - 1;
+  std::copy(prev.begin(), prev.end(), position_.head.begin());
+}
+
 bool Chain::CheckLinks() {
   const auto stream = line_.Plain("stream");
   const auto seq = line_.Number("seq");
@@ -92,10 +97,16 @@ bool Chain::CheckLinks() {
       return false;
     }
     position_.stream = *stream;
-    position_.seq = *seq - 1;
-    std::copy(prev->begin(), prev->end(), position_.head.begin());
+    GoTo(*seq, *prev);
     first_prev_ = position_.head;
     known_ = true;
+    if (continues) missing_from_ = 1;
+  } else if (gaps_ && first_in_file_ && *type == kTypeSegment && *stream == position_.stream &&
+             *seq > position_.seq + 1) {
+    missing_from_ = position_.seq + 1;
+    GoTo(*seq, *prev);
+    torn_lines_ = 0;  // what is torn before a gap is part of it
+    torn_octets_.clear();
   }
   if (*stream != position_.stream) {
     why_ = fmt::format("stream is {}, not {}: a line of another record", *stream, position_.stream);
@@ -111,10 +122,10 @@ bool Chain::CheckLinks() {
 
 bool Chain::CheckPlace() {
   const auto type = *line_.Plain("type");
-  const bool opens = type == kTypeStream || type == kTypeSegment;
-  if (opens && !first_in_file_) {
-    why_ = fmt::format("a record of type {} stands in the middle of a file", type);
-  } else if (!opens && first_in_file_) {
+  // A `segment` may stand inside a file: in a copy of several files as one. Its checkpoint and links are checked there.
+  if (type == kTypeStream && !first_in_file_) {
+    why_ = "a record of type stream stands in the middle of a file";
+  } else if (type != kTypeStream && type != kTypeSegment && first_in_file_) {
     why_ = fmt::format("the file begins with a record of type {}: its start is cut", type);
   } else if (type == kTypeStream && position_.seq != 0) {
     why_ = "a record of type stream that is not the first";
@@ -138,6 +149,7 @@ bool Chain::CheckTorn() {
 }
 
 Chain::Step Chain::Take(std::string_view text) {
+  missing_from_ = 0;
   if (auto parsed = line_.Parse(text); !parsed) {
     if (torn_octets_.size() + text.size() > kMaxTornBytes) return Bad("too many octets that are no records");
     if (torn_lines_++ > 0) torn_octets_ += '\n';

@@ -66,6 +66,8 @@ class Chain {
     first_in_file_ = true;
     may_continue_ = may_continue;
   }
+  /// From now on a file that begins with `segment` may leave lines out; missing() says which.
+  void AllowGaps() { gaps_ = true; }
   Step Take(std::string_view text);
 
   [[nodiscard]] const Line& line() const { return line_; }
@@ -75,11 +77,14 @@ class Chain {
   [[nodiscard]] bool torn() const { return torn_lines_ > 0; }
   [[nodiscard]] const std::string& torn_octets() const { return torn_octets_; }
   [[nodiscard]] Torn PendingTorn() const;
+  /// seq of the first line that is missing before line(), up to the one before line(); 0: none is.
+  [[nodiscard]] std::uint64_t missing_from() const { return missing_from_; }
   /// What the record before the first one read must hash to.
   [[nodiscard]] const HashText& first_prev() const { return first_prev_; }
 
  private:
   Step Bad(std::string why);
+  void GoTo(std::uint64_t next_seq, std::string_view prev);
   bool CheckLinks();
   bool CheckPlace();
   bool CheckTorn();
@@ -88,6 +93,8 @@ class Chain {
   bool known_ = false;
   bool first_in_file_ = true;
   bool may_continue_ = false;
+  bool gaps_ = false;
+  std::uint64_t missing_from_ = 0;
   HashText first_prev_ = kNoHash;
   Line line_;
   std::string why_;

@@ -85,6 +85,7 @@ FileJournal::~FileJournal() {
   if (!available_) return;
   WriteRefusals();
   if (pending_.data.empty()) return;
+  pending_.end = writer_.position();
   Commit(pending_);
   if (pending_.status) Copy(pending_.data);
 }
@@ -92,7 +93,9 @@ FileJournal::~FileJournal() {
 base::Status FileJournal::Begin() {
   full_segments_ = segments_.full();
   const bool torn = scanned_.torn.bytes > 0;
+  const auto damage = scanned_.damage;
   std::string data;
+  if (damage == Damage::kGrown) TRY_VOID(segments_.Cut(scanned_.good_bytes));
   if (segments_.exists() && scanned_.needs_newline) data += '\n';
   if (scanned_.needs_opening && writer_.position().seq == 0) {
     writer_.Stream(data, scanned_.torn);
@@ -101,9 +104,11 @@ base::Status FileJournal::Begin() {
     ledger_.AppendCheckpoint(checkpoint);
     writer_.Segment(data, full_segments_ + 1, checkpoint, scanned_.torn);
     header_bytes_ = data.size();
-    writer_.Recovered(data, {}, "FileMissing");
+    writer_.Recovered(data, {}, damage == Damage::kNone ? "FileMissing" : Name(damage));
   } else if (torn) {
     writer_.Recovered(data, scanned_.torn, "TornLine");
+  } else if (damage == Damage::kGrown) {
+    writer_.Recovered(data, {}, Name(damage));
   }
   const auto left_open = ledger_.OpenIntents();
   for (const auto& operation : left_open) {
@@ -111,14 +116,25 @@ base::Status FileJournal::Begin() {
     ledger_.OnOutcome(operation, Result::kUnknown, {});
   }
   const bool sync = options_.durability == Durability::kFsync;
-  if (!data.empty()) TRY_VOID(segments_.exists() ? segments_.Append(data, sync) : segments_.Rotate(data, sync));
+  if (damage != Damage::kNone && damage != Damage::kGrown) {
+    segments_.SetDamage(damage);
+    TRY_VOID(segments_.Replace(data, sync));
+  } else if (!data.empty()) {
+    TRY_VOID(segments_.exists() ? segments_.Append(data, sync) : segments_.Rotate(data, sync));
+  }
   Copy(data);
   file_bytes_ = segments_.size();
   committed_ = writer_.position();
+  segments_.WriteNote(committed_);
+  ledger_.KeepChanges();
   unsettled_ = ledger_.Unsettled();
   today_ = ledger_.Counts(base::FormatTime(clock_.Now()).substr(0, 10));
   if (torn || !left_open.empty()) {
     obs::Warn("audit record recovered", {{"tornBytes", scanned_.torn.bytes}, {"unknownOperations", left_open.size()}});
+  }
+  if (damage != Damage::kNone) {
+    obs::Err("the audit record is not what the last process left; see `signet audit verify`",
+             {{"reason", Name(damage)}, {"file", options_.file.string()}, {"nextSeq", scanned_.position.seq + 1}});
   }
   scanned_ = {};
   if (sync) committer_ = std::make_unique<Committer>();
@@ -234,6 +250,7 @@ void FileJournal::Flush() {
   if (busy_ || pending_.data.empty()) return;
   std::swap(pending_, in_flight_);
   in_flight_.end = writer_.position();
+  in_flight_.changes = ledger_.changes();
   file_bytes_ += in_flight_.data.size();
   busy_ = true;
   if (!committer_) {
@@ -249,11 +266,15 @@ void FileJournal::Flush() {
 
 void FileJournal::Commit(Batch& batch) {
   const bool sync = options_.durability == Durability::kFsync;
-  if (batch.repair) {
-    batch.status = segments_.Repair();
-    if (!batch.status) return;
+  if (batch.repair && batch.rotate) {
+    batch.status = segments_.Replace(batch.data, sync);
+  } else {
+    batch.status = batch.repair ? segments_.Repair() : base::Status();
+    if (batch.status) {
+      batch.status = batch.rotate ? segments_.Rotate(batch.data, sync) : segments_.Append(batch.data, sync);
+    }
   }
-  batch.status = batch.rotate ? segments_.Rotate(batch.data, sync) : segments_.Append(batch.data, sync);
+  if (batch.status) segments_.WriteNote(batch.end);
 }
 
 void FileJournal::Finish() {
@@ -264,6 +285,8 @@ void FileJournal::Finish() {
   }
   records_.Add(static_cast<double>(in_flight_.end.seq - committed_.seq));
   committed_ = in_flight_.end;
+  ledger_.Settle(in_flight_.changes);
+  full_segments_ = std::max(full_segments_, segments_.full());
   Copy(in_flight_.data);
   Publish();
   if (in_flight_.repair) {
@@ -298,12 +321,12 @@ void FileJournal::Fail() {
   if (available_) {
     obs::Err("audit record cannot be written: nothing is signed", {{"error", base::Describe(error)}});
   }
-  if (in_flight_.rotate) rotate_not_before_ = clock_.Steady() + kRotationPause;
+  if (in_flight_.rotate && !in_flight_.repair) rotate_not_before_ = clock_.Steady() + kRotationPause;
   available_ = false;
   writer_.Rewind(committed_);
   full_segments_ = segments_.full();
   file_bytes_ = segments_.size();
-  if (!in_flight_.repair) ledger_stale_ = true;
+  ledger_.Undo();
   auto waiting = std::exchange(in_flight_.dones, {});
   std::move(pending_.dones.begin(), pending_.dones.end(), std::back_inserter(waiting));
   in_flight_.Clear();
@@ -319,26 +342,22 @@ void FileJournal::ArmRetry() {
   backoff_ = std::min(backoff_ * 2, kLongestRetry);
 }
 
-bool FileJournal::RebuildLedger() {
-  // The lines that failed are already counted in; the file is what counts.
-  auto scanned = ScanFile(segments_.fd(), options_.file, segments_.size());
-  if (!scanned) {
-    failure_ = scanned.error().message;
-    obs::Err("audit record cannot be read back", {{"error", base::Describe(scanned.error())}});
-    return false;
-  }
-  ledger_ = std::move(scanned->ledger);
-  return true;
-}
-
 void FileJournal::Retry() {
   retry_timer_ = 0;
-  if (ledger_stale_ && !RebuildLedger()) {
-    ArmRetry();
-    return;
+  const auto damage = segments_.damage();
+  if (damage == Damage::kNone) {
+    writer_.Resumed(pending_.data, failure_);
+  } else {
+    if (damage != Damage::kGrown) {
+      std::string checkpoint;
+      ledger_.AppendCheckpoint(checkpoint);
+      writer_.Segment(pending_.data, segments_.full() + 1, checkpoint, {});
+      header_bytes_ = pending_.data.size();
+      file_bytes_ = 0;
+      pending_.rotate = true;
+    }
+    writer_.Recovered(pending_.data, {}, Name(damage));
   }
-  ledger_stale_ = false;
-  writer_.Resumed(pending_.data, failure_);
   pending_.repair = true;
   Flush();
 }

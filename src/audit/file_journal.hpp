@@ -3,7 +3,8 @@
 // Lines are composed straight into the batch of this turn of the loop; the batch is one write. With
 // `process` it happens on the loop, with `fsync` on the committer's thread while the next batch
 // fills. A failed batch leaves nothing behind: the file is cut back to the last good line, every
-// waiting line fails, and a `resumed` record, tried again and again, opens the journal again.
+// waiting line fails, and a `resumed` record, tried again and again, opens the journal again. Where
+// FILE itself was removed, replaced or cut, a new segment with a `recovered` record takes its place.
 //
 // Thread-safety: loop thread; the batch in flight and segments_ belong to the committer meanwhile.
 #pragma once
@@ -53,6 +54,7 @@ class FileJournal final : public Journal {
   struct Batch {
     bool repair = false;
     bool rotate = false;
+    std::size_t changes = 0;  ///< of the ledger
     std::string data;
     std::vector<Done> dones;
     Position end;
@@ -70,7 +72,6 @@ class FileJournal final : public Journal {
   void Finish();
   void Copy(std::string_view lines);
   void Fail();
-  bool RebuildLedger();
   void ArmRetry();
   void Retry();
   void WriteRefusals();
@@ -91,7 +92,6 @@ class FileJournal final : public Journal {
   bool busy_ = false;  ///< in_flight_ is being written
   bool flush_posted_ = false;
   bool available_ = true;
-  bool ledger_stale_ = false;     ///< lines that failed are counted in
   std::uint64_t file_bytes_ = 0;  ///< of FILE, with everything composed
   std::uint64_t header_bytes_ = 0;
   std::uint64_t full_segments_ = 0;

@@ -53,6 +53,7 @@ struct Intent {
   bool message = false;
   std::string artifact_name;  ///< a claim; may be empty
   std::string artifact_media_type;
+  std::map<std::string, std::string> artifact_annotations;   ///< claims; the record keeps 4096 bytes of them
   std::string request_namespace, request_name, request_uid;  ///< controller only
   /// Who said yes: the SigningApprovals that counted.
   struct Approved {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "audit/operation_id.hpp"
 #include "audit/record.hpp"
@@ -157,8 +158,7 @@ base::Status CheckFields(const Line& line) {
 void Ledger::Count(std::string_view policy, std::string_view principal, std::string_view date, std::uint64_t count) {
   if (date != day_) {
     if (date < day_) return;
-    day_ = date;
-    counts_.clear();
+    Remember(NewDay{std::exchange(day_, std::string(date)), std::exchange(counts_, {})});
   }
   auto by_policy = counts_.find(policy);
   if (by_policy == counts_.end()) by_policy = counts_.try_emplace(std::string(policy)).first;
@@ -167,13 +167,16 @@ void Ledger::Count(std::string_view policy, std::string_view principal, std::str
     by_principal = by_policy->second.try_emplace(std::string(principal), 0).first;
   }
   by_principal->second += count;
+  Remember(Counted{&by_principal->second, count});
 }
 
 void Ledger::OnKey(std::string_view policy, std::string_view key_id) {
   auto it = keys_.find(policy);
   if (it == keys_.end()) it = keys_.try_emplace(std::string(policy)).first;
   auto& known = it->second;
-  if (std::find(known.begin(), known.end(), key_id) == known.end()) known.emplace_back(key_id);
+  if (std::find(known.begin(), known.end(), key_id) != known.end()) return;
+  known.emplace_back(key_id);
+  Remember(NewKey{it->first});
 }
 
 void Ledger::OnIntent(const Intent& record, std::string_view date) {
@@ -186,18 +189,21 @@ void Ledger::OnIntent(const Intent& record, std::string_view date) {
   open.request_namespace = record.request_namespace;
   open.request_name = record.request_name;
   open.request_uid = record.request_uid;
+  Remember(Opened{&open});
 }
 
 bool Ledger::OnOutcome(std::string_view operation, Result result, std::string_view signature_sha256) {
   const auto it = open_.find(operation);
   if (it == open_.end()) return false;
-  if (result == Result::kSigned && it->second.door == kDoorController) {
-    auto node = open_.extract(it);
-    node.mapped().signature_sha256 = signature_sha256;
-    node.mapped().has_outcome = true;
+  auto node = open_.extract(it);
+  if (result == Result::kSigned && node.mapped().door == kDoorController) {
+    OpenOperation& waiting = node.mapped();
+    waiting.signature_sha256 = signature_sha256;
+    waiting.has_outcome = true;
     unsettled_.insert(std::move(node));
+    Remember(Moved{{}, true, true, &waiting});
   } else {
-    open_.erase(it);
+    Remember(Moved{std::move(node), true, false, nullptr});
   }
   return true;
 }
@@ -205,8 +211,48 @@ bool Ledger::OnOutcome(std::string_view operation, Result result, std::string_vi
 bool Ledger::OnRelease(std::string_view operation, Released released) {
   const auto it = unsettled_.find(operation);
   if (it == unsettled_.end()) return released == Released::kNo;
-  unsettled_.erase(it);
+  Remember(Moved{unsettled_.extract(it), false, false, nullptr});
   return true;
+}
+
+// ---- taking back what did not reach the file --------------------------------------------
+
+void Ledger::Remember(Change change) {
+  if (keep_changes_) changes_.push_back(std::move(change));
+}
+
+void Ledger::Settle(std::size_t count) {
+  changes_.erase(changes_.begin(), changes_.begin() + static_cast<std::ptrdiff_t>(std::min(count, changes_.size())));
+}
+
+void Ledger::Undo() {
+  for (; !changes_.empty(); changes_.pop_back()) {
+    std::visit([this](auto& change) { UndoOne(change); }, changes_.back());
+  }
+}
+
+void Ledger::UndoOne(Opened& change) { open_.erase(open_.find(change.operation->operation)); }
+
+void Ledger::UndoOne(Moved& change) {
+  auto node = change.now_unsettled ? unsettled_.extract(change.operation->operation) : std::move(change.node);
+  if (change.now_unsettled) {
+    node.mapped().signature_sha256.clear();
+    node.mapped().has_outcome = false;
+  }
+  (change.was_open ? open_ : unsettled_).insert(std::move(node));
+}
+
+void Ledger::UndoOne(Counted& change) { *change.count -= change.by; }
+
+void Ledger::UndoOne(NewDay& change) {
+  day_ = std::move(change.day);
+  counts_ = std::move(change.counts);
+}
+
+void Ledger::UndoOne(NewKey& change) {
+  const auto it = keys_.find(change.policy);
+  it->second.pop_back();
+  if (it->second.empty()) keys_.erase(it);
 }
 
 base::Status Ledger::ApplyIntent(const Line& line) {
@@ -270,6 +316,7 @@ void Ledger::AppendCheckpoint(std::string& out) const {
   std::string_view comma;
   for (const auto& [policy, principals] : counts_) {
     for (const auto& [principal, count] : principals) {
+      if (count == 0) continue;
       out += comma;
       out += "{\"policy\":";
       encoding::AppendJsonString(out, policy);
@@ -353,7 +400,9 @@ std::vector<Journal::DayCount> Ledger::Counts(std::string_view date) const {
   std::vector<Journal::DayCount> counts;
   if (date != day_) return counts;
   for (const auto& [policy, principals] : counts_) {
-    for (const auto& [principal, count] : principals) counts.push_back({policy, principal, count});
+    for (const auto& [principal, count] : principals) {
+      if (count > 0) counts.push_back({policy, principal, count});
+    }
   }
   return counts;
 }

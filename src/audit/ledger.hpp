@@ -7,11 +7,13 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <variant>
 #include <vector>
 
 #include "audit/journal.hpp"
@@ -36,6 +38,16 @@ class Ledger {
   /// Replaces everything by a checkpoint. kInvalidArgument: not one.
   base::Status Restore(std::string_view checkpoint);
 
+  /// From now on, changes are remembered until Settle, so that Undo can take them back. For a writer, whose lines may
+  /// fail to reach the file after they are counted.
+  void KeepChanges() { keep_changes_ = true; }
+  /// How many changes can be undone now.
+  [[nodiscard]] std::size_t changes() const { return changes_.size(); }
+  /// The oldest `count` changes are on record: forgets how to undo them.
+  void Settle(std::size_t count);
+  /// Takes back every change since the last Settle.
+  void Undo();
+
   [[nodiscard]] std::vector<std::string> OpenIntents() const;  ///< operation ids in order
   [[nodiscard]] std::vector<OpenOperation> Unsettled() const;
   [[nodiscard]] std::vector<Journal::DayCount> Counts(std::string_view date) const;
@@ -47,18 +59,48 @@ class Ledger {
     std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
   };
   using Operations = std::unordered_map<std::string, OpenOperation, Hash, std::equal_to<>>;
+  using DayCounts = std::map<std::string, std::map<std::string, std::uint64_t, std::less<>>, std::less<>>;
+  struct Opened {
+    const OpenOperation* operation;
+  };
+  struct Moved {  ///< out of open_ or unsettled_
+    Operations::node_type node;
+    bool was_open = false;
+    bool now_unsettled = false;
+    const OpenOperation* operation = nullptr;
+  };
+  struct Counted {
+    std::uint64_t* count;
+    std::uint64_t by;
+  };
+  struct NewDay {
+    std::string day;
+    DayCounts counts;
+  };
+  struct NewKey {
+    std::string policy;
+  };
+  using Change = std::variant<Opened, Moved, Counted, NewDay, NewKey>;
 
   void Count(std::string_view policy, std::string_view principal, std::string_view date, std::uint64_t count);
   base::Status ApplyIntent(const Line& line);
   base::Status ApplyOutcome(const Line& line);
   base::Status ApplyRelease(const Line& line);
   static std::vector<const OpenOperation*> Sorted(const Operations& operations);
+  void Remember(Change change);
+  void UndoOne(Opened& change);
+  void UndoOne(Moved& change);
+  void UndoOne(Counted& change);
+  void UndoOne(NewDay& change);
+  void UndoOne(NewKey& change);
 
   Operations open_;
   Operations unsettled_;
   std::string day_;
-  std::map<std::string, std::map<std::string, std::uint64_t, std::less<>>, std::less<>> counts_;
+  DayCounts counts_;  ///< a count that Undo has taken back to 0 may stay
   std::map<std::string, std::vector<std::string>, std::less<>> keys_;
+  bool keep_changes_ = false;
+  std::deque<Change> changes_;  ///< oldest first
 };
 
 /// What a release says; nothing: its member is missing or none of true, false and null.

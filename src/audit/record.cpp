@@ -38,6 +38,28 @@ void AppendPod(std::string& out, const identity::PodIdentity& pod) {
   out += '}';
 }
 
+/// {"key":"value"}: entries in the order of their keys until kMaxAnnotationBytes; the count of those left out stands
+/// beside them.
+void AppendAnnotations(std::string& out, const std::map<std::string, std::string>& annotations) {
+  std::size_t left = kMaxAnnotationBytes;
+  std::size_t omitted = 0;
+  std::string_view punctuation = ",\"artifactAnnotations\":{";
+  for (const auto& [key, value] : annotations) {
+    if (key.size() + value.size() > left) {
+      ++omitted;
+      continue;
+    }
+    left -= key.size() + value.size();
+    Field(out, punctuation, key);
+    Field(out, ":", value);
+    punctuation = ",";
+  }
+  if (omitted < annotations.size()) out += '}';
+  if (omitted == 0) return;
+  out += ",\"artifactAnnotationsOmitted\":";
+  AppendNumber(out, omitted);
+}
+
 /// [{"approval":...,"approver":...,"signedBy":...}], where there are any.
 void AppendApprovals(std::string& out, const std::vector<audit::Intent::Approved>& approvals) {
   if (approvals.empty()) return;
@@ -144,6 +166,7 @@ void LineWriter::Intent(std::string& out, const audit::Intent& record) {
   if (record.message) out += ",\"message\":true";
   OptionalField(out, ",\"artifactName\":", record.artifact_name);
   OptionalField(out, ",\"artifactMediaType\":", record.artifact_media_type);
+  AppendAnnotations(out, record.artifact_annotations);
   OptionalField(out, ",\"requestNamespace\":", record.request_namespace);
   OptionalField(out, ",\"requestName\":", record.request_name);
   OptionalField(out, ",\"requestUID\":", record.request_uid);

@@ -26,6 +26,7 @@ inline constexpr std::string_view kTypeIntent = "intent";
 inline constexpr std::string_view kTypeOutcome = "outcome";
 inline constexpr std::string_view kTypeRelease = "release";
 inline constexpr std::string_view kTypeRefused = "refused";
+inline constexpr std::size_t kMaxAnnotationBytes = 4096;  ///< of keys and values, in one intent
 inline constexpr std::string_view kDoorController = "controller";
 
 /// Lower-case hex SHA-256.

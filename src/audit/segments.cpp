@@ -6,9 +6,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 
+#include "audit/line.hpp"
 #include "base/file_lock.hpp"
 
 namespace signet::audit {
@@ -18,6 +20,8 @@ using base::Code;
 
 constexpr std::size_t kDigits = 6;
 constexpr ::mode_t kMode = 0640;
+constexpr std::size_t kNoteBytes = 192;  // always as long, so that it is overwritten as a whole
+constexpr int kMaxAside = 1000;
 
 base::Error Unavailable(std::string_view what, const std::filesystem::path& path, int err) {
   auto error = base::ErrnoError(Code::kUnavailable, fmt::format("{} {}", what, path.string()), err);
@@ -47,10 +51,49 @@ std::vector<std::pair<std::uint64_t, std::filesystem::path>> Numbered(const std:
   return found;
 }
 
+std::string LockOf(const std::filesystem::path& file) { return file.string() + ".lock"; }
+std::string NoteOf(const std::filesystem::path& file) { return file.string() + ".head"; }
+
+std::optional<Note> ParseNote(int fd) {
+  std::string text(kNoteBytes, '\0');
+  const auto got = ::pread(fd, text.data(), text.size(), 0);
+  if (got <= 0) return std::nullopt;
+  text.resize(static_cast<std::size_t>(got));
+  if (!text.ends_with('\n')) return std::nullopt;
+  text.pop_back();
+  Line line;
+  if (!line.Parse(text)) return std::nullopt;
+  const auto stream = line.Plain("stream");
+  const auto seq = line.Number("seq");
+  const auto head = line.Plain("head");
+  Note note;
+  if (!stream || !seq || *seq == 0 || !head || head->size() != note.head.size()) return std::nullopt;
+  note.stream = *stream;
+  note.seq = *seq;
+  std::copy(head->begin(), head->end(), note.head.begin());
+  return note;
+}
+
 }  // namespace
 
-std::int64_t FileSystem::Write(int fd, std::string_view data, std::uint64_t offset) {
-  const auto written = ::pwrite(fd, data.data(), data.size(), static_cast<off_t>(offset));
+std::string_view Name(Damage damage) {
+  switch (damage) {
+    case Damage::kNone:
+      break;
+    case Damage::kRemoved:
+      return "FileRemoved";
+    case Damage::kReplaced:
+      return "FileReplaced";
+    case Damage::kTruncated:
+      return "FileTruncated";
+    case Damage::kGrown:
+      return "FileGrown";
+  }
+  return "";
+}
+
+std::int64_t FileSystem::Write(int fd, std::string_view data) {
+  const auto written = ::write(fd, data.data(), data.size());
   return written < 0 ? -errno : written;
 }
 int FileSystem::Sync(int fd) { return ::fdatasync(fd) == 0 ? 0 : -errno; }
@@ -89,22 +132,35 @@ base::Status Segments::LockOut(int fd, bool readable) const {
 }
 
 base::Status Segments::Lock() {
-  const std::filesystem::path path = file_.string() + ".lock";
+  const std::filesystem::path path = LockOf(file_);
   auto opened = base::OpenLockFile(path);
   if (!opened) return Unavailable("cannot open", path, static_cast<int>(opened.error().native.number));
   lock_ = *std::move(opened);
   return LockOut(lock_.get(), false);
 }
 
+base::Status Segments::OpenNote() {
+  note_fd_ =
+      base::UniqueFd(::open(NoteOf(file_).c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, kMode));
+  return note_fd_.valid() ? base::Status() : Unavailable("cannot open", NoteOf(file_), errno);
+}
+
 base::Status Segments::OpenFile() {
-  fd_ = base::UniqueFd(::open(file_.c_str(), O_RDWR | O_CLOEXEC));
+  fd_ = base::UniqueFd(::open(file_.c_str(), O_RDWR | O_APPEND | O_CLOEXEC));
   if (!fd_.valid()) {
     if (errno == ENOENT) return {};
+    if (note_ && (errno == EISDIR || errno == ENXIO)) {  // a folder, a socket: not what the last process left
+      damage_ = Damage::kReplaced;
+      return {};
+    }
     return Unavailable("cannot open", file_, errno);
   }
   struct ::stat info {};
   if (::fstat(fd_.get(), &info) != 0) return Unavailable("cannot read", file_, errno);
   if (!S_ISREG(info.st_mode)) {
+    fd_ = base::UniqueFd();
+    damage_ = Damage::kReplaced;
+    if (note_) return {};
     return base::MakeError(Code::kInvalidArgument, "AuditCorrupt",
                            fmt::format("{} is not a regular file: name a file for the record", file_.string()));
   }
@@ -115,12 +171,20 @@ base::Status Segments::OpenFile() {
 
 base::Result<Segments> Segments::Open(const std::filesystem::path& file, FileSystem& file_system) {
   std::error_code error;
-  // A symlink given as FILE names the file behind it; segments and lock go beside that one.
-  const auto resolved =
-      std::filesystem::is_symlink(file, error) ? std::filesystem::weakly_canonical(file, error) : file;
-  Segments segments(error ? file : resolved, file_system);
+  // A symlink given as FILE names the file behind it; segments and lock go beside that one. A link that has taken the
+  // place of a record, whose note is still there, is followed nowhere.
+  const bool link = std::filesystem::is_symlink(file, error);
+  const bool taken = link && ReadNote(file).has_value();
+  const auto resolved = link && !taken ? std::filesystem::weakly_canonical(file, error) : file;
+  Segments segments(error ? file : resolved, file, file_system);
   TRY_VOID(segments.Lock());
+  TRY_VOID(segments.OpenNote());
+  segments.note_ = ParseNote(segments.note_fd_.get());
   if (const auto full = Numbered(segments.file_); !full.empty()) segments.number_ = full.back().first;
+  if (taken) {
+    segments.damage_ = Damage::kReplaced;
+    return segments;
+  }
   TRY_VOID(segments.OpenFile());
   if (segments.exists()) {
     std::filesystem::remove(segments.Next(), error);  // a rotation that had not begun to rename
@@ -135,13 +199,12 @@ base::Result<Segments> Segments::Open(const std::filesystem::path& file, FileSys
   return segments;
 }
 
-base::Status Segments::WriteAll(int fd, std::string_view data, std::uint64_t offset) {
+base::Status Segments::WriteAll(int fd, std::string_view data) {
   while (!data.empty()) {
-    const auto written = file_system_->Write(fd, data, offset);
+    const auto written = file_system_->Write(fd, data);
     if (written == -EINTR) continue;
     if (written <= 0) return Unavailable("cannot write", file_, written < 0 ? static_cast<int>(-written) : ENOSPC);
     data.remove_prefix(static_cast<std::size_t>(written));
-    offset += static_cast<std::uint64_t>(written);
   }
   return {};
 }
@@ -153,21 +216,59 @@ base::Status Segments::SyncFolder() {
   return {};
 }
 
+Damage Segments::Look(std::uint64_t size) const {
+  struct ::stat ours {};
+  struct ::stat named {};
+  if (::fstat(fd_.get(), &ours) != 0 || ::lstat(file_.c_str(), &named) != 0) return Damage::kRemoved;
+  if (named.st_dev != ours.st_dev || named.st_ino != ours.st_ino) return Damage::kReplaced;
+  if (given_ != file_) {
+    if (::stat(given_.c_str(), &named) != 0) return Damage::kRemoved;
+    if (named.st_dev != ours.st_dev || named.st_ino != ours.st_ino) return Damage::kReplaced;
+  }
+  const auto found = static_cast<std::uint64_t>(ours.st_size);
+  return found < size ? Damage::kTruncated : found > size ? Damage::kGrown : Damage::kNone;
+}
+
+base::Status Segments::Damaged(Damage damage) {
+  damage_ = damage;
+  static constexpr std::array<std::string_view, 5> kWhat = {"", "is not there any more",
+                                                            "was replaced by something else", "was truncated",
+                                                            "was written to by somebody else"};
+  return base::MakeError(Code::kUnavailable, "AuditUnavailable",
+                         fmt::format("{} {} while the process had it open; nothing but Signet may change the record",
+                                     file_.string(), kWhat.at(static_cast<std::size_t>(damage))));
+}
+
 base::Status Segments::Append(std::string_view data, bool sync) {
-  TRY_VOID(WriteAll(fd_.get(), data, size_));
+  TRY_VOID(WriteAll(fd_.get(), data));
   if (sync) {
     if (const int failed = file_system_->Sync(fd_.get()); failed != 0)
       return Unavailable("cannot sync", file_, -failed);
   }
-  size_ += data.size();
+  const auto end = size_ + data.size();
+  auto damage = Look(end);
+  // Where the write ended tells what the size alone does not: the file was cut and has grown back.
+  const auto position = ::lseek(fd_.get(), 0, SEEK_CUR);
+  if (damage == Damage::kNone && position != static_cast<off_t>(end)) damage = Damage::kTruncated;
+  if (damage != Damage::kNone) {
+    // These lines are answered with an error: none of them may stay where a reader takes them for the record's.
+    const auto begin = position - static_cast<off_t>(data.size());
+    const bool at_the_end = ::lseek(fd_.get(), 0, SEEK_END) == position;
+    if (at_the_end && begin >= 0) file_system_->Truncate(fd_.get(), static_cast<std::uint64_t>(begin));
+    return Damaged(damage);
+  }
+  size_ = end;
   return {};
 }
 
 base::Status Segments::Rotate(std::string_view data, bool sync) {
-  base::UniqueFd next(::open(Next().c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, kMode));
+  if (fd_.valid()) {
+    if (const auto damage = Look(size_); damage != Damage::kNone) return Damaged(damage);
+  }
+  base::UniqueFd next(::open(Next().c_str(), O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, kMode));
   if (!next.valid()) return Unavailable("cannot create", Next(), errno);
   TRY_VOID(LockOut(next.get(), true));
-  TRY_VOID(WriteAll(next.get(), data, 0));
+  TRY_VOID(WriteAll(next.get(), data));
   if (sync) {
     if (const int failed = file_system_->Sync(next.get()); failed != 0)
       return Unavailable("cannot sync", Next(), -failed);
@@ -199,10 +300,90 @@ base::Status Segments::Repair() {
   }
   std::error_code ignored;
   std::filesystem::remove(Next(), ignored);
-  if (const int failed = file_system_->Truncate(fd_.get(), size_); failed != 0) {
+  // A cut file must not be "cut" to its old size: that would fill it with zeros.
+  const auto damage = Look(size_);
+  if (damage != Damage::kNone && damage != Damage::kGrown) return Damaged(damage);
+  return Cut(size_);
+}
+
+base::Status Segments::Cut(std::uint64_t size) {
+  if (const int failed = file_system_->Truncate(fd_.get(), size); failed != 0) {
     return Unavailable("cannot truncate", file_, -failed);
   }
+  size_ = size;
+  damage_ = Damage::kNone;
   return {};
+}
+
+/// Clears FILE's name of what is there without losing any of it.
+base::Status Segments::SetAside() {
+  struct ::stat named {};
+  if (::lstat(file_.c_str(), &named) != 0) {
+    return errno == ENOENT ? base::Status() : Unavailable("cannot look at", file_, errno);
+  }
+  if (S_ISREG(named.st_mode) && named.st_size == 0) return {};  // the next FILE takes its place
+  std::filesystem::path place;
+  struct ::stat ours {};
+  const bool is_ours = fd_.valid() && ::fstat(fd_.get(), &ours) == 0 && ours.st_ino == named.st_ino &&
+                       ours.st_dev == named.st_dev && damage_ != Damage::kReplaced;
+  if (is_ours) {
+    place = Full(number_ + 1);
+  } else {
+    struct ::stat taken {};
+    for (int i = 1; i <= kMaxAside; ++i) {
+      place = fmt::format("{}.aside-{}", file_.string(), i);
+      if (::lstat(place.c_str(), &taken) != 0 && errno == ENOENT) break;
+    }
+  }
+  if (const int failed = file_system_->Rename(file_, place); failed != 0) {
+    return Unavailable("cannot rename", file_, -failed);
+  }
+  if (is_ours) ++number_;
+  return {};
+}
+
+/// The folder may be another one of the same name: the lock has to be in it.
+base::Status Segments::KeepLock() {
+  struct ::stat ours {};
+  struct ::stat named {};
+  if (::fstat(lock_.get(), &ours) == 0 && ::lstat(LockOf(file_).c_str(), &named) == 0 && ours.st_ino == named.st_ino &&
+      ours.st_dev == named.st_dev) {
+    return {};
+  }
+  auto before = std::move(lock_);
+  auto locked = Lock();
+  if (!locked) lock_ = std::move(before);
+  TRY_VOID(locked);
+  return OpenNote();
+}
+
+base::Status Segments::Replace(std::string_view data, bool sync) {
+  TRY_VOID(KeepLock());
+  struct ::stat named {};
+  struct ::stat given {};
+  if (given_ != file_ && ::lstat(file_.c_str(), &named) == 0 &&
+      (::stat(given_.c_str(), &given) != 0 || given.st_ino != named.st_ino || given.st_dev != named.st_dev)) {
+    return base::MakeError(Code::kUnavailable, "AuditUnavailable",
+                           fmt::format("{} does not lead to {} any more, where the record is: put the link back",
+                                       given_.string(), file_.string()));
+  }
+  TRY_VOID(SetAside());
+  fd_ = base::UniqueFd();
+  TRY_VOID(Rotate(data, sync));
+  damage_ = Damage::kNone;
+  return {};
+}
+
+void Segments::WriteNote(const Note& note) {
+  auto text = fmt::format(R"({{"stream":"{}","seq":{},"head":"{}"}})", note.stream, note.seq, View(note.head));
+  text.resize(kNoteBytes - 1, ' ');
+  text += '\n';
+  [[maybe_unused]] const auto written = ::pwrite(note_fd_.get(), text.data(), text.size(), 0);
+}
+
+std::optional<Note> Segments::ReadNote(const std::filesystem::path& file) {
+  const base::UniqueFd fd(::open(NoteOf(file).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  return fd.valid() ? ParseNote(fd.get()) : std::nullopt;
 }
 
 }  // namespace signet::audit

@@ -5,6 +5,10 @@
 // prepared as FILE.next, complete with its first line, and renamed into place: at every instant
 // either FILE exists, or FILE.next does and is whole.
 //
+// After every write the file is compared with what this process left: another file or none under its name, fewer or
+// more bytes than were written, and the write fails, so that nothing is released that readers of the folder will not
+// find. FILE.head holds a note of the last line (stream, seq, hash), so that the next start notices it, too.
+//
 // Ownership:     owns the descriptors.
 // Thread-safety: none; one thread at a time.
 // Blocking:      disk.
@@ -17,6 +21,7 @@
 #include <string_view>
 #include <vector>
 
+#include "audit/record.hpp"
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
 
@@ -26,12 +31,26 @@ namespace signet::audit {
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
-  virtual std::int64_t Write(int fd, std::string_view data, std::uint64_t offset);
+  virtual std::int64_t Write(int fd, std::string_view data);  ///< at the end of the file
   virtual int Sync(int fd);
   virtual int Truncate(int fd, std::uint64_t size);
   virtual int Rename(const std::filesystem::path& from, const std::filesystem::path& to);
   static FileSystem& System();
 };
+
+/// What happened to FILE behind the process's back.
+enum class Damage : std::uint8_t {
+  kNone,
+  kRemoved,    ///< nothing has its name: removed, renamed, its folder gone
+  kReplaced,   ///< something else has its name
+  kTruncated,  ///< lines are missing at its end
+  kGrown,      ///< there are bytes after the last line that are not this record's
+};
+/// The reason that `recovered` lines give: "FileRemoved", ...
+std::string_view Name(Damage damage);
+
+/// The end of the record as FILE.head notes it.
+using Note = Position;
 
 class Segments {
  public:
@@ -46,32 +65,58 @@ class Segments {
   [[nodiscard]] std::uint64_t full() const { return number_; }
 
   /// Appends all of `data` or leaves the record as it was (after Repair).
+  /// kUnavailable also when FILE is not what this process left; then damage() says why.
   base::Status Append(std::string_view data, bool sync);
   /// Makes a new FILE that holds `data`; the old one, if any, becomes FILE.<full() + 1>.
   base::Status Rotate(std::string_view data, bool sync);
-  /// Takes away what a failed Append or Rotate left.
+  /// Takes away what a failed Append or Rotate left, and the bytes of others (kGrown).
   base::Status Repair();
+  /// As Rotate, where FILE is damaged: what is left of it becomes a full segment, and what is not ours is set aside as
+  /// FILE.aside-<n>.
+  base::Status Replace(std::string_view data, bool sync);
+  [[nodiscard]] Damage damage() const { return damage_; }
+  /// At start: FILE is not this record's.
+  void SetDamage(Damage damage) { damage_ = damage; }
+  /// Cuts FILE to its first `size` bytes.
+  base::Status Cut(std::uint64_t size);
+
+  /// What the last process noted; nullopt: no note.
+  [[nodiscard]] const std::optional<Note>& note() const { return note_; }
+  /// Notes the end of the record. Never fails: without a note the next start knows less.
+  void WriteNote(const Note& note);
+  /// The note beside `file`, for readers.
+  static std::optional<Note> ReadNote(const std::filesystem::path& file);
 
   /// Full segments beside `file`, in order.
   static std::vector<std::filesystem::path> Find(const std::filesystem::path& file);
 
  private:
-  Segments(std::filesystem::path file, FileSystem& file_system) : file_(std::move(file)), file_system_(&file_system) {}
+  Segments(std::filesystem::path file, std::filesystem::path given, FileSystem& file_system)
+      : file_(std::move(file)), given_(std::move(given)), file_system_(&file_system) {}
   [[nodiscard]] std::filesystem::path Next() const;
   [[nodiscard]] std::filesystem::path Full(std::uint64_t number) const;
   base::Status Lock();
   /// `readable`: others may read what `fd` is open on, so a read lock there is nobody who writes.
   [[nodiscard]] base::Status LockOut(int fd, bool readable) const;
+  base::Status OpenNote();
   base::Status OpenFile();
-  base::Status WriteAll(int fd, std::string_view data, std::uint64_t offset);
+  base::Status WriteAll(int fd, std::string_view data);
   base::Status SyncFolder();
+  [[nodiscard]] Damage Look(std::uint64_t size) const;
+  base::Status Damaged(Damage damage);
+  base::Status SetAside();
+  base::Status KeepLock();
 
   std::filesystem::path file_;
+  std::filesystem::path given_;  ///< as configured: may be a symlink to file_
   FileSystem* file_system_;
   base::UniqueFd lock_;
+  base::UniqueFd note_fd_;
   base::UniqueFd fd_;
   std::uint64_t size_ = 0;
   std::uint64_t number_ = 0;
+  std::optional<Note> note_;
+  Damage damage_ = Damage::kNone;
   bool displaced_ = false;  ///< FILE was renamed and its successor is not (durably) in place
 };
 

@@ -1,20 +1,17 @@
 #include "audit/verify.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
+#include <functional>
 #include <map>
-#include <memory>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <thread>
+#include <utility>
 
 #include "audit/chain.hpp"
+#include "audit/inputs.hpp"
 #include "audit/ledger.hpp"
-#include "audit/segments.hpp"
-#include "base/unique_fd.hpp"
 #include "encoding/json.hpp"
 
 namespace signet::audit {
@@ -23,34 +20,46 @@ namespace {
 using base::Code;
 using base::MakeError;
 
-constexpr int kListings = 5;        // a record at work may rotate between two looks at the folder
-constexpr int kLooksAtTheEnd = 10;  // ... and its last line may be half written
+constexpr int kLooksAtTheEnd = 10;  // the last line of a record at work may be half written
 constexpr std::chrono::milliseconds kBetweenLooks{20};
-constexpr int kLinesToIdentify = 64;
+
+/// A line that must be in the record: a noted head, or the last line of a copy.
+struct Expected {
+  HashText head{};
+  std::string file;
+  std::string why;
+};
+using Expectations = std::multimap<std::uint64_t, Expected>;
 
 /// One stream's lines, in order, over all its files.
 class StreamVerifier {
  public:
-  StreamVerifier(StreamReport& report, const std::vector<std::string>& heads, const std::optional<std::string>& after)
-      : report_(report), heads_(heads), after_(after) {}
+  StreamVerifier(StreamReport& report, const VerifyOptions& options) : report_(report), options_(options) {
+    chain_.AllowGaps();
+  }
 
-  void BeginFile(const std::string& name) {
+  void BeginFile(const std::string& name, std::shared_ptr<base::UniqueFd> fd) {
     report_.files.push_back(name);
+    report_.opened.push_back(std::move(fd));
     file_ = name;
     line_number_ = 0;
-    chain_.BeginFile(report_.records == 0 && after_.has_value());
+    chain_.BeginFile(true);
   }
+  void Expect(std::uint64_t seq, Expected expected) { expected_.emplace(seq, std::move(expected)); }
 
   /// False: something is wrong; stop.
   bool Take(std::string_view text) {
     ++line_number_;
     switch (chain_.Take(text)) {
       case Chain::Step::kBad:
-        if (torn_at_ > 0) line_number_ = torn_at_;  // the line that was no record is the wrong one
-        return Fail(torn_at_ > 0 ? torn_why_ + ", and no record after it closes it as a torn line" : chain_.why());
+        if (torn_at_ == 0) return Fail(chain_.why());
+        line_number_ = torn_at_;  // the line that was no record is the wrong one
+        file_ = torn_file_;
+        return Fail(torn_why_ + ", and no record after it closes it as a torn line");
       case Chain::Step::kTorn:
         if (torn_at_ == 0) {
           torn_at_ = line_number_;
+          torn_file_ = file_;
           torn_why_ = chain_.why();
         }
         return true;
@@ -59,6 +68,8 @@ class StreamVerifier {
     }
     return false;
   }
+  /// A line that the lines before have had already, in a file that overlaps with another.
+  void Pass() { ++line_number_; }
 
   bool TakeUnterminated() {
     ++line_number_;
@@ -67,9 +78,12 @@ class StreamVerifier {
         "line), or the file was cut");
   }
 
+  /// After the last file.
   bool EndFile() {
+    if (doubtful_) return Fail(kDoubtful);
     if (torn_at_ == 0) return true;
     line_number_ = torn_at_;
+    file_ = torn_file_;
     return Fail(torn_why_);
   }
 
@@ -87,38 +101,66 @@ class StreamVerifier {
     return false;
   }
 
+  [[nodiscard]] const Position& position() const { return chain_.position(); }
+  [[nodiscard]] bool after_found() const { return after_found_; }
+  [[nodiscard]] const std::vector<Problem>& unexpected() const { return unexpected_; }
+
  private:
+  static constexpr const char* kDoubtful = "the checkpoint of the segment does not follow from the lines before";
+
   bool TakeRecord() {
     const Line& line = chain_.line();
     const auto type = *line.Plain("type");
     if (type == kTypeSegment && !TakeCheckpoint(line)) return false;
     if (auto applied = ledger_.Apply(line); !applied) return Fail(applied.error().message);
     if (torn_at_ > 0) {
-      report_.torn_lines.push_back({file_, line_number_, line.Number("tornBytes").value_or(0)});
+      if (chain_.missing_from() == 0) {
+        report_.torn_lines.push_back({file_, line_number_, line.Number("tornBytes").value_or(0)});
+      }
       torn_at_ = 0;
     }
-    if (type == kTypeRecovered && line.Plain("reason") == "FileMissing") {
-      report_.lost_files.push_back({file_, line_number_, 0});
-    }
+    if (type == kTypeRecovered && line.Plain("reason") != "TornLine") TakeLoss(line);
+    if (type != kTypeSegment && std::exchange(doubtful_, false) && type != kTypeRecovered) return Fail(kDoubtful);
     if (report_.records++ == 0) {
       report_.first_seq = chain_.position().seq;
       report_.first_time = *line.Plain("time");
     }
     report_.last_time = *line.Plain("time");
-    for (const auto& head : heads_) {
-      if (head == View(chain_.position().head)) report_.heads.push_back({head, chain_.position().seq, 0});
-    }
+    Compare(chain_.position().seq, chain_.position().head);
     Count(line, type);
+    if (options_.observe) options_.observe(chain_.position().stream, line);
     return true;
+  }
+
+  /// Holds a line to what was noted of it elsewhere.
+  void Compare(std::uint64_t seq, const HashText& hash) {
+    for (const auto& head : options_.heads) {
+      if (head == View(hash)) report_.heads.push_back({head, seq, 0});
+    }
+    if (options_.after == View(hash)) after_found_ = true;
+    if (expected_.empty()) return;
+    const auto [begin, end] = expected_.equal_range(seq);
+    for (auto it = begin; it != end; ++it) {
+      if (it->second.head != hash) unexpected_.push_back({it->second.file, 0, it->second.why});
+    }
+  }
+
+  void TakeLoss(const Line& line) {
+    report_.lost_files.push_back({file_, line_number_, 0});
+    if (line.Plain("reason") != "FileMissing") return;
+    report_.missing.push_back(
+        {{file_, line_number_,
+          "a start found the file being written gone or empty: the lines in it are missing, and it is not known how "
+          "many there were"},
+         0,
+         0});
   }
 
   bool TakeCheckpoint(const Line& line) {
     const auto* checkpoint = line.Find("checkpoint");
     if (checkpoint == nullptr) return Fail("checkpoint is missing");
-    if (report_.records == 0) {
-      if (after_ && *after_ != View(chain_.first_prev())) {
-        return Fail(fmt::format("it goes on from {}, not from {}", View(chain_.first_prev()), *after_));
-      }
+    if (chain_.missing_from() > 0) {
+      TakeGap();
       auto restored = ledger_.Restore(checkpoint->raw);
       return restored.has_value() || Fail(restored.error().message);
     }
@@ -127,7 +169,34 @@ class StreamVerifier {
     if (mine == checkpoint->raw) return true;
     const auto expected = encoding::ParseJson(mine);
     const auto found = encoding::ParseJson(checkpoint->raw);
-    return (expected && found && *expected == *found) || Fail("the checkpoint does not follow from the lines before");
+    if (expected && found && *expected == *found) return true;
+    // A start that found FILE gone or changed knows less than the files, when they are found again: it says so next.
+    doubtful_ = true;
+    auto restored = ledger_.Restore(checkpoint->raw);
+    return restored.has_value() || Fail(restored.error().message);
+  }
+
+  void TakeGap() {
+    const auto from = chain_.missing_from();
+    const auto to = chain_.position().seq - 1;
+    if (report_.records == 0) {
+      Compare(to, chain_.first_prev());
+      if (after_found_) return;
+      std::string why = options_.after
+                            ? fmt::format("it goes on from {}, not from {}", View(chain_.first_prev()), *options_.after)
+                            : "";
+      if (why.empty()) {
+        why = fmt::format(
+            "the start is cut: seq 1 to {} are missing; give the segments before it, or their head with --after", to);
+      }
+      report_.missing.push_back({{file_, line_number_, std::move(why)}, from, to});
+      return;
+    }
+    report_.missing.push_back({{file_, line_number_,
+                                from == to ? fmt::format("seq {} is missing before this line", from)
+                                           : fmt::format("seq {} to {} are missing before this line", from, to)},
+                               from,
+                               to});
   }
 
   void Count(const Line& line, std::string_view type) {
@@ -144,93 +213,66 @@ class StreamVerifier {
   }
 
   StreamReport& report_;
-  const std::vector<std::string>& heads_;
-  const std::optional<std::string>& after_;
+  const VerifyOptions& options_;
+  Expectations expected_;
+  std::vector<Problem> unexpected_;
   Chain chain_;
   Ledger ledger_;
   std::string file_;
   std::uint64_t line_number_ = 0;
   std::uint64_t torn_at_ = 0;
+  std::string torn_file_;
   std::string torn_why_;
+  bool after_found_ = false;
+  bool doubtful_ = false;  ///< the last line is a `segment` whose checkpoint does not follow
 };
 
-struct InputFile {
-  std::filesystem::path path;
-  std::shared_ptr<base::UniqueFd> fd;
-  std::string stream;
-  std::uint64_t first_seq = 0;
-};
-
-bool IsBeside(const std::filesystem::path& path) {
-  const auto name = path.filename().string();
-  return name.starts_with('.') || name.ends_with(".lock") || name.ends_with(".next");
-}
-
-base::Result<std::vector<std::filesystem::path>> Expand(const std::vector<std::filesystem::path>& paths) {
-  std::vector<std::filesystem::path> files;
-  for (const auto& path : paths) {
-    std::error_code error;
-    const auto status = std::filesystem::status(path, error);
-    if (std::filesystem::is_directory(status)) {
-      std::filesystem::directory_iterator it(path, error);
-      for (const std::filesystem::directory_iterator end; !error && it != end; it.increment(error)) {
-        if (it->is_regular_file() && !IsBeside(it->path())) files.push_back(it->path());
-      }
-      if (error)
-        return MakeError(Code::kUnavailable, fmt::format("cannot list {}: {}", path.string(), error.message()));
-    } else if (std::filesystem::exists(status)) {
-      for (auto& segment : Segments::Find(path)) files.push_back(std::move(segment));
-      files.push_back(path);
-    } else {
-      return MakeError(Code::kNotFound, fmt::format("{}: no such file or folder", path.string()));
-    }
-  }
-  std::sort(files.begin(), files.end());
-  files.erase(std::unique(files.begin(), files.end()), files.end());
-  return files;
-}
-
-/// Opens everything, and again if a rotation has moved files meanwhile.
-base::Result<std::vector<InputFile>> OpenAll(const std::vector<std::filesystem::path>& paths) {
-  for (int attempt = 1;; ++attempt) {
-    TRY(const auto files, Expand(paths));
-    std::vector<InputFile> inputs;
-    bool moved = false;
-    for (const auto& path : files) {
-      auto fd = std::make_shared<base::UniqueFd>(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-      if (!fd->valid() && errno == ENOENT && attempt < kListings) {
-        moved = true;
-        break;
-      }
-      if (!fd->valid()) return base::ErrnoError(Code::kUnavailable, "cannot read " + path.string(), errno);
-      inputs.push_back({path, std::move(fd), {}, 0});
-    }
-    TRY(const auto again, Expand(paths));
-    if (!moved && (again == files || attempt >= kListings)) return inputs;
-  }
-}
-
-/// Whose lines are these? By the first line that is JSON; torn ones may come before it.
-bool Identify(InputFile& input) {
-  LineReader reader(input.fd->get());
-  for (int i = 0; i < kLinesToIdentify; ++i) {
+/// Reads `reader` along a chain of its own, to the end or to `last_seq`. An error says which line does not fit.
+base::Status Follow(Chain& chain, LineReader& reader, std::uint64_t last_seq, const std::function<void()>& each) {
+  chain.BeginFile(true);
+  while (chain.position().seq < last_seq) {
     std::string_view text;
-    if (reader.Read(text) != LineReader::Next::kLine) return false;
-    Line line;
-    if (!line.Parse(text)) continue;
-    const auto stream = line.Plain("stream");
-    const auto seq = line.Number("seq");
-    if (!stream || !seq) return false;
-    input.stream = *stream;
-    input.first_seq = *seq;
-    return true;
+    const auto next = reader.Read(text);
+    if (next == LineReader::Next::kEnd) break;
+    if (next == LineReader::Next::kUnterminated) break;  // it was copied while somebody wrote it
+    if (next != LineReader::Next::kLine) return MakeError(Code::kInvalidArgument, "it cannot be read to its end");
+    each();
+    if (chain.Take(text) == Chain::Step::kBad) return MakeError(Code::kInvalidArgument, chain.why());
   }
-  return false;
+  return {};
 }
 
-bool FeedFile(StreamVerifier& verifier, const InputFile& input) {
-  verifier.BeginFile(input.path.string());
+/// A copy of lines that other files have: whole if its own chain is, and its last line is one of theirs.
+void CheckCopy(const InputFile& copy, StreamVerifier& verifier, VerifyReport& report) {
+  Chain chain;
+  LineReader reader(copy.fd->get());
+  std::uint64_t line = 0;
+  const auto followed = Follow(chain, reader, UINT64_MAX, [&line] { ++line; });
+  if (followed) {
+    verifier.Expect(chain.position().seq, {chain.position().head, copy.path.string(),
+                                           "a copy of lines of the record, but they are not the same"});
+  } else if (copy.asked_for) {
+    report.problems.push_back({copy.path.string(), line, "a changed copy: " + followed.error().message});
+  } else {
+    report.skipped.push_back({copy.path.string(), line, "a changed copy, not looked at: " + followed.error().message});
+  }
+}
+
+/// Leaves out lines that files before this one have had. False: they are not the same.
+bool PassKnown(StreamVerifier& verifier, const InputFile& input, LineReader& reader) {
+  if (input.first_seq == 0 || verifier.position().seq < input.first_seq) return true;
+  Chain chain;
+  const auto followed = Follow(chain, reader, verifier.position().seq, [&verifier] { verifier.Pass(); });
+  if (!followed) return verifier.Fail(followed.error().message);
+  if (chain.position().seq < verifier.position().seq) return true;
+  return chain.position().head == verifier.position().head ||
+         verifier.Fail(fmt::format("seq {} is not the same as in another file", chain.position().seq));
+}
+
+bool FeedFile(StreamVerifier& verifier, const InputFile& input, bool last) {
+  verifier.BeginFile(input.path.string(), input.fd);
   LineReader reader(input.fd->get());
+  if (!PassKnown(verifier, input, reader)) return false;
   int looks = 0;
   for (;;) {
     const auto offset = reader.offset();
@@ -240,6 +282,7 @@ bool FeedFile(StreamVerifier& verifier, const InputFile& input) {
         if (!verifier.Take(text)) return false;
         break;
       case LineReader::Next::kUnterminated:
+        if (!last) return verifier.Take(text);  // the next file shows what is missing
         if (++looks > kLooksAtTheEnd) return verifier.TakeUnterminated();
         std::this_thread::sleep_for(kBetweenLooks);  // a writer may be in the middle of this very line
         reader = LineReader(input.fd->get(), UINT64_MAX, offset);
@@ -249,16 +292,69 @@ bool FeedFile(StreamVerifier& verifier, const InputFile& input) {
       case LineReader::Next::kError:
         return verifier.Fail(fmt::format("cannot be read (errno {})", reader.error()));
       case LineReader::Next::kEnd:
-        return verifier.EndFile();
+        return !last || verifier.EndFile();
     }
+  }
+}
+
+/// Files whose lines others have, too, are taken out and returned.
+std::vector<InputFile> TakeCopies(std::vector<InputFile>& files) {
+  std::stable_sort(files.begin(), files.end(), [](const auto& a, const auto& b) {
+    return a.first_seq != b.first_seq ? a.first_seq < b.first_seq : a.last_seq > b.last_seq;
+  });
+  std::vector<InputFile> copies;
+  std::vector<InputFile> rest;
+  std::uint64_t covered = 0;
+  for (auto& file : files) {
+    const bool copy = !rest.empty() && file.last_seq > 0 && file.last_seq <= covered;
+    covered = std::max(covered, file.last_seq);
+    (copy ? copies : rest).push_back(std::move(file));
+  }
+  files = std::move(rest);
+  return copies;
+}
+
+void CheckStream(std::vector<InputFile> files, const std::vector<NotedEnd>& notes, const VerifyOptions& options,
+                 VerifyReport& report, bool& after_found) {
+  const auto stream = files.front().stream;
+  const auto copies = TakeCopies(files);
+  StreamReport& one = report.streams.emplace_back();
+  StreamVerifier verifier(one, options);
+  for (const auto& copy : copies) CheckCopy(copy, verifier, report);
+  for (const auto& [file, note] : notes) {
+    if (note.stream != stream) continue;
+    verifier.Expect(note.seq, {note.head, file.string(),
+                               fmt::format("its line with seq {} is not the one that was written", note.seq)});
+  }
+  for (const auto& file : files) {
+    if (!FeedFile(verifier, file, &file == &files.back())) break;
+  }
+  verifier.End();
+  if (one.stream.empty()) one.stream = stream;
+  after_found = after_found || verifier.after_found();
+  report.problems.insert(report.problems.end(), verifier.unexpected().begin(), verifier.unexpected().end());
+  for (const auto& [file, note] : notes) {
+    if (note.stream != stream || one.problem || one.last_seq >= note.seq) continue;
+    one.missing.push_back(
+        {{file.string(), 0,
+          fmt::format("the end is cut: seq {} to {} were written and are missing", one.last_seq + 1, note.seq)},
+         one.last_seq + 1,
+         note.seq});
   }
 }
 
 }  // namespace
 
-bool VerifyReport::ok() const {
-  return problems.empty() &&
-         std::none_of(streams.begin(), streams.end(), [](const auto& stream) { return stream.problem.has_value(); });
+const Problem* StreamReport::First() const {
+  if (!missing.empty()) return &missing.front().problem;
+  return problem ? &*problem : nullptr;
+}
+
+const Problem* VerifyReport::First() const {
+  for (const auto& stream : streams) {
+    if (const auto* first = stream.First()) return first;
+  }
+  return problems.empty() ? nullptr : &problems.front();
 }
 
 std::uint64_t VerifyReport::records() const {
@@ -268,27 +364,30 @@ std::uint64_t VerifyReport::records() const {
 }
 
 base::Result<VerifyReport> Verify(const VerifyOptions& options) {
-  TRY(auto inputs, OpenAll(options.paths));
+  TRY(auto inputs, CollectInputs(options.paths));
   VerifyReport report;
-  if (inputs.empty())
-    report.problems.push_back({options.paths.front().string(), 0, "no files: there is no record here"});
-  std::map<std::string, std::vector<InputFile>> streams;
-  for (auto& input : inputs) {
-    if (Identify(input)) {
-      streams[input.stream].push_back(std::move(input));
-    } else {
-      report.problems.push_back({input.path.string(), 1, "not a record: no line of it can be read"});
-    }
+  report.problems = std::move(inputs.problems);
+  report.skipped = std::move(inputs.skipped);
+  bool after_found = false;
+  for (auto& [stream, files] : inputs.streams) {
+    CheckStream(std::move(files), inputs.notes, options, report, after_found);
   }
-  for (auto& [stream, files] : streams) {
-    std::stable_sort(files.begin(), files.end(), [](auto& a, auto& b) { return a.first_seq < b.first_seq; });
-    StreamReport& one = report.streams.emplace_back();
-    StreamVerifier verifier(one, options.heads, options.after);
-    for (const auto& file : files) {
-      if (!FeedFile(verifier, file)) break;
-    }
-    verifier.End();
-    if (one.stream.empty()) one.stream = stream;
+  for (const auto& [file, note] : inputs.notes) {
+    if (inputs.streams.contains(note.stream)) continue;
+    report.problems.push_back(
+        {file.string(), 0,
+         fmt::format("the record that was written here, stream {} up to seq {}, is missing", note.stream, note.seq)});
+  }
+  if (report.streams.empty() && report.problems.empty()) {
+    report.problems.push_back({options.paths.front().string(), 0, "no files: there is no record here"});
+  }
+  const std::string file = report.streams.empty() ? options.paths.front().string() : report.streams.back().files.back();
+  const std::uint64_t records = report.streams.empty() ? 0 : report.streams.back().records;
+  if (options.after && !after_found && report.ok()) {
+    report.problems.push_back({file, 0,
+                               fmt::format("no record here goes on from {}: it is another record, or one of the files "
+                                           "in between is missing",
+                                           *options.after)});
   }
   for (const auto& head : options.heads) {
     const bool found = std::any_of(report.streams.begin(), report.streams.end(), [&](const auto& stream) {
@@ -296,9 +395,6 @@ base::Result<VerifyReport> Verify(const VerifyOptions& options) {
                          [&](const auto& known) { return known.hash == head; });
     });
     if (found) continue;
-    const std::string file =
-        report.streams.empty() ? options.paths.front().string() : report.streams.back().files.back();
-    const std::uint64_t records = report.streams.empty() ? 0 : report.streams.back().records;
     report.problems.push_back(
         {file, records,
          fmt::format("no line has the head {}: the end was cut after it was noted, or lines before were changed",
@@ -308,11 +404,10 @@ base::Result<VerifyReport> Verify(const VerifyOptions& options) {
 }
 
 StreamReport VerifyText(std::string_view text) {
-  static const std::vector<std::string> kNoHeads;
-  static const std::optional<std::string> kNotAfter;
+  static const VerifyOptions kNoOptions;
   StreamReport report;
-  StreamVerifier verifier(report, kNoHeads, kNotAfter);
-  verifier.BeginFile("text");
+  StreamVerifier verifier(report, kNoOptions);
+  verifier.BeginFile("text", nullptr);
   bool good = true;
   while (good && !text.empty()) {
     const auto end = text.find('\n');

@@ -2,7 +2,9 @@
 //
 // Found: edits, swaps, repetitions and deletions of lines, a cut start, a missing segment, lines of
 // another stream, outcomes without intent, a checkpoint that does not follow from the lines before.
-// Not provable without a head noted elsewhere: that the end was not cut. Not provable at all by the
+// Lines missing before a `segment` are reported and reading goes on after them.
+// Not provable without a head noted elsewhere (FILE.head holds one, against accidents): that the end was not cut. Not
+// provable at all by the
 // files alone: that nobody who may write all of them has built the whole chain anew.
 //
 // Thread-safety: pure functions. Blocking: reads the files once, a few MB of memory whatever their size.
@@ -10,21 +12,27 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "audit/line.hpp"
 #include "base/result.hpp"
+#include "base/unique_fd.hpp"
 
 namespace signet::audit {
 
 struct VerifyOptions {
-  /// Files and folders. A FILE stands for itself and the full segments FILE.000001, ... beside it; a folder for every
-  /// file in it (but *.lock, *.next and dot files).
+  /// Files and folders. A FILE stands for itself and for the files of its stream beside it whose names begin with its
+  /// name; a folder for every file in it.
   std::vector<std::filesystem::path> paths;
   std::vector<std::string> heads;    ///< hashes noted elsewhere; each must be in one of the records
-  std::optional<std::string> after;  ///< the first file may go on from a record with this hash (archived segments)
+  std::optional<std::string> after;  ///< a record must go on from a line with this hash (archived segments)
+  /// Called with each good line, stream after stream, in order of seq; empty: not.
+  std::function<void(const std::string& stream, const Line&)> observe;
 };
 
 /// The first line that is wrong.
@@ -46,10 +54,17 @@ struct FoundHead {
   std::uint64_t records_after = 0;
 };
 
+/// Lines that are not there.
+struct Gap {
+  Problem problem;
+  std::uint64_t first_seq = 0, last_seq = 0;  ///< 0, 0: not known which
+};
+
 /// One stream: what one process, and those that went on with its file, wrote.
 struct StreamReport {
   std::string stream;
   std::vector<std::string> files;
+  std::vector<std::shared_ptr<base::UniqueFd>> opened;  ///< the same files, wherever a rotation has moved them since
   std::uint64_t records = 0;
   std::uint64_t first_seq = 0, last_seq = 0;
   std::string head;  ///< hex hash of the last good line
@@ -59,15 +74,20 @@ struct StreamReport {
   std::uint64_t delivery_unknown = 0;  ///< settled without knowing: the request went before anybody could look
   std::uint64_t unsettled = 0;         ///< signed for the controller door, delivery not recorded yet
   std::vector<TornLine> torn_lines;
-  std::vector<TornLine> lost_files;  ///< a start found the file being written gone: its lines may be missing here
+  std::vector<TornLine> lost_files;  ///< the file being written was gone or changed; `missing` says which lines are
+  std::vector<Gap> missing;
   std::vector<FoundHead> heads;
-  std::optional<Problem> problem;
+  std::optional<Problem> problem;  ///< nothing after it was read
+  /// The first thing that is wrong; nullptr: nothing.
+  [[nodiscard]] const Problem* First() const;
 };
 
 struct VerifyReport {
   std::vector<StreamReport> streams;
-  std::vector<Problem> problems;  ///< files of no stream, heads that are nowhere
-  [[nodiscard]] bool ok() const;
+  std::vector<Problem> problems;  ///< files of no stream, heads that are nowhere, changed copies
+  std::vector<Problem> skipped;   ///< files that are no part of a record; nothing wrong
+  [[nodiscard]] bool ok() const { return First() == nullptr; }
+  [[nodiscard]] const Problem* First() const;
   [[nodiscard]] std::uint64_t records() const;
 };
 

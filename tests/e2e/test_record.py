@@ -1,9 +1,11 @@
 #!/usr/bin/python3
-"""The record beside its file: the copy on stdout."""
+"""The record beside its file: the copy on stdout; and what happens to the file behind the process's back."""
+import json
+import os
 import subprocess
 import unittest
 
-from harness import BIN, Case, digest_of, policy, request, write_yaml
+from harness import BIN, Case, audit_verify, digest_of, policy, request, wait_for, write_yaml
 
 
 class Stdout(Case):
@@ -17,6 +19,51 @@ class Stdout(Case):
         self.assertIn(b'"type":"outcome"', done.stdout)
         self.assertEqual(done.stdout, audit.read_bytes())
         self.assertIn(b'"msg":"done"', done.stderr, "logs go to stderr")
+
+
+class Damage(Case):
+    """The file of the record taken away from a running sidecar: noticed before the next release."""
+
+    def test_what_happens_to_the_file_is_noticed_and_on_record(self):
+        token = self.token()
+        folder = self.policies(policy("release"))
+        self.generate_keys(token, folder)
+        sidecar = self.sidecar(token, folder).ready()
+        client = sidecar.client()
+        audit = sidecar.audit
+
+        def signs():
+            answer = client.sign("release", digest_of(b"x"))
+            if answer.status == 200:
+                return answer.json()["record"]
+            self.assertEqual((answer.status, answer.json()["code"]), (503, "AuditUnavailable"))
+            return None
+
+        for name, act in {
+            "removed": audit.unlink,
+            "truncated": lambda: os.truncate(audit, 0),
+            "cut": lambda: os.truncate(audit, audit.stat().st_size - 10),
+            "moved": lambda: audit.rename(f"{audit}.1"),
+        }.items():
+            with self.subTest(damage=name):
+                self.assertIsNotNone(signs())
+                act()
+                self.assertIsNone(signs(), "the first one after it is refused")
+                record = wait_for("signing to go on", signs)
+                self.assertIn(record, audit.read_text(), "a reader of the folder finds it")
+        sidecar.kill()
+        missing = json.loads(audit_verify(audit, "-o", "json").stdout)["streams"][0]["missing"]
+        self.assertEqual(len(missing), 2, "two files in a row are one gap; what logrotate moved is found")
+        audit.unlink()
+        before = audit_verify(self.folder)
+        self.assertEqual(before.returncode, 1, before.stdout)
+        sidecar = self.sidecar(token, folder).ready()
+        client = sidecar.client()
+        self.assertIsNotNone(signs(), "the next start goes on")
+        self.assertEqual(sidecar.stop(), 0)
+        after = json.loads(audit_verify(audit, "-o", "json").stdout)
+        self.assertFalse(after["ok"])
+        self.assertEqual(len(after["streams"][0]["missing"]), 3)
 
 
 if __name__ == "__main__":

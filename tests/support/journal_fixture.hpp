@@ -23,12 +23,12 @@ namespace signet::testing {
 /// The real one, until told otherwise.
 class FaultyFileSystem final : public audit::FileSystem {
  public:
-  std::int64_t Write(int fd, std::string_view data, std::uint64_t offset) override {
+  std::int64_t Write(int fd, std::string_view data) override {
     ++writes;
     if (write_error != 0 && budget == 0) return -write_error;
     if (write_error != 0) data = data.substr(0, budget);
     if (chunk > 0) data = data.substr(0, chunk);
-    const auto written = FileSystem::Write(fd, data, offset);
+    const auto written = FileSystem::Write(fd, data);
     if (write_error != 0 && written > 0) budget -= static_cast<std::size_t>(written);
     return written;
   }
@@ -76,6 +76,11 @@ class JournalFixture : public ::testing::Test {
     return journal ? std::move(*journal) : nullptr;
   }
 
+  /// What a kill in the middle of a write leaves: `left` in the file, and no note of lines after it.
+  void Crash(const std::string& left) const {
+    folder_.Write(kName, left);
+    folder_.Write(std::string(kName) + ".head", "");
+  }
   audit::Intent MakeIntent(const std::string& door = "socket") {
     audit::Intent intent;
     intent.operation = ids_.Next();
@@ -156,6 +161,7 @@ class JournalFixture : public ::testing::Test {
 inline std::string Explain(const audit::VerifyReport& report) {
   std::string text;
   for (const auto& stream : report.streams) {
+    for (const auto& gap : stream.missing) text += gap.problem.file + ": " + gap.problem.why + "\n";
     if (stream.problem) {
       text += stream.problem->file + ":" + std::to_string(stream.problem->line) + ": " + stream.problem->why + "\n";
     }

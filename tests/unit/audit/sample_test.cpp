@@ -42,6 +42,7 @@ TEST_F(JournalSampleTest, HasEveryTypeOfLine) {
       intent.artifact_media_type = "application/json";
       intent.pod = {"ci", "build-7", "5a29e13d-8337-46ce-b8ad-6a471bb29015", result == Result::kFailed ? "node-1" : ""};
       intent.idempotency_key = "job-7/1";
+      intent.artifact_annotations = {{"org.opencontainers.image.revision", "4f2c"}, {"z", std::string(4096, 'x')}};
       ASSERT_THAT(Append(*journal, intent), IsOk());
       const std::string hash = result == Result::kDiscarded ? std::string(64, 'd') : "";
       ASSERT_THAT(Append(*journal, Outcome{intent.operation, result, hash, "PolicyChanged", "job-7/1"}), IsOk());

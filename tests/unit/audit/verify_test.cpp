@@ -110,8 +110,13 @@ TEST_F(VerifyTest, FindsACutEndByTheHead) {
     std::string content;
     for (std::size_t i = 0; i < left; ++i) content += lines_[i];
     folder_.Write(kName, content);
-    EXPECT_TRUE(Verify().ok()) << "the chain alone cannot show it";
-    EXPECT_FALSE(Verify({head}).ok()) << left;
+    EXPECT_FALSE(Verify().ok()) << "the note in FILE.head shows it";
+    folder_.Write("copy", content);
+    audit::VerifyOptions options;
+    options.paths = {folder_.path() / "copy"};
+    EXPECT_TRUE(audit::Verify(options)->ok()) << "the chain alone cannot show it";
+    options.heads = {head};
+    EXPECT_FALSE(audit::Verify(options)->ok()) << left;
   }
 }
 
@@ -135,7 +140,7 @@ TEST_F(VerifyTest, FindsLinesOfAnotherStream) {
 
 TEST_F(VerifyTest, HoldsATornLineToItsHash) {
   const auto torn = whole_.substr(0, whole_.size() - 30);
-  folder_.Write(kName, torn);
+  Crash(torn);
   { Sign(*Open()); }
   const auto content = text();
   ASSERT_FALSE(audit::VerifyText(content).problem);
@@ -226,12 +231,20 @@ TEST_F(VerifySegmentsTest, GoesOnAfterArchivedSegmentsWithTheirHead) {
 
 TEST_F(VerifySegmentsTest, ReportsFilesThatAreNoRecords) {
   folder_.Write("notes.txt", "hello\n");
-  EXPECT_FALSE(Check({folder_.path()}).ok());
+  EXPECT_FALSE(Check({folder_.path() / "notes.txt"}).ok());
+  const auto folder = Check({folder_.path()});
+  EXPECT_TRUE(folder.ok()) << Explain(folder);
+  ASSERT_EQ(folder.skipped.size(), 1U) << "said, never silent";
+  EXPECT_THAT(folder.skipped[0].file, HasSubstr("notes.txt"));
   const TempFolder empty;
+  EXPECT_FALSE(Check({empty.path()}).ok());
+  empty.Write("notes.txt", "hello\n");
   EXPECT_FALSE(Check({empty.path()}).ok());
   audit::VerifyOptions options;
   options.paths = {folder_.path() / "absent"};
   EXPECT_THAT(audit::Verify(options), IsErr(base::Code::kNotFound));
+  options.paths = {"/dev/null"};
+  EXPECT_THAT(audit::Verify(options), IsErr(base::Code::kInvalidArgument));
 }
 
 TEST(LineTest, AcceptsExactlyWhatAFullParserAccepts) {
