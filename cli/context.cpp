@@ -8,6 +8,8 @@
 #include <cstring>
 #include <memory>
 
+#include "base/printable.hpp"
+
 namespace signet::cli {
 namespace {
 
@@ -21,32 +23,6 @@ std::string Fill(std::string_view text, std::string_view program) {
     out += program;
     text.remove_prefix(at + kMark.size());
   }
-}
-
-struct Character {
-  std::uint32_t point = 0;
-  std::size_t size = 1;
-  bool good = false;
-};
-
-/// RFC 3629, without looking for overlong forms: they are shown, not compared.
-Character Decode(std::string_view text) {
-  const auto octet = [&](std::size_t i) { return static_cast<std::uint32_t>(static_cast<unsigned char>(text[i])); };
-  const std::uint32_t lead = octet(0);
-  if (lead < 0x80) return {lead, 1, true};
-  const std::size_t size = lead >= 0xF0 && lead < 0xF5 ? 4 : lead >= 0xE0 ? 3 : lead >= 0xC2 ? 2 : 0;
-  if (size == 0 || lead >= 0xF5 || text.size() < size) return {};
-  std::uint32_t point = lead & (0xFFU >> (size + 1));
-  for (std::size_t i = 1; i < size; ++i) {
-    if ((octet(i) & 0xC0U) != 0x80U) return {};
-    point = (point << 6) | (octet(i) & 0x3FU);
-  }
-  return {point, size, true};
-}
-
-bool IsHarmful(std::uint32_t point) {
-  return point < 0x20 || (point >= 0x7F && point < 0xA0) || (point >= 0x200B && point <= 0x200F) ||
-         (point >= 0x2028 && point <= 0x202E) || (point >= 0x2066 && point <= 0x2069) || point == 0xFEFF;
 }
 
 class OurFormatter final : public CLI::Formatter {
@@ -85,7 +61,9 @@ CLI::App* AddCommand(CLI::App& parent, Context& context, const char* name, std::
   return command;
 }
 
-ExitCode Print(const Context& context, std::string_view text) {
+ExitCode Print(const Context& context, std::string_view text) { return PrintRaw(context, base::PrintableText(text)); }
+
+ExitCode PrintRaw(const Context& context, std::string_view text) {
   const bool whole = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
   if (whole && std::fflush(stdout) == 0) return ExitCode::kDone;
   return Fail(context, ExitCode::kFailed, fmt::format("cannot write to stdout: {}", std::strerror(errno)));
@@ -102,25 +80,11 @@ ExitCode Fail(const Context& context, ExitCode code, const base::Error& error) {
   return Fail(context, code, error.message);
 }
 
-std::string Clean(std::string_view text) {
-  std::string out;
-  while (!text.empty()) {
-    const Character next = Decode(text);
-    if (next.point == '\n' || next.point == '\t') {
-      out += ' ';
-    } else if (!next.good || IsHarmful(next.point)) {
-      out += '?';
-    } else {
-      out += text.substr(0, next.size);
-    }
-    text.remove_prefix(next.size);
-  }
-  return out;
-}
+std::string Clean(std::string_view text) { return base::PrintableLine(text); }
 
 std::size_t Width(std::string_view text) {
   std::size_t width = 0;
-  for (; !text.empty(); ++width) text.remove_prefix(Decode(text).size);
+  for (; !text.empty(); ++width) text.remove_prefix(base::FirstCharacter(text).size);
   return width;
 }
 

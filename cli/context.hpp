@@ -1,7 +1,7 @@
 // cli/context.hpp - what main() knows of the outside, and the three ways to speak: result, note, failure.
 //
-// Results go to stdout, everything else to stderr, a line each. Texts of others (artifact names, comments,
-// messages of servers) pass through Clean first: they cannot move the cursor of the terminal that shows them.
+// Results go to stdout, everything else to stderr, a line each. All of it passes the rule of base/printable.hpp, as
+// texts of others are in it (artifact names, file names, comments, messages of servers).
 //
 // Thread-safety: none.
 // Blocking:      as stdout and stderr do. A reader that has gone ends the process by SIGPIPE, quietly.
@@ -49,16 +49,17 @@ void UseOurHelp(CLI::App& app);
 /// Adds a repeatable KEY=VALUE flag.
 void AddPairsFlag(CLI::App& command, const char* flag, std::map<std::string, std::string>& pairs, const char* help);
 
-/// To stdout. kFailed, with a line, when it cannot be written.
+/// To stdout, by the rule of base/printable.hpp. kFailed, with a line, when it cannot be written.
 ExitCode Print(const Context& context, std::string_view text);
+/// To stdout, byte for byte: signatures, and what is to be signed.
+ExitCode PrintRaw(const Context& context, std::string_view text);
 /// A line on stderr: progress, and what goes with a result.
 void Note(std::string_view line);
 /// "signet: LINE" on stderr. @return `code`
 ExitCode Fail(const Context& context, ExitCode code, std::string_view line);
 ExitCode Fail(const Context& context, ExitCode code, const base::Error& error);
 
-/// One line without control characters: they become '?', line ends become spaces; octets that are not UTF-8, C1
-/// controls and characters that turn the direction of text become '?' as well.
+/// base::PrintableLine: one line in which nothing moves the cursor or hides or turns text.
 std::string Clean(std::string_view text);
 /// Characters that `text` shows, one column each.
 std::size_t Width(std::string_view text);

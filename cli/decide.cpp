@@ -9,6 +9,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "base/printable.hpp"
 #include "cli/cluster.hpp"
 #include "cli/io.hpp"
 #include "cli/request_text.hpp"
@@ -132,7 +133,7 @@ base::Result<std::optional<api::ApprovalSignature>> SignatureFor(const Flags& fl
 
 /// True: yes.
 bool Confirmed(const Flags& flags, const std::string& text) {
-  std::fputs(text.c_str(), stderr);
+  std::fputs(base::PrintableText(text).c_str(), stderr);
   std::fputs(flags.decision == api::Decision::kApprove ? "Approve? [y/N] " : "Deny? [y/N] ", stderr);
   std::string answer;
   std::getline(std::cin, answer);
@@ -162,7 +163,7 @@ ExitCode PrintStatement(const Context& context, const Flags& flags, Cluster& clu
       "--expires-at {}",
       policy::kApprovalNamespace, context.program, flags.decision == api::Decision::kApprove ? "approve" : "deny",
       flags.name, cluster.ns, base::FormatTimeSeconds(validity->from), base::FormatTimeSeconds(validity->until)));
-  return Print(context, *statement);
+  return PrintRaw(context, *statement);
 }
 
 ExitCode Run(const Context& context, const Flags& flags) {

@@ -6,6 +6,7 @@
 #include <array>
 #include <map>
 
+#include "base/printable.hpp"
 #include "store/manifest.hpp"
 
 namespace signet::cli {
@@ -30,7 +31,7 @@ void AddOutputFlag(CLI::App& command, Format& format, std::initializer_list<Form
 
 std::string Render(const nlohmann::json& value, Format format) {
   if (format == Format::kYaml) return store::WriteYaml(value);
-  return value.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  return base::PrintableJson(value.dump(2, ' ', false, nlohmann::json::error_handler_t::replace)) + "\n";
 }
 
 nlohmann::json WithoutManagedFields(nlohmann::json object) {

@@ -160,7 +160,7 @@ nlohmann::json InputJson(const SignFlags& flags, const SignInput& input) {
 ExitCode Deliver(const Context& context, const SignFlags& flags, base::ByteView signature) {
   const bool binary = flags.format.empty() ? !flags.output.empty() : flags.format == "binary";
   const std::string text = binary ? std::string(base::AsText(signature)) : encoding::ToBase64(signature) + "\n";
-  if (flags.output.empty()) return Print(context, text);
+  if (flags.output.empty()) return PrintRaw(context, text);
   if (auto written = WriteFile(flags.output, base::AsBytes(text)); !written) {
     return Fail(context, ExitCode::kFailed, written.error());
   }

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "api/json.hpp"
+#include "base/printable.hpp"
 #include "reconcile/pin_secret.hpp"
 #include "reconcile/resources.hpp"
 #include "token/check.hpp"
@@ -28,7 +29,8 @@ base::Result<std::unique_ptr<kube::ObjectStore>> OpenStore(const CommandLine& co
 std::vector<encoding::Pkcs11Uri> KeysOf(kube::ObjectStore& store) {
   const auto policies = store.ListAll(reconcile::SigningPolicies());
   if (!policies) {
-    std::printf("note  policies  not read, so their keys are not checked: %s\n", policies.error().message.c_str());
+    std::printf("note  policies  not read, so their keys are not checked: %s\n",
+                base::PrintableLine(policies.error().message).c_str());
     return {};
   }
   std::vector<encoding::Pkcs11Uri> keys;
@@ -37,7 +39,7 @@ std::vector<encoding::Pkcs11Uri> KeysOf(kube::ObjectStore& store) {
     if (policy) {
       keys.push_back(policy->spec.key.uri);
     } else {
-      std::printf("note  policy    %s\n", policy.error().message.c_str());
+      std::printf("note  policy    %s\n", base::PrintableLine(policy.error().message).c_str());
     }
   }
   return keys;
@@ -62,7 +64,8 @@ Ending RunCheck(const CommandLine& command, const Environment& environment) {
   std::string ns;
   auto store = OpenStore(command, environment, ns);
   if (!store) {
-    std::printf("note  policies  not read, so their keys are not checked: %s\n", store.error().message.c_str());
+    std::printf("note  policies  not read, so their keys are not checked: %s\n",
+                base::PrintableLine(store.error().message).c_str());
   } else if (*store) {
     check.keys = KeysOf(**store);
   }
@@ -70,7 +73,7 @@ Ending RunCheck(const CommandLine& command, const Environment& environment) {
   if (command.login) check.pin_memory = MemoryOf(command, store ? store->get() : nullptr, ns);
   const auto report = token::Check(check);
   for (const auto& line : report.lines) {
-    std::printf("%-5s %-9s %s\n", line.ok ? "ok" : "FAIL", line.what.c_str(), line.detail.c_str());
+    std::printf("%-5s %-9s %s\n", line.ok ? "ok" : "FAIL", line.what.c_str(), base::PrintableLine(line.detail).c_str());
   }
   if (report.fatal_configuration)
     return {ExitCode::kConfiguration, "the configuration names no usable token: see above"};

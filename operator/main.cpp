@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "base/kill_point.hpp"
+#include "base/printable.hpp"
 #include "kube/rest_store.hpp"
 #include "operator/check_command.hpp"
 #include "operator/command_line.hpp"
@@ -23,7 +24,8 @@ std::string Variable(const char* name) {
 }
 
 int End(const signet::app::Ending& ending) {
-  if (!ending.line.empty()) std::fprintf(stderr, "signet-operator: %s\n", ending.line.c_str());
+  if (!ending.line.empty())
+    std::fprintf(stderr, "signet-operator: %s\n", signet::base::PrintableLine(ending.line).c_str());
   return static_cast<int>(ending.code);
 }
 

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "base/printable.hpp"
 #include "encoding/json.hpp"
 
 namespace signet::app {
@@ -53,7 +54,7 @@ Ending RunProbe(const std::string& address) {
   const http::TcpClient client(address);
   const auto answer = client.Send({"GET", "/readyz", {}, ""}, kDeadline);
   const auto lines = answer ? FailingChecks(*answer) : std::vector{OneLine("not ready: " + answer.error().message)};
-  for (const auto& line : lines) std::printf("%s\n", line.c_str());
+  for (const auto& line : lines) std::printf("%s\n", base::PrintableLine(line).c_str());
   return {lines.empty() ? ExitCode::kDone : ExitCode::kOther, ""};
 }
 

@@ -13,6 +13,7 @@
 #include <variant>
 
 #include "base/file_lock.hpp"
+#include "base/printable.hpp"
 #include "crypto/digest.hpp"
 #include "encoding/text.hpp"
 #include "kube/rest_store.hpp"
@@ -88,7 +89,8 @@ Ending DevHsm(int argc, char** argv) {
   while (folder.size() > 1 && folder.back() == '/') folder.pop_back();
   const auto made = MakeDevHsm(folder, module, label);
   if (!made) return Fail(ExitCode::kConfiguration, made.error());
-  std::printf("token %s in %s: %s\n", label.c_str(), folder.c_str(), *made ? "made" : "was there already");
+  std::printf("token %s in %s: %s\n", base::PrintableLine(label).c_str(), base::PrintableLine(folder).c_str(),
+              *made ? "made" : "was there already");
   return {};
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "base/printable.hpp"
 #include "signing/policy_set.hpp"
 #include "token/check.hpp"
 
@@ -9,7 +10,7 @@ namespace signet::app {
 namespace {
 
 void Print(const char* verdict, const std::string& what, const std::string& detail) {
-  std::printf("%-5s %-9s %s\n", verdict, what.c_str(), detail.c_str());
+  std::printf("%-5s %-9s %s\n", verdict, what.c_str(), base::PrintableLine(detail).c_str());
 }
 
 /// The keys that the policies name.

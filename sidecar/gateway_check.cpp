@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/clock.hpp"
+#include "base/printable.hpp"
 #include "encoding/json.hpp"
 #include "frontend/gateway_client.hpp"
 #include "frontend/gateway_credentials.hpp"
@@ -16,7 +17,7 @@ namespace signet::app {
 namespace {
 
 bool Print(bool ok, const char* what, const std::string& detail) {
-  std::printf("%-5s %-9s %s\n", ok ? "ok" : "FAIL", what, detail.c_str());
+  std::printf("%-5s %-9s %s\n", ok ? "ok" : "FAIL", what, base::PrintableLine(detail).c_str());
   return ok;
 }
 

@@ -4,6 +4,7 @@
 #include <variant>
 
 #include "base/kill_point.hpp"
+#include "base/printable.hpp"
 #include "process/hardening.hpp"
 #include "process/signals.hpp"
 #include "sidecar/check_command.hpp"
@@ -16,7 +17,8 @@
 namespace {
 
 int End(const signet::app::Ending& ending) {
-  if (!ending.line.empty()) std::fprintf(stderr, "signet-sidecar: %s\n", ending.line.c_str());
+  if (!ending.line.empty())
+    std::fprintf(stderr, "signet-sidecar: %s\n", signet::base::PrintableLine(ending.line).c_str());
   return static_cast<int>(ending.code);
 }
 

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "base/printable.hpp"
 #include "encoding/json.hpp"
 #include "http/client.hpp"
 
@@ -29,7 +30,7 @@ Ending RunProbe(const std::string& socket_path) {
   const auto response = http::UnixClient(socket_path).Send(request, kPatience);
   if (response && response->status == 200) return {};
   const std::string why = response ? Why(*response) : base::Describe(response.error());
-  std::printf("not ready: %s\n", why.c_str());
+  std::printf("not ready: %s\n", base::PrintableLine(why).c_str());
   return {ExitCode::kOther, {}};
 }
 

@@ -184,8 +184,11 @@ bool IsCompressed(int fd) {
   return std::any_of(kMagic.begin(), kMagic.end(), [&](auto magic) { return text.starts_with(magic); });
 }
 
-/// FILE.lock is no part of the record.
-bool IsLock(const Opened& file) { return file.candidate.file.string().ends_with(".lock") && !FirstOf(file.fd->get()); }
+/// FILE.lock and FILE.head are no part of the record.
+bool IsBeside(const Opened& file) {
+  const auto name = file.candidate.file.string();
+  return (name.ends_with(".lock") || name.ends_with(".head")) && !FirstOf(file.fd->get());
+}
 
 class Sorter {
  public:

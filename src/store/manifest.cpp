@@ -14,6 +14,7 @@
 #include <optional>
 #include <streambuf>
 
+#include "base/printable.hpp"
 #include "encoding/json.hpp"
 
 namespace signet::store {
@@ -297,43 +298,24 @@ base::Status CheckText(std::string_view text, std::string_view name) {
 
 // ---- writing ------------------------------------------------------------------------------
 
-std::uint32_t CodePoint(std::string_view sequence) {
-  const auto octet = [&](std::size_t i) { return static_cast<std::uint32_t>(static_cast<unsigned char>(sequence[i])); };
-  switch (sequence.size()) {
-    case 2:
-      return ((octet(0) & 0x1FU) << 6) | (octet(1) & 0x3FU);
-    case 3:
-      return ((octet(0) & 0x0FU) << 12) | ((octet(1) & 0x3FU) << 6) | (octet(2) & 0x3FU);
-    case 4:
-      return ((octet(0) & 0x07U) << 18) | ((octet(1) & 0x3FU) << 12) | ((octet(2) & 0x3FU) << 6) | (octet(3) & 0x3FU);
-    default:
-      return octet(0);
-  }
-}
-
 std::string Quoted(std::string_view text) {
   std::string out = "\"";
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t length = Utf8Length(text, at);
-    if (length == 0) {
+  while (!text.empty()) {
+    const auto next = base::FirstCharacter(text);
+    const auto sequence = text.substr(0, next.size);
+    text.remove_prefix(next.size);
+    if (!next.valid) {
       out += "\xEF\xBF\xBD";
-      ++at;
-      continue;
-    }
-    const std::string_view sequence = text.substr(at, length);
-    const std::uint32_t point = CodePoint(sequence);
-    const bool breaks = point == 0x2028 || point == 0x2029 || point == 0xFEFF || point == 0xFFFE || point == 0xFFFF;
-    if (point == '"' || point == '\\') {
+    } else if (next.point == '"' || next.point == '\\') {
       out += '\\';
       out += sequence;
-    } else if (point == '\n') {
+    } else if (next.point == '\n') {
       out += "\\n";
-    } else if (point < 0x20 || (point >= 0x7F && point < 0xA0) || breaks) {
-      out += fmt::format("\\u{:04x}", point);
+    } else if (base::IsHarmful(next.point)) {
+      out += next.point < 0x10000 ? fmt::format("\\u{:04x}", next.point) : fmt::format("\\U{:08x}", next.point);
     } else {
       out += sequence;
     }
-    at += length;
   }
   return out + '"';
 }

@@ -2,8 +2,10 @@
 
 #include <gmock/gmock.h>
 
+#include "base/printable.hpp"
 #include "cli/context.hpp"
 #include "cli/output.hpp"
+#include "store/manifest.hpp"
 
 namespace signet::cli {
 namespace {
@@ -65,6 +67,25 @@ TEST(Output, WritesJsonAndYaml) {
   const nlohmann::json value = {{"a", 1}, {"text", "yes"}};
   EXPECT_EQ(Render(value, Format::kJson), "{\n  \"a\": 1,\n  \"text\": \"yes\"\n}\n");
   EXPECT_EQ(Render(value, Format::kYaml), "a: 1\ntext: \"yes\"\n");
+}
+
+TEST(Output, EscapesWhatATerminalMayNotSeeAndKeepsTheValue) {
+  for (const std::string bad : {"\x1B[2J",
+                                "\xC2\x9B"
+                                "31m",
+                                "\xE2\x80\xAE", "\x7F", "\xEF\xBB\xBF", "\xF3\xA0\x81\x81"}) {
+    const nlohmann::json value = {{"a" + bad, {bad, "x" + bad + "\ny"}}};
+    const auto as_json = Render(value, Format::kJson);
+    const auto as_yaml = Render(value, Format::kYaml);
+    for (const auto& text : {as_json, as_yaml}) {
+      EXPECT_EQ(base::PrintableText(text), text) << "nothing is left to replace";
+      EXPECT_THAT(text, Not(HasSubstr(bad)));
+    }
+    EXPECT_EQ(nlohmann::json::parse(as_json), value);
+    const auto parsed = store::ParseYaml(as_yaml, "test");
+    ASSERT_TRUE(parsed.has_value()) << as_yaml;
+    EXPECT_EQ(parsed->at(0).value, value) << as_yaml;
+  }
 }
 
 TEST(Output, ListsLeaveManagedFieldsOut) {
