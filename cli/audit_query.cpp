@@ -6,9 +6,12 @@
 #include <nlohmann/json.hpp>
 
 #include "audit/verify.hpp"
+#include "base/printable.hpp"
 #include "cli/audit_commands.hpp"
 #include "cli/audit_rows.hpp"
+#include "cli/io.hpp"
 #include "cli/output.hpp"
+#include "encoding/text.hpp"
 
 namespace signet::cli {
 namespace {
@@ -28,7 +31,7 @@ failed; 2 usage.)";
 
 struct Flags {
   audit::VerifyOptions verify;
-  std::string after, since, until;
+  std::string after, since, until, signature;
   AuditFilter filter;
   Format format = Format::kTable;
 };
@@ -42,31 +45,83 @@ bool ReadTime(const Context& context, const char* flag, const std::string& text,
   return time.has_value();
 }
 
-std::string TextOf(const std::vector<AuditRow>& rows, Format format, int columns) {
-  if (format == Format::kCsv) return ToCsv(rows);
-  if (format == Format::kTable) return rows.empty() ? "" : ToTable(rows, columns);
-  nlohmann::json all = nlohmann::json::array();
-  std::string lines;
-  for (const auto& row : rows) {
-    if (format == Format::kJsonl) {
-      lines += ToJson(row).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-    } else {
-      all.push_back(ToJson(row));
-    }
-  }
-  return format == Format::kJsonl ? lines : Render(all, format);
+/// As `sign` writes them: binary, or base64 with or without a line end.
+base::Result<base::Bytes> ReadSignature(const std::string& path) {
+  constexpr std::size_t kMaxBytes = 64U << 10U;
+  TRY(auto bytes, ReadAll(path, kMaxBytes));
+  auto text = base::AsText(bytes);
+  while (text.ends_with('\n') || text.ends_with('\r')) text.remove_suffix(1);
+  if (auto decoded = encoding::FromBase64(text); decoded && !decoded->empty()) return decoded;
+  return bytes;
 }
 
-std::string FirstProblem(const audit::VerifyReport& report) {
-  const auto where = [](const audit::Problem& problem) {
-    return problem.line > 0 ? fmt::format("{}:{}: {}", problem.file, problem.line, problem.why)
-                            : fmt::format("{}: {}", problem.file, problem.why);
-  };
-  for (const auto& stream : report.streams) {
-    if (stream.problem) return where(*stream.problem);
+/// Writes rows as they come; a table in parts, each with columns of its own width.
+class Writer {
+ public:
+  Writer(const Context& context, Format format) : context_(context), format_(format) {
+    if (format_ == Format::kCsv) text_ = CsvHeader();
   }
-  return report.problems.empty() ? "" : where(report.problems.front());
-}
+
+  bool Take(const AuditRow& row) {
+    switch (format_) {
+      case Format::kCsv:
+        text_ += ToCsv(row);
+        break;
+      case Format::kJsonl:
+        text_ += ToJson(row).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+        break;
+      case Format::kJson:
+        TakeJson(row);
+        break;
+      default:
+        part_.push_back(row);
+        if (part_.size() >= kRowsOfATable) EndPart();
+    }
+    return text_.size() < kPiece || Flush();
+  }
+
+  ExitCode End() {
+    if (format_ == Format::kJson) text_ += first_ ? "[]\n" : "\n]\n";
+    EndPart();
+    Flush();
+    return ended_;
+  }
+
+ private:
+  static constexpr std::size_t kRowsOfATable = 10000;
+  static constexpr std::size_t kPiece = 1U << 16U;
+
+  void TakeJson(const AuditRow& row) {
+    text_ += first_ ? "[\n  " : ",\n  ";
+    first_ = false;
+    for (const char c : ToJson(row).dump(2, ' ', false, nlohmann::json::error_handler_t::replace)) {
+      text_ += c;
+      if (c == '\n') text_ += "  ";
+    }
+  }
+
+  void EndPart() {
+    if (part_.empty()) return;
+    const auto table = ToTable(part_, context_.columns);
+    text_ += first_ ? table : table.substr(table.find('\n') + 1);
+    first_ = false;
+    part_.clear();
+  }
+
+  bool Flush() {
+    const bool json = format_ == Format::kJson || format_ == Format::kJsonl;
+    ended_ = Print(context_, json ? base::PrintableJson(text_) : text_);
+    text_.clear();
+    return ended_ == ExitCode::kDone;
+  }
+
+  const Context& context_;
+  const Format format_;
+  std::string text_;
+  std::vector<AuditRow> part_;
+  bool first_ = true;
+  ExitCode ended_ = ExitCode::kDone;
+};
 
 ExitCode Run(const Context& context, const Flags& given) {
   Flags flags = given;
@@ -75,15 +130,26 @@ ExitCode Run(const Context& context, const Flags& given) {
       !ReadTime(context, "--until", flags.until, flags.filter.until)) {
     return ExitCode::kUsage;
   }
+  if (!flags.signature.empty()) {
+    const auto bytes = ReadSignature(flags.signature);
+    if (!bytes) return Fail(context, ExitCode::kConfiguration, bytes.error());
+    flags.filter.signatures = SignatureHashes(*bytes);
+  }
+  LateFacts late;
+  flags.verify.observe = [&late](const std::string& stream, const audit::Line& line) { late.Observe(stream, line); };
   const auto report = audit::Verify(flags.verify);
   if (!report) return Fail(context, ExitCode::kFailed, report.error());
-  const auto found = CollectRows(*report, flags.filter);
-  if (!found) return Fail(context, ExitCode::kFailed, found.error());
-  const auto printed = Print(context, TextOf(found->rows, flags.format, context.columns));
+  Writer writer(context, flags.format);
+  const auto counts = EachRow(*report, late, flags.filter, [&writer](const AuditRow& row) { return writer.Take(row); });
+  const auto printed = writer.End();
   if (printed != ExitCode::kDone) return printed;
-  Note(fmt::format("{} lines read, {} operations, {} shown", found->lines, found->operations, found->rows.size()));
+  if (!counts) return Fail(context, ExitCode::kFailed, counts.error());
+  Note(fmt::format("{} lines read, {} operations, {} shown", counts->lines, counts->operations, counts->rows));
   if (report->ok()) return ExitCode::kDone;
-  return Fail(context, ExitCode::kFailed, "the record is not whole: " + FirstProblem(*report));
+  const auto& problem = *report->First();
+  return Fail(context, ExitCode::kFailed,
+              fmt::format("the record is not whole: {}{}: {}", problem.file,
+                          problem.line > 0 ? fmt::format(":{}", problem.line) : "", problem.why));
 }
 
 std::string CheckRequest(const std::string& text) {
@@ -104,6 +170,10 @@ void AddAuditQuery(CLI::App& parent, Context& context) {
       ->type_name("USER");
   command->add_option("--key-id", filter.key_id, "With this key; a beginning will do")->type_name("HEX");
   command->add_option("--digest", filter.digest, "Of this digest; a beginning will do")->type_name("sha256:HEX");
+  command
+      ->add_option("--signature", flags->signature,
+                   "That made this signature, or one that it was turned into without the key (- for stdin)")
+      ->type_name("FILE");
   command->add_option("--artifact", filter.artifact, "Claimed to be this artifact")->type_name("NAME");
   command->add_option("--request", filter.request, "Of this SigningRequest")
       ->type_name("NAMESPACE/NAME")

@@ -1,6 +1,5 @@
 #include "cli/audit_rows.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -10,8 +9,9 @@
 
 #include "audit/chain.hpp"
 #include "audit/ledger.hpp"
-#include "base/unique_fd.hpp"
 #include "cli/table.hpp"
+#include "crypto/digest.hpp"
+#include "crypto/ecdsa_twins.hpp"
 
 namespace signet::cli {
 namespace {
@@ -42,89 +42,128 @@ void ReadPod(const Line& line, AuditRow& row) {
   row.node = pod.Text("node");
 }
 
-class Collector {
+AuditRow RowOf(const Line& line, const std::string& stream) {
+  AuditRow row;
+  row.time = line.Text("time");
+  row.operation = line.Text("operation");
+  row.door = line.Text("door");
+  row.principal = line.Text("principal");
+  row.identity = line.Text("identity");
+  row.policy = line.Text("policy");
+  row.policy_generation = line.Number("policyGeneration").value_or(0);
+  row.key_id = line.Text("keyID");
+  row.algorithm = line.Text("algorithm");
+  row.digest = line.Text("digest");
+  row.artifact = line.Text("artifactName");
+  row.media_type = line.Text("artifactMediaType");
+  if (const auto* annotations = line.Find("artifactAnnotations")) row.annotations = annotations->raw;
+  row.annotations_omitted = line.Number("artifactAnnotationsOmitted").value_or(0);
+  const auto ns = line.Text("requestNamespace");
+  if (!ns.empty()) row.request = ns + "/" + line.Text("requestName");
+  row.request_uid = line.Text("requestUID");
+  row.idempotency_key = line.Text("idempotencyKey");
+  ReadPod(line, row);
+  row.stream = stream;
+  row.seq = line.Number("seq").value_or(0);
+  return row;
+}
+
+void Apply(const AuditFacts& facts, AuditRow& row) {
+  if (!facts.result.empty()) row.result = facts.result;
+  if (!facts.signature_sha256.empty()) row.signature_sha256 = facts.signature_sha256;
+  if (!facts.released.empty()) row.released = facts.released;
+  if (!facts.reason.empty()) row.reason = facts.reason;
+}
+
+/// The rows of one stream, in the order of their intents.
+class StreamRows {
  public:
-  explicit Collector(const AuditFilter& filter) : filter_(filter) {}
+  StreamRows(const audit::StreamReport& stream, const LateFacts& late, const AuditFilter& filter, AuditCounts& counts)
+      : stream_(stream), late_(late), filter_(filter), counts_(counts) {}
 
-  void Take(const Line& line, const std::string& stream) {
-    const auto type = line.Text("type");
-    if (type == audit::kTypeIntent) return Intent(line, stream);
-    const auto found = open_.find(line.Text("operation"));
-    if (found == open_.end()) return;
-    AuditRow& row = rows_.at(found->second);
-    if (type == audit::kTypeOutcome) {
-      row.result = line.Text("result");
-      row.signature_sha256 = line.Text("signatureSha256");
-    } else if (type == audit::kTypeRelease) {
-      const auto released = audit::ReleasedOf(line).value_or(audit::Released::kUnknown);
-      row.released = released == audit::Released::kUnknown ? "unknown" : Truth(released == audit::Released::kYes);
-      if (released == audit::Released::kNo) row.result = "discarded";
+  /// The next row that matches; nullptr: there are no more.
+  const AuditRow* Front() {
+    for (;;) {
+      while (!rows_.empty() && (end_ || begun_ - rows_.front().number >= late_.window())) {
+        Waiting& front = rows_.front();
+        if (!front.final) Finalize(front);
+        if (Wanted(front.row)) return &front.row;
+        rows_.pop_front();
+      }
+      if (end_) return nullptr;
+      end_ = !ReadLine();
     }
-    if (const auto reason = line.Text("reason"); !reason.empty()) row.reason = reason;
   }
-
-  AuditRows Finish(std::uint64_t lines) {
-    if (!filter_.result.empty())
-      std::erase_if(rows_, [&](const AuditRow& row) { return row.result != filter_.result; });
-    std::stable_sort(rows_.begin(), rows_.end(),
-                     [](const auto& left, const auto& right) { return left.time < right.time; });
-    return {std::move(rows_), lines, operations_};
-  }
+  void Pop() { rows_.pop_front(); }
+  /// Of the last row: false when the files did not hold what the check had found.
+  [[nodiscard]] bool whole() const { return last_ >= stream_.last_seq; }
 
  private:
-  void Intent(const Line& line, const std::string& stream) {
-    ++operations_;
+  struct Waiting {
     AuditRow row;
-    row.time = line.Text("time");
-    row.operation = line.Text("operation");
-    row.door = line.Text("door");
-    row.principal = line.Text("principal");
-    row.identity = line.Text("identity");
-    row.policy = line.Text("policy");
-    row.policy_generation = line.Number("policyGeneration").value_or(0);
-    row.key_id = line.Text("keyID");
-    row.algorithm = line.Text("algorithm");
-    row.digest = line.Text("digest");
-    row.artifact = line.Text("artifactName");
-    row.media_type = line.Text("artifactMediaType");
-    const auto ns = line.Text("requestNamespace");
-    if (!ns.empty()) row.request = ns + "/" + line.Text("requestName");
-    row.request_uid = line.Text("requestUID");
-    row.idempotency_key = line.Text("idempotencyKey");
-    ReadPod(line, row);
-    row.stream = stream;
-    row.seq = line.Number("seq").value_or(0);
-    if (!Matches(filter_, row)) return;
-    open_[row.operation] = rows_.size();
-    rows_.push_back(std::move(row));
+    AuditFacts facts;
+    std::uint64_t number = 0;
+    bool final = false;
+  };
+
+  void Finalize(Waiting& waiting) {
+    Apply(waiting.facts, waiting.row);
+    if (const auto* late = late_.Find(waiting.row.operation)) Apply(*late, waiting.row);
+    open_.erase(waiting.row.operation);
+    waiting.final = true;
   }
 
-  const AuditFilter& filter_;
-  std::vector<AuditRow> rows_;
-  std::unordered_map<std::string, std::size_t> open_;
-  std::uint64_t operations_ = 0;
-};
+  [[nodiscard]] bool Wanted(const AuditRow& row) const {
+    return (filter_.result.empty() || row.result == filter_.result) &&
+           (filter_.signatures.empty() || filter_.signatures.contains(row.signature_sha256));
+  }
 
-/// The good lines of one stream. False: its end was not there; the files have moved.
-bool ReadStream(const audit::StreamReport& stream, Collector& collector, std::uint64_t& lines) {
-  std::uint64_t last = 0;
-  for (const auto& file : stream.files) {
-    const base::UniqueFd fd(open(file.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!fd.valid()) return false;
-    audit::LineReader reader(fd.get());
+  bool ReadLine() {
+    if (last_ >= stream_.last_seq) return false;
     std::string_view text;
-    while (last < stream.last_seq && reader.Read(text) == audit::LineReader::Next::kLine) {
-      ++lines;
-      Line line;
-      if (!line.Parse(text)) continue;  // torn, and closed by the line after it
-      const auto seq = line.Number("seq").value_or(0);
-      if (seq > stream.last_seq) return false;
-      last = seq;
-      collector.Take(line, stream.stream);
+    while (!reader_ || reader_->Read(text) != audit::LineReader::Next::kLine) {
+      if (file_ >= stream_.opened.size()) return false;
+      reader_.emplace(stream_.opened[file_++]->get());
     }
+    ++counts_.lines;
+    if (!line_.Parse(text)) return true;  // torn, and closed by the line after it
+    const auto seq = line_.Number("seq").value_or(0);
+    if (seq <= last_ || seq > stream_.last_seq) return true;  // files may overlap
+    last_ = seq;
+    Take();
+    return true;
   }
-  return last >= stream.last_seq;
-}
+
+  void Take() {
+    const auto type = line_.Text("type");
+    if (type != audit::kTypeIntent) {
+      const auto found = open_.find(line_.Text("operation"));
+      if (found != open_.end()) found->second->facts.Take(line_);
+      return;
+    }
+    ++counts_.operations;
+    ++begun_;
+    AuditRow row = RowOf(line_, stream_.stream);
+    if (!Matches(filter_, row)) return;
+    auto& waiting = rows_.emplace_back();
+    waiting.row = std::move(row);
+    waiting.number = begun_;
+    open_[waiting.row.operation] = &waiting;
+  }
+
+  const audit::StreamReport& stream_;
+  const LateFacts& late_;
+  const AuditFilter& filter_;
+  AuditCounts& counts_;
+  std::size_t file_ = 0;
+  std::optional<audit::LineReader> reader_;
+  Line line_;
+  std::uint64_t last_ = 0;
+  std::uint64_t begun_ = 0;
+  bool end_ = false;
+  std::deque<Waiting> rows_;
+  std::unordered_map<std::string, Waiting*> open_;  ///< a deque's elements stay where they are
+};
 
 /// RFC 4180 section 2; a leading = + - @ would be run as a formula by spreadsheets.
 std::string Cell(std::string_view text) {
@@ -139,16 +178,68 @@ std::string Cell(std::string_view text) {
 
 }  // namespace
 
-base::Result<AuditRows> CollectRows(const audit::VerifyReport& report, const AuditFilter& filter) {
-  constexpr int kAttempts = 3;  // a record at work may rotate between two looks
-  for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    Collector collector(filter);
-    std::uint64_t lines = 0;
-    const bool whole = std::all_of(report.streams.begin(), report.streams.end(),
-                                   [&](const auto& stream) { return ReadStream(stream, collector, lines); });
-    if (whole) return collector.Finish(lines);
+void AuditFacts::Take(const Line& line) {
+  const auto type = line.Text("type");
+  if (type == audit::kTypeOutcome) {
+    result = line.Text("result");
+    signature_sha256 = line.Text("signatureSha256");
+  } else if (type == audit::kTypeRelease) {
+    const auto how = audit::ReleasedOf(line).value_or(audit::Released::kUnknown);
+    released = how == audit::Released::kUnknown ? "unknown" : Truth(how == audit::Released::kYes);
+    if (how == audit::Released::kNo) result = "discarded";
   }
-  return base::MakeError(base::Code::kAborted, "FilesMoved", "the record rotated while it was read: try again");
+  if (const auto why = line.Text("reason"); !why.empty()) reason = why;
+}
+
+void LateFacts::Observe(const std::string& stream, const Line& line) {
+  if (stream != stream_) {
+    stream_ = stream;
+    order_.clear();
+    recent_.clear();
+  }
+  const auto type = line.Plain("type");
+  if (type == audit::kTypeIntent) {
+    order_.push_back(line.Text("operation"));
+    recent_.insert(order_.back());
+    if (order_.size() > window_) {
+      recent_.erase(order_.front());
+      order_.pop_front();
+    }
+  } else if (type == audit::kTypeOutcome || type == audit::kTypeRelease) {
+    auto operation = line.Text("operation");
+    if (!recent_.contains(operation)) late_[std::move(operation)].Take(line);
+  }
+}
+
+const AuditFacts* LateFacts::Find(const std::string& operation) const {
+  const auto found = late_.find(operation);
+  return found == late_.end() ? nullptr : &found->second;
+}
+
+base::Result<AuditCounts> EachRow(const audit::VerifyReport& report, const LateFacts& late, const AuditFilter& filter,
+                                  const std::function<bool(const AuditRow&)>& take) {
+  AuditCounts counts;
+  std::deque<StreamRows> streams;
+  for (const auto& stream : report.streams) streams.emplace_back(stream, late, filter, counts);
+  for (;;) {
+    StreamRows* first = nullptr;
+    for (auto& stream : streams) {
+      const auto* row = stream.Front();
+      if (row != nullptr && (first == nullptr || row->time < first->Front()->time)) first = &stream;
+    }
+    if (first == nullptr) break;
+    ++counts.rows;
+    if (!take(*first->Front())) return counts;
+    first->Pop();
+  }
+  if (std::all_of(streams.begin(), streams.end(), [](const auto& stream) { return stream.whole(); })) return counts;
+  return base::MakeError(base::Code::kAborted, "FilesMoved", "the record changed while it was read: try again");
+}
+
+std::set<std::string> SignatureHashes(base::ByteView signature) {
+  std::set<std::string> hashes = {crypto::Sha256Hex(signature)};
+  for (const auto& twin : crypto::EcdsaTwins(signature)) hashes.insert(crypto::Sha256Hex(twin));
+  return hashes;
 }
 
 nlohmann::json ToJson(const AuditRow& row) {
@@ -170,6 +261,13 @@ nlohmann::json ToJson(const AuditRow& row) {
   };
   put("artifactName", row.artifact);
   put("artifactMediaType", row.media_type);
+  if (!row.annotations.empty()) {
+    auto& shown = out["artifactAnnotations"] = nlohmann::json::object();
+    for (const auto& entry : nlohmann::json::parse(row.annotations, nullptr, false)) {
+      if (entry.is_object()) shown[entry.value("key", "")] = entry.value("value", "");
+    }
+  }
+  if (row.annotations_omitted > 0) out["artifactAnnotationsOmitted"] = row.annotations_omitted;
   put("request", row.request);
   put("requestUID", row.request_uid);
   put("pod", row.pod);
@@ -186,29 +284,29 @@ nlohmann::json ToJson(const AuditRow& row) {
   return out;
 }
 
-std::string ToCsv(const std::vector<AuditRow>& rows) {
-  std::string out =
-      "time,operation,result,released,reason,door,principal,identity,policy,policyGeneration,keyID,algorithm,digest,"
-      "artifactName,artifactMediaType,request,requestUID,signatureSha256,stream,seq,pod,podUID,node,idempotencyKey\r\n";
-  for (const auto& row : rows) {
-    const std::array<std::string, 24> cells = {row.time,        row.operation,
-                                               row.result,      row.released,
-                                               row.reason,      row.door,
-                                               row.principal,   row.identity,
-                                               row.policy,      std::to_string(row.policy_generation),
-                                               row.key_id,      row.algorithm,
-                                               row.digest,      row.artifact,
-                                               row.media_type,  row.request,
-                                               row.request_uid, row.signature_sha256,
-                                               row.stream,      std::to_string(row.seq),
-                                               row.pod,         row.pod_uid,
-                                               row.node,        row.idempotency_key};
-    std::string line;
-    for (const auto& cell : cells) line += Cell(cell) + ",";
-    line.back() = '\r';
-    out += line + '\n';
-  }
-  return out;
+std::string CsvHeader() {
+  return "time,operation,result,released,reason,door,principal,identity,policy,policyGeneration,keyID,algorithm,digest,"
+         "artifactName,artifactMediaType,request,requestUID,signatureSha256,stream,seq,pod,podUID,node,"
+         "idempotencyKey\r\n";
+}
+
+std::string ToCsv(const AuditRow& row) {
+  const std::array<std::string, 24> cells = {row.time,        row.operation,
+                                             row.result,      row.released,
+                                             row.reason,      row.door,
+                                             row.principal,   row.identity,
+                                             row.policy,      std::to_string(row.policy_generation),
+                                             row.key_id,      row.algorithm,
+                                             row.digest,      row.artifact,
+                                             row.media_type,  row.request,
+                                             row.request_uid, row.signature_sha256,
+                                             row.stream,      std::to_string(row.seq),
+                                             row.pod,         row.pod_uid,
+                                             row.node,        row.idempotency_key};
+  std::string line;
+  for (const auto& cell : cells) line += Cell(cell) + ",";
+  line.back() = '\r';
+  return line + '\n';
 }
 
 std::string ToTable(const std::vector<AuditRow>& rows, int columns) {

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/audit_commands.hpp"
+#include "cli/output.hpp"
 
 namespace signet::cli {
 namespace {
@@ -45,9 +46,10 @@ std::string StreamText(const StreamReport& stream) {
   const auto line = [&](std::string_view label, const std::string& text) {
     out += fmt::format("{:<11}{}\n", label, text);
   };
-  line(stream.problem ? "BAD" : "ok",
-       fmt::format("{} records (seq {} to {}) in {} file{}", stream.records, stream.first_seq, stream.last_seq,
-                   stream.files.size(), stream.files.size() == 1 ? "" : "s"));
+  const bool ok = stream.First() == nullptr;
+  line(ok ? "ok" : "BAD", fmt::format("{} records (seq {} to {}) in {} file{}", stream.records, stream.first_seq,
+                                      stream.last_seq, stream.files.size(), stream.files.size() == 1 ? "" : "s"));
+  for (const auto& gap : stream.missing) line("  missing", Where(gap.problem));
   if (stream.problem) line("  where", Where(*stream.problem));
   line("  head", stream.head + (stream.problem ? " (of the last good line)" : ""));
   line("  stream", stream.stream);
@@ -67,8 +69,7 @@ std::string StreamText(const StreamReport& stream) {
                                torn.line, torn.bytes));
   }
   for (const auto& lost : stream.lost_files) {
-    line("  lost", fmt::format("{}:{}: a start found the file being written gone or empty: lines after the one before "
-                               "may be missing",
+    line("  lost", fmt::format("{}:{}: the file being written was gone or changed; a new one goes on from there",
                                lost.file, lost.line));
   }
   for (const auto& head : stream.heads) {
@@ -88,7 +89,7 @@ nlohmann::json ProblemJson(const Problem& problem) {
 
 nlohmann::json StreamJson(const StreamReport& stream) {
   nlohmann::json out = {{"stream", stream.stream},
-                        {"ok", !stream.problem},
+                        {"ok", stream.First() == nullptr},
                         {"files", stream.files},
                         {"records", stream.records},
                         {"firstSeq", stream.first_seq},
@@ -108,15 +109,23 @@ nlohmann::json StreamJson(const StreamReport& stream) {
                         {"refused", stream.refused},
                         {"tornLines", nlohmann::json::array()},
                         {"lostFiles", nlohmann::json::array()},
+                        {"missing", nlohmann::json::array()},
                         {"heads", nlohmann::json::array()}};
   for (const auto& torn : stream.torn_lines) {
     out["tornLines"].push_back({{"file", torn.file}, {"line", torn.line}, {"bytes", torn.bytes}});
   }
   for (const auto& lost : stream.lost_files) out["lostFiles"].push_back({{"file", lost.file}, {"line", lost.line}});
+  for (const auto& gap : stream.missing) {
+    out["missing"].push_back({{"firstSeq", gap.first_seq},
+                              {"lastSeq", gap.last_seq},
+                              {"file", gap.problem.file},
+                              {"line", gap.problem.line},
+                              {"message", gap.problem.why}});
+  }
   for (const auto& head : stream.heads) {
     out["heads"].push_back({{"hash", head.hash}, {"seq", head.seq}, {"recordsAfter", head.records_after}});
   }
-  if (stream.problem) out["problem"] = ProblemJson(*stream.problem);
+  if (const auto* first = stream.First()) out["problem"] = ProblemJson(*first);
   return out;
 }
 
@@ -124,17 +133,12 @@ std::string ReportJson(const audit::VerifyReport& report) {
   nlohmann::json out = {{"ok", report.ok()},
                         {"records", report.records()},
                         {"streams", nlohmann::json::array()},
-                        {"problems", nlohmann::json::array()}};
+                        {"problems", nlohmann::json::array()},
+                        {"skipped", nlohmann::json::array()}};
   for (const auto& stream : report.streams) out["streams"].push_back(StreamJson(stream));
   for (const auto& problem : report.problems) out["problems"].push_back(ProblemJson(problem));
-  return out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-}
-
-const Problem* FirstProblem(const audit::VerifyReport& report) {
-  for (const auto& stream : report.streams) {
-    if (stream.problem) return &*stream.problem;
-  }
-  return report.problems.empty() ? nullptr : &report.problems.front();
+  for (const auto& skipped : report.skipped) out["skipped"].push_back(ProblemJson(skipped));
+  return Render(out, Format::kJson);
 }
 
 }  // namespace
@@ -144,6 +148,7 @@ std::string FormatReport(const audit::VerifyReport& report, const audit::VerifyO
   std::string out;
   for (const auto& stream : report.streams) out += StreamText(stream);
   for (const auto& problem : report.problems) out += fmt::format("{:<11}{}\n", "BAD", Where(problem));
+  for (const auto& skipped : report.skipped) out += fmt::format("{:<11}{}\n", "skipped", Where(skipped));
   if (!report.ok()) return out;
   if (options.heads.empty()) {
     out += "not proved: that nothing was cut off the end. Note the head elsewhere and give it back with --head HASH.\n";
@@ -160,7 +165,7 @@ ExitCode RunAuditVerify(const Context& context, const audit::VerifyOptions& opti
   if (!report) return Fail(context, ExitCode::kFailed, base::Describe(report.error()));
   const auto printed = Print(context, FormatReport(*report, options, format));
   if (printed != ExitCode::kDone) return printed;
-  const auto* problem = FirstProblem(*report);
+  const auto* problem = report->First();
   if (problem == nullptr) return ExitCode::kDone;
   return Fail(context, ExitCode::kFailed, "the record is not whole: " + Where(*problem));
 }

@@ -38,12 +38,12 @@ void AppendPod(std::string& out, const identity::PodIdentity& pod) {
   out += '}';
 }
 
-/// {"key":"value"}: entries in the order of their keys until kMaxAnnotationBytes; the count of those left out stands
-/// beside them.
+/// [{"key":...,"value":...}] in the order of the keys until kMaxAnnotationBytes; the count of those left out stands
+/// beside them. Not as members: a Line refuses names with escapes, and callers choose these.
 void AppendAnnotations(std::string& out, const std::map<std::string, std::string>& annotations) {
   std::size_t left = kMaxAnnotationBytes;
   std::size_t omitted = 0;
-  std::string_view punctuation = ",\"artifactAnnotations\":{";
+  std::string_view punctuation = ",\"artifactAnnotations\":[{\"key\":";
   for (const auto& [key, value] : annotations) {
     if (key.size() + value.size() > left) {
       ++omitted;
@@ -51,10 +51,11 @@ void AppendAnnotations(std::string& out, const std::map<std::string, std::string
     }
     left -= key.size() + value.size();
     Field(out, punctuation, key);
-    Field(out, ":", value);
-    punctuation = ",";
+    Field(out, ",\"value\":", value);
+    out += '}';
+    punctuation = ",{\"key\":";
   }
-  if (omitted < annotations.size()) out += '}';
+  if (omitted < annotations.size()) out += ']';
   if (omitted == 0) return;
   out += ",\"artifactAnnotationsOmitted\":";
   AppendNumber(out, omitted);

@@ -384,6 +384,7 @@ void Pipeline::AppendIntent(const OperationPtr& operation) {
   intent_.digest += info.hash ? encoding::ToHex(operation->input) : crypto::Sha256Hex(operation->input);
   intent_.artifact_name = call.artifact ? call.artifact->name : std::string();
   intent_.artifact_media_type = call.artifact ? call.artifact->media_type : std::string();
+  intent_.artifact_annotations = call.artifact ? call.artifact->annotations : decltype(intent_.artifact_annotations)();
   intent_.approvals.clear();
   for (const auto& approval : operation->approvals) {
     if (approval.counts) intent_.approvals.push_back({approval.name, approval.approver, approval.signed_by});

@@ -172,9 +172,13 @@ def main():
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round: for trying, not for quoting")
     parser.add_argument("--no-cluster", action="store_true", help="leave out the operator against a real API server")
+    parser.add_argument("--record", type=int, nargs="?", const=10_000_000, metavar="N", help="only the readers of the record, over N lines")
     parser.add_argument("--budget", action="store_true", help="only the CPU time per signature, process by process")
     options = parser.parse_args()
     options.rounds, options.seconds, options.idle = (1, 1, 5) if options.quick else (5, 2, 60)
+    if options.record:
+        import record_bench
+        return record_bench.run(BIN, options.record)
     bench = Bench(options)
     try:
         cpu = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo", encoding="utf-8") if line.startswith("model name")), "?")

@@ -124,6 +124,21 @@ TEST_F(SigningServiceTest, SignsWithTheTokensThatAreThereWhileAnotherIsAway) {
   EXPECT_EQ(hsm_.signs, 1);
 }
 
+TEST_F(SigningServiceTest, RecordsTheArtifactsAnnotations) {
+  auto call = Call();
+  call.artifact = api::Artifact{"registry.example.com/app", "", {{"org.opencontainers.image.revision", "4f2c"}}};
+  ASSERT_TRUE(Sign(call));
+  ASSERT_TRUE(Sign(Call()));
+  std::vector<nlohmann::json> intents;
+  for (auto& record : Records()) {
+    if (record["type"] == "intent") intents.push_back(std::move(record));
+  }
+  ASSERT_EQ(intents.size(), 2U);
+  EXPECT_EQ(intents[0]["artifactAnnotations"],
+            nlohmann::json::parse(R"([{"key":"org.opencontainers.image.revision","value":"4f2c"}])"));
+  EXPECT_FALSE(intents[1].contains("artifactAnnotations")) << "those of the call before are gone";
+}
+
 TEST_F(SigningServiceTest, GivesEveryReasonToSubjects) {
   const auto ec = policies_.all["release"]->key;
   Change([](auto& policy) { policy.spec.suspend = true; });
