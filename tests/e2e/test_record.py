@@ -21,6 +21,26 @@ class Stdout(Case):
         self.assertIn(b'"msg":"done"', done.stderr, "logs go to stderr")
 
 
+class Terminal(Case):
+    HARMFUL = "\x1b\x07\x7f\u009b\u202e\u2066\u200f\u061c\u200b\u2028\ufeff\U000e0041"
+
+    def test_no_program_shows_what_moves_the_cursor_or_turns_text(self):
+        path = self.folder / f"a{self.HARMFUL}b.jsonl"
+        path.write_text("junk\n")
+        for command in ([BIN / "signet", "audit", "verify", path], [BIN / "signet", "audit", "verify", "-o", "json", path],
+                        [BIN / "signet", "audit", "query", path], [BIN / "signet", "audit", "query", "-o", "json", path],
+                        [BIN / "signet", "verify", "--key", path, "--signature", path, path], [BIN / "signet", f"--{self.HARMFUL}"],
+                        [BIN / "signet-sidecar", f"--{self.HARMFUL}"], [BIN / "signet-sidecar", "--config", path],
+                        [BIN / "signet-operator", f"--{self.HARMFUL}"], [BIN / "signet-operator", "--config", path]):
+            with self.subTest(command=[command[0].name, *map(ascii, command[1:3])]):
+                done = subprocess.run(command, capture_output=True, timeout=60)
+                self.assertNotEqual(done.returncode, 0)
+                text = (done.stdout + done.stderr).decode()
+                self.assertEqual([hex(ord(c)) for c in text if c in self.HARMFUL], [])
+        done = subprocess.run([BIN / "signet", "audit", "verify", "-o", "json", path], capture_output=True)
+        self.assertEqual(json.loads(done.stdout)["problems"][0]["file"], str(path), "the value stays")
+
+
 class Damage(Case):
     """The file of the record taken away from a running sidecar: noticed before the next release."""
 
