@@ -63,7 +63,7 @@ struct AuditFacts {
 /// Observes every line (VerifyOptions::observe) and keeps those that come too late for the window.
 class LateFacts {
  public:
-  static constexpr std::size_t kWindow = 65536;  ///< operations, about 10 MiB
+  static constexpr std::size_t kWindow = 16384;  ///< operations, 30 MiB of rows where all match
   explicit LateFacts(std::size_t window = kWindow) : window_(window) {}
   void Observe(const std::string& stream, const audit::Line& line);
   [[nodiscard]] const AuditFacts* Find(const std::string& operation) const;

@@ -24,7 +24,7 @@ def main():
         subprocess.run([sys.argv[1], "--gtest_filter=JournalSampleTest.*", "--gtest_brief=1"], check=True, stderr=subprocess.DEVNULL,
                        env={**os.environ, "SIGNET_AUDIT_SAMPLE": folder})
         lines = []
-        for path in sorted(path for path in pathlib.Path(folder).glob("audit.jsonl*") if path.suffix != ".lock"):
+        for path in sorted(path for path in pathlib.Path(folder).glob("audit.jsonl*") if path.suffix not in (".lock", ".head")):
             for line in path.read_bytes().split(b"\n"):
                 try:
                     lines.append(json.loads(line))
