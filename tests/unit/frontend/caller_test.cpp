@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 
-#include "frontend/fakes.hpp"
+#include "fakes.hpp"
 
 namespace signet::testing {
 namespace {
