@@ -140,9 +140,9 @@ TEST_F(WebhookConfigurationsTest, PodsAreSelectedByLabelsAlone) {
 
 TEST_F(WebhookConfigurationsTest, ChangesOfPodsWithASidecarAreReviewed) {
   const json webhooks = reconcile::ValidatingConfiguration(kUrl, "x", reconcile::InjectionScope{})["webhooks"];
-  ASSERT_EQ(webhooks.size(), 6U);
+  ASSERT_EQ(webhooks.size(), 7U);
   std::set<std::string> seen;
-  for (std::size_t i = 2; i < webhooks.size(); ++i) {
+  for (std::size_t i = 3; i < webhooks.size(); ++i) {
     const json& webhook = webhooks[i];
     EXPECT_EQ(webhook["clientConfig"]["url"], "https://127.0.0.1:9443/inject");
     EXPECT_FALSE(webhook.contains("reinvocationPolicy")) << "mutating ones only";

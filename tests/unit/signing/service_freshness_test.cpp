@@ -60,7 +60,7 @@ class FreshInputsTest : public SigningServiceTest {
       approvals.approvers = {{api::Subject::Kind::kUser, "*", "", std::nullopt}};
       policy.spec.approvals = approvals;
     });
-    caller_.door = Door::kController;
+    caller_ = Through(Door::kController);
   }
 
   Labels labels_{{"tier", "prod"}};
@@ -112,7 +112,7 @@ TEST_F(FreshInputsTest, LooksForANoEvenWhereNoYesIsRequired) {
   EXPECT_TRUE(copy.error().wants_approvals);
   EXPECT_EQ(ReasonOf(Sign(ApprovedCall({By("bob", api::Decision::kDeny)}, clock_.Steady()))), "DeniedByApprover");
   EXPECT_TRUE(Sign(ApprovedCall({}, clock_.Steady())));
-  caller_.door = Door::kGateway;  // nobody approves there
+  caller_ = Through(Door::kGateway);  // nobody approves there
   EXPECT_TRUE(Sign(Call()));
 }
 
