@@ -65,7 +65,7 @@ ExitCode DeliverOf(const Context& context, const SignFlags& flags, const SignInp
   const SignatureClaim claim{request.status.algorithm, request.status.key_id, request.status.public_key, *signature,
                              "asn1"};
   if (const auto checked = CheckSignature(flags, input, claim); !checked) {
-    return Fail(context, ExitCode::kFailed, checked.error());
+    return FailOfCheck(context, checked.error());
   }
   if (flags.encoding == "p1363") {
     const auto key = crypto::PublicKey::FromPem(request.status.public_key);

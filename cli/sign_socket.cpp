@@ -127,7 +127,7 @@ ExitCode SignThroughSocket(const Context& context, const SignFlags& flags, const
   const auto claim = ClaimOf(*answer, flags, client);
   if (!claim) return FailOfSocket(context, claim.error());
   if (const auto checked = CheckSignature(flags, *input, *claim); !checked) {
-    return Fail(context, ExitCode::kFailed, checked.error());
+    return FailOfCheck(context, checked.error());
   }
   if (!flags.quiet) {
     Note(fmt::format("signed with {}, key {}, record {}", claim->algorithm, claim->key_id, TextOf(*answer, "record")));

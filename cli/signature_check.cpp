@@ -96,6 +96,11 @@ base::Status CheckSignature(const SignFlags& flags, const SignInput& input, cons
   return {};
 }
 
+ExitCode FailOfCheck(const Context& context, const base::Error& error) {
+  const bool file = error.reason == "FileUnreadable" || error.reason == "ConfigInvalid";
+  return Fail(context, file ? ExitCode::kConfiguration : ExitCode::kFailed, error);
+}
+
 base::Status CheckKeyID(const std::string& pem, const std::string& key_id) {
   const auto key = crypto::PublicKey::FromPem(pem);
   if (!key) return Refused("the published key is not a public key in PEM: " + key.error().message);

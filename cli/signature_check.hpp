@@ -33,6 +33,9 @@ base::Result<crypto::PublicKey> TrustedKey(const SignFlags& flags, const Signatu
 ///         oversized signature, and one that does not verify
 base::Status CheckSignature(const SignFlags& flags, const SignInput& input, const SignatureClaim& claim);
 
+/// kConfiguration where the file of --key cannot be used, kFailed for what the other side sent.
+ExitCode FailOfCheck(const Context& context, const base::Error& error);
+
 /// Compares the key ID that is claimed for a PEM public key with the computed one.
 base::Status CheckKeyID(const std::string& pem, const std::string& key_id);
 

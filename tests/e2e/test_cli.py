@@ -313,7 +313,7 @@ class LyingSocket(Cli):
         self.sign(0)
         self.assertIn("the pinned key is", self.sign(1, "--key", self.folder / "release.pem").stderr)
         self.assertIn("as --key-id asks", self.sign(1, "--key-id", self.keys["release"]["id"]).stderr)
-        self.sign(1, "--key", self.file)
+        self.sign(3, "--key", self.file)
         self.sign(3, "--key", self.folder / "absent.pem")
 
     def test_keys_of_another_id_are_not_shown_as_pem(self):

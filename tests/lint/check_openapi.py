@@ -171,6 +171,7 @@ class Driver:
         self.call(path, "GET", headers={"Accept": "application/json"}, target=f"/v1/keys/{self.policy}", expect=200, note="JSON")
         self.call(path, "GET", target="/v1/keys/no-such-policy", expect=403, note="unknown")
         self.call("/v1/pod", "GET", expect=404, note="the socket knows no pod")
+        self.call("/v1/authorities", "GET", expect=404, note="the socket has no authority")
         self.call("/healthz", "GET", expect=200)
         self.call("/readyz", "GET", expect=200)
 

@@ -117,13 +117,13 @@ TEST_F(GatewayWatchTest, TakesTheAuthoritiesThatTheGatewayAnnounces) {
     EXPECT_EQ(upstream_.open.front().attempt.credentials, nullptr) << "no token";
     upstream_.Answer(status);
     reactor_.RunReady();
-    Advance(seconds(60));
+    Advance(seconds(75));  // the longest pause
   }
   for (const char* body :
        {"", "[]", "{}", R"({"certificates":7})", R"({"certificates":""})", R"({"certificates":"x"})"}) {
     EXPECT_EQ(Asked(), "/v1/authorities");
     Pod(body);
-    Advance(seconds(60));
+    Advance(seconds(75));  // the longest pause
     EXPECT_EQ(*credentials_.Trust(), given) << body;
   }
   EXPECT_EQ(Asked(), "/v1/authorities");

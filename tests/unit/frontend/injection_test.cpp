@@ -376,7 +376,7 @@ TEST(InjectionTest, WorkloadsMountTheSocketReadOnlyAndNoToken) {
 TEST(InjectionTest, AMountOfTheSocketThatIsThereStays) {
   json pod = Pod();
   pod["spec"]["containers"][0]["volumeMounts"] =
-      json::array({{{"name", "signet-socket"}, {"mountPath", "/var/run/signet/"}}});
+      json::array({{{"name", "signet-socket"}, {"mountPath", "/var/run/signet/"}, {"readOnly", true}}});
   EXPECT_EQ(Patched(pod)["spec"]["containers"][0]["volumeMounts"].size(), 1U);
 }
 
@@ -395,7 +395,7 @@ TEST(InjectionTest, PathsThatWouldHideTheSocketAreRefused) {
   json pod = Pod();
   pod["spec"]["containers"][0]["volumeMounts"] =
       json::array({{{"name", "signet-socket"}, {"mountPath", "/run/signet"}, {"subPath", "x"}}});
-  EXPECT_THAT(Refusal(pod), HasSubstr("mounts another volume at"));
+  EXPECT_THAT(Refusal(pod), HasSubstr("mounts signet-socket"));
 }
 
 TEST(InjectionTest, AContainerThatDoesNotSignKeepsItsPath) {

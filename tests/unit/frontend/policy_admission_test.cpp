@@ -142,27 +142,31 @@ TEST_F(PolicyAdmissionTest, EveryChangeIsRecordedBeforeItIsAllowed) {
 }
 
 TEST_F(PolicyAdmissionTest, AChangeIsConfirmedWhenAWatchShowsIt) {
+  const auto show = [this](const std::string& policy, const json* object) {
+    changes_->Observe(policy, object);
+    reactor_.RunReady();
+  };
   json after = Policy();
   after["spec"]["suspend"] = true;
   Create(Policy());
-  changes_->Observe("another", nullptr);
+  show("another", nullptr);
   EXPECT_THAT(LinesOf("policyChangeConfirmed"), IsEmpty());
   const json created = Policy();
-  changes_->Observe("release", &created);
-  changes_->Observe("release", &created);
+  show("release", &created);
+  show("release", &created);
   ASSERT_THAT(LinesOf("policyChangeConfirmed"), SizeIs(1)) << "once";
   EXPECT_EQ(LinesOf("policyChangeConfirmed")[0]["verb"], "CREATE");
   EXPECT_EQ(LinesOf("policyChangeConfirmed")[0]["user"], "alice");
   Edit(Policy(), after);
-  changes_->Observe("release", &created);
+  show("release", &created);
   EXPECT_THAT(LinesOf("policyChangeConfirmed"), SizeIs(1)) << "the watch has not shown this one";
-  changes_->Observe("release", &after);
+  show("release", &after);
   ASSERT_THAT(LinesOf("policyChangeConfirmed"), SizeIs(2));
   EXPECT_EQ(LinesOf("policyChangeConfirmed")[1]["newHash"], HashOf(after));
   Validate(Review("DELETE", "SigningPolicy", "signingpolicies", nullptr, after));
-  changes_->Observe("release", &after);
+  show("release", &after);
   EXPECT_THAT(LinesOf("policyChangeConfirmed"), SizeIs(2));
-  changes_->Observe("release", nullptr);
+  show("release", nullptr);
   EXPECT_THAT(LinesOf("policyChangeConfirmed"), SizeIs(3));
 }
 

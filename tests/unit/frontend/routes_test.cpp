@@ -359,7 +359,7 @@ TEST_F(RoutesTest, DecidesEachSignatureOfABatchAgain) {
   EXPECT_EQ(Header(again, "Idempotency-Replayed"), "true");
   ASSERT_EQ(service_.replayed.size(), 2U) << "only what was signed";
   EXPECT_EQ(service_.replayed[0].record, "second");
-  EXPECT_EQ(service_.replayed[0].call.digest->value, service_.calls.at(1).digest->value);
+  EXPECT_EQ(service_.replayed[0].call.message, service_.calls.at(1).message);
   service_.replay = [](const auto&, const auto&) {
     return signing::Refused{base::MakeError(base::Code::kPermissionDenied, "NotAllowed", "no such policy"), {}};
   };

@@ -68,7 +68,7 @@ TEST_F(SharedQuotaServiceTest, GivesUpBeforeTheCallerDoes) {
 TEST_F(SharedQuotaServiceTest, KeepsNothingOfAnOperationThatGaveUp) {
   auto held = std::make_shared<const identity::PodImages>();
   const std::weak_ptr<const identity::PodImages> watch = held;
-  auto caller = caller_;
+  auto caller = Through(Door::kGateway);
   caller.images = held;
   service_->Sign(caller, Call(), [this](SigningService::Answer answer) { answers_.push_back(ReasonOf(answer)); });
   caller.images.reset();
