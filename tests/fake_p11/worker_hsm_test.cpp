@@ -2,14 +2,19 @@
 #include "token/worker_hsm.hpp"
 
 #include <gmock/gmock.h>
+#include <poll.h>
 #include <signal.h>
-#include <sys/wait.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <filesystem>
 
 #include "crypto/digest.hpp"
 #include "fakes/fake_clock.hpp"
 #include "support/fake_p11.hpp"
 #include "support/loop.hpp"
 #include "support/matchers.hpp"
+#include "support/temp_folder.hpp"
 
 namespace signet::token {
 namespace {
@@ -469,9 +474,12 @@ TEST_F(WorkerHsmTest, GivesWhatADeadWorkerHadNotTakenToAnother) {
   for (int tries = 0; tries < 5 && served < 12; ++tries) {
     ASSERT_TRUE(Ready(1));
     const pid_t pid = hsm_->WorkerPidsForTest().front();
+    const int process = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));  // the launcher's child, not ours
+    ASSERT_GE(process, 0);
     ::kill(pid, SIGKILL);
-    siginfo_t ended{};
-    ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(pid), &ended, WEXITED | WNOWAIT), 0);
+    pollfd ended{process, POLLIN, 0};
+    ASSERT_EQ(::poll(&ended, 1, 10'000), 1);
+    ::close(process);
     // The front has not noticed yet and writes to a worker that is no more.
     const auto began = std::chrono::steady_clock::now();
     served = 0;
@@ -482,10 +490,13 @@ TEST_F(WorkerHsmTest, GivesWhatADeadWorkerHadNotTakenToAnother) {
 }
 
 TEST_F(WorkerHsmTest, KillsAndReplacesWorkersThatWriteNonsense) {
-  ::setenv("SIGNET_TEST_HOSTILE_WORKER", "1", 1);
+  const testing::TempFolder folder;
+  folder.Write("hostile", "");
+  const auto hostile = folder.path() / "hostile";
+  ::setenv("SIGNET_TEST_HOSTILE_WORKER", hostile.c_str(), 1);
   Start(Options());
   EXPECT_TRUE(Reason("WorkerFailed")) << hsm_->State().reason;
-  ::unsetenv("SIGNET_TEST_HOSTILE_WORKER");
+  std::filesystem::remove(hostile);
   ASSERT_TRUE(Ready(1)) << "the next one is honest";
   EXPECT_THAT(Sign(Find()->ref), IsOk());
 }

@@ -1,7 +1,9 @@
 // main() of test programs that start HSM workers: the program itself is the worker.
 //
-// SIGNET_TEST_HOSTILE_WORKER=1 makes it one that writes what cannot be into the memory it shares with the front.
+// SIGNET_TEST_HOSTILE_WORKER names a file: while it is there, a worker writes what cannot be into the memory that it
+// shares with the front. (The launcher keeps the environment that it was started with.)
 #include <gmock/gmock.h>
+#include <unistd.h>
 
 #include <cstdlib>
 
@@ -26,7 +28,8 @@ int BeHostile() {
 
 int main(int argc, char** argv) {
   const bool worker = argc == 2 && signet::token::kWorkerArgument == argv[1];
-  if (worker && std::getenv("SIGNET_TEST_HOSTILE_WORKER") != nullptr) return BeHostile();
+  const char* hostile = std::getenv("SIGNET_TEST_HOSTILE_WORKER");
+  if (worker && hostile != nullptr && ::access(hostile, F_OK) == 0) return BeHostile();
   if (const auto done = signet::token::MaybeRunWorker(argc, argv)) return *done;
   testing::InitGoogleMock(&argc, argv);
   return RUN_ALL_TESTS();
