@@ -229,8 +229,9 @@ void WorkerPool::Settle(LoginOutcome outcome, std::string answer) {
 
 void WorkerPool::Settle() {
   login_->step = Turn::Step::kSettle;
-  WithGuard([turn = *login_, holder = holder_, &clock = clock_](
-                PinGuard& guard) { guard.Settle(turn.pin, holder, turn.outcome, turn.answer, clock.Now()); },
+  // The pool and its clock may be gone when this runs: a login's end is noted all the same.
+  WithGuard([turn = *login_, holder = holder_,
+             now = clock_.Now()](PinGuard& guard) { guard.Settle(turn.pin, holder, turn.outcome, turn.answer, now); },
             [this](const base::Status& settled) {
               if (settled) {
                 login_.reset();
