@@ -449,10 +449,6 @@ Ending Operator::Run() {
                                [this] { return Checks(); });
   if (!probes) return Fail(ExitCode::kConfiguration, probes.error());
   probes_ = std::move(*probes);
-  core_->reactor->Post([this] {
-    TellUnsettled();
-    DeleteExpired();
-  });
   core_->Start();
   manager_->StartInformers();
   // Not the manager's: without the right to read namespaces only selectors fail to match.
@@ -465,6 +461,11 @@ Ending Operator::Run() {
   if (gateway_) gateway_->Start();
   AwaitWebhooks();
   manager_->Start();
+  // Once controllers run: a request that was signed before a crash is decided, so no informer speaks of it.
+  core_->reactor->Post([this] {
+    TellUnsettled();
+    DeleteExpired();
+  });
   core_->freshness->Start();
   auto ending = finish_.Wait();
   obs::Info("stopping");

@@ -58,8 +58,8 @@ class Server(Chart):
         for path in CI:
             with self.subTest(path=path.name):
                 made = render_all(files=[path], release="signet", namespace=self.name, kube_version=self.version)
-                objects = [o for o in made.all if o["apiVersion"] != FOREIGN and o["kind"] != "CustomResourceDefinition"]
-                self.assertGreater(len(objects), 10)
+                objects = [o for o in made.all if o["apiVersion"] != FOREIGN and o["kind"] not in ("CustomResourceDefinition", "Pod")]
+                self.assertGreater(len(objects), 10)  # a pod wants its account, which a dry run does not make
                 done = self.apply(objects, "--dry-run=server")
                 self.assertEqual(done.returncode, 0, done.stderr)
                 crds = [o for o in made.objects if o["kind"] == "CustomResourceDefinition"]

@@ -83,13 +83,14 @@ class SidecarCrash(Case):
         try:
             lines = RecordLines(self.folder / "sidecar.jsonl")
             for _ in range(kill_instants(25)):
-                sidecar = self.sidecar(token, folder).ready()
+                # A process that dies in its login leaves a claim on the PIN: the next one waits until that has run out.
+                sidecar = self.sidecar(token, folder).ready(seconds=90)
                 kill_in_the_middle(sidecar, lines, chance.randrange(1, 800))
         finally:
             ended.set()
             for thread in threads:
                 thread.join()
-        sidecar = self.sidecar(token, folder).ready()
+        sidecar = self.sidecar(token, folder).ready(seconds=90)
         self.assertEqual(sidecar.stop(), 0)
         self.assert_pairs(sidecar.audit, released)
         done = audit_verify(sidecar.audit)
