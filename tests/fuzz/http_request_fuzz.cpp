@@ -24,7 +24,9 @@ std::string Describe(const Parser& parser) {
   parser.Fill(request);
   HOLDS(!request.method.empty());
   HOLDS(request.target.find('?') == std::string_view::npos && request.target.find(' ') == std::string_view::npos);
-  HOLDS(request.body.size() <= kLimits.body_bytes && parser.body_capacity() >= request.body.size());
+  HOLDS(request.body.size() <= kLimits.body_bytes);
+  // A few bytes lie in the string itself and count as none.
+  HOLDS(parser.body_capacity() >= request.body.size() || request.body.size() <= std::string().capacity());
   HOLDS(std::none_of(request.content_type.begin(), request.content_type.end(),
                      [](char c) { return (c >= 'A' && c <= 'Z') || c == ';' || c == '\r' || c == '\n'; }));
   std::string text;
