@@ -129,7 +129,9 @@ class SidecarPorts(FloodCase, Case):
     def setUp(self):
         super().setUp()
         self.listen, self.metrics = free_port(), free_port()
-        self.signer = self.sidecar(self.token(), self.policies(policy("release")),
+        token, folder = self.token(), self.policies(policy("release"))
+        self.generate_keys(token, folder)
+        self.signer = self.sidecar(token, folder,
                                    extra=["--listen", f"127.0.0.1:{self.listen}", "--metrics", f"127.0.0.1:{self.metrics}"])
         self.signer.ready()
 
