@@ -179,6 +179,17 @@ class WaitingBodiesTest : public SharesTest {
       }
     }
   }
+  /// Fill once more, until `wanted` are taken: the loop gives bytes back at the end of a turn, and of connections that
+  /// were closed when it sees that.
+  int FillAgain(std::vector<Client>& clients, int wanted) {
+    int taken = 0;
+    for (int tries = 0; tries < 1000 && taken < wanted; ++tries) {
+      clients.clear();
+      OnLoop([&] { waiting_.clear(); });
+      taken = Fill(clients);
+    }
+    return taken;
+  }
   std::string PostFromOther() {
     auto other = From(kOther);
     SendPart(other, 120'000);
@@ -198,10 +209,7 @@ TEST_F(WaitingBodiesTest, CountLikeThoseBeingReceivedAndLeaveRoomForOthers) {
   EXPECT_THAT(PostFromOther(), StartsWith("HTTP/1.1 200 "));
   OnLoop([&] { waiting_.clear(); });  // answered with 500
   EXPECT_THAT(clients.front().Response(), StartsWith("HTTP/1.1 500 "));
-  for (auto& client : clients) client.Close();
-  ASSERT_TRUE(BecomesEmpty());
-  clients.clear();
-  EXPECT_EQ(Fill(clients), taken) << "all of it was given back";
+  EXPECT_EQ(FillAgain(clients, taken), taken) << "all of it was given back";
 }
 
 TEST_F(WaitingBodiesTest, CountEvenWhenTheirClientsAreGone) {
@@ -218,13 +226,7 @@ TEST_F(WaitingBodiesTest, CountEvenWhenTheirClientsAreGone) {
   clients.clear();
   EXPECT_LE(Fill(clients), 1);
   OnLoop([&] { waiting_.clear(); });
-  int again = 0;  // the loop gives the bytes back at the end of a turn
-  for (int tries = 0; tries < 1000 && again < taken; ++tries) {
-    clients.clear();
-    OnLoop([&] { waiting_.clear(); });
-    again = Fill(clients);
-  }
-  EXPECT_EQ(again, taken);
+  EXPECT_EQ(FillAgain(clients, taken), taken);
 }
 
 TEST_F(SharesTest, AnswersThatNobodyReadsCountToo) {
