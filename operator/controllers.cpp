@@ -179,6 +179,7 @@ std::optional<Ending> Operator::Open() {
   if (config.StoreFolder().empty()) {
     hooks.ns = config.leader_election.ns.empty() ? lease_namespace_ : config.leader_election.ns;
     hooks.replica = host;
+    hooks.pod_uid = environment_.pod_uid;
   }
   approval_index_ = std::make_unique<reconcile::ApprovalIndex>(hooks.stamped);
   auto opened = Core::Open(config, std::move(*store), host, std::move(hooks));

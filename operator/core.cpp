@@ -17,12 +17,12 @@ std::variant<std::unique_ptr<Core>, Ending> Core::Open(const config::OperatorCon
                                                        CoreHooks hooks) {
   std::unique_ptr<Core> core(new Core);
   core->store = std::move(store);
-  if (auto ending = core->OpenParts(config, hooks.ns)) return *ending;
+  if (auto ending = core->OpenParts(config, hooks)) return *ending;
   core->Wire(config, std::move(instance), std::move(hooks));
   return core;
 }
 
-std::optional<Ending> Core::OpenParts(const config::OperatorConfig& config, const std::string& ns) {
+std::optional<Ending> Core::OpenParts(const config::OperatorConfig& config, const CoreHooks& hooks) {
   reactor = http::AsioReactor::Create();
   if (!config.approval_roots.empty()) {
     auto roots = config::LoadApprovalRoots(config.approval_roots);
@@ -32,7 +32,9 @@ std::optional<Ending> Core::OpenParts(const config::OperatorConfig& config, cons
   auto hsm_options = config::ToWorkerHsmOptions(config.hsm);
   if (!hsm_options) return Fail(ExitCode::kConfiguration, hsm_options.error());
   hsm_options->state_dir = config::PinStateFolder(config.hsm, config.audit);
-  if (!ns.empty()) hsm_options->pin_memory = std::make_shared<reconcile::SecretPinMemory>(*store, ns);
+  if (!hooks.ns.empty()) {
+    hsm_options->pin_memory = std::make_shared<reconcile::SecretPinMemory>(*store, hooks.ns, hooks.pod_uid);
+  }
   auto opened = audit::Journal::Open(config::ToJournalOptions(config.audit), *reactor, clock);
   if (!opened) return Fail(ExitCode::kConfiguration, opened.error());
   journal = std::move(*opened);

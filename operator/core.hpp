@@ -51,6 +51,7 @@ struct CoreHooks {
   base::Duration waiting_grace{0};
   std::string ns;       ///< of this operator; day's budgets and refused PINs are shared there. Empty: with nobody
   std::string replica;  ///< this process's name there
+  std::string pod_uid;  ///< of the pod whose only operator this is; empty: not known
 };
 
 class Core {
@@ -88,7 +89,7 @@ class Core {
 
  private:
   Core() = default;
-  std::optional<Ending> OpenParts(const config::OperatorConfig& config, const std::string& ns);
+  std::optional<Ending> OpenParts(const config::OperatorConfig& config, const CoreHooks& hooks);
   void Wire(const config::OperatorConfig& config, std::string instance, CoreHooks hooks);
   base::Status RefreshNamespace(const std::string& name);
   [[nodiscard]] std::string ClusterId() const;

@@ -37,7 +37,7 @@ int main(int argc, char** argv) {
   process::PrepareSignals();
   process::HardenBasics();
   const app::Environment environment{Variable("KUBERNETES_SERVICE_HOST"), Variable("KUBERNETES_SERVICE_PORT"),
-                                     Variable("HOSTNAME")};
+                                     Variable("HOSTNAME"), Variable("SIGNET_POD_UID")};
   if (auto ending = app::MaybeRunSetupCommand(argc, argv, environment)) return End(*ending);
   auto parsed = app::ParseCommandLine(argc, argv);
   if (const auto* ending = std::get_if<app::Ending>(&parsed)) return End(*ending);

@@ -19,6 +19,7 @@ namespace signet::app {
 struct Environment {
   std::string service_host, service_port;  ///< KUBERNETES_SERVICE_*
   std::string host_name;                   ///< HOSTNAME: the pod's name
+  std::string pod_uid;                     ///< SIGNET_POD_UID, which the chart sets; empty: not known
 };
 
 /// Which API server and with which credentials: the kubeconfig's, or the pod's.

@@ -26,10 +26,14 @@ Result<UniqueFd> OpenLockFile(const std::string& path) {
   return fd;
 }
 
-Result<LockState> TryLock(int fd) {
+namespace {
+
+Result<LockState> TryLockRange(int fd, std::int64_t offset, std::int64_t size) {
   struct flock lock {};
   lock.l_type = F_WRLCK;
   lock.l_whence = SEEK_SET;
+  lock.l_start = offset;
+  lock.l_len = size;
   struct flock found = lock;
   while (::fcntl(fd, F_OFD_SETLK, &lock) != 0) {
     if (errno == EINTR) continue;
@@ -39,6 +43,12 @@ Result<LockState> TryLock(int fd) {
   }
   return LockState::kTaken;
 }
+
+}  // namespace
+
+Result<LockState> TryLock(int fd) { return TryLockRange(fd, 0, 0); }
+
+Result<LockState> TryLockByte(int fd, std::int64_t offset) { return TryLockRange(fd, offset, 1); }
 
 Result<LockState> AwaitLock(int fd, std::chrono::milliseconds patience) {
   for (;; patience -= kInterval) {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <string>
 
 #include "base/result.hpp"
@@ -26,6 +27,8 @@ enum class LockState {
 
 /// Tries once. `fd` must be open for writing.
 Result<LockState> TryLock(int fd);
+/// The same for the one byte at `offset`, which need not exist: one file has room for many locks.
+Result<LockState> TryLockByte(int fd, std::int64_t offset);
 
 /// Tries until `patience` is over. Blocking: as long as that.
 Result<LockState> AwaitLock(int fd, std::chrono::milliseconds patience);

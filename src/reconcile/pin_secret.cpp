@@ -38,6 +38,18 @@ void Pause(int attempt) {
 
 }  // namespace
 
+SecretPinMemory::SecretPinMemory(kube::ObjectStore& store, std::string ns, std::string pod_uid)
+    : store_(store),
+      ns_(std::move(ns)),
+      pod_(pod_uid.empty() ? "" : fmt::format("pod-{}/", pod_uid)),
+      process_(fmt::format("{}{}/", pod_, PinMemory::MakeHolder())) {}
+
+std::string SecretPinMemory::MakeHolder() { return process_ + PinMemory::MakeHolder(); }
+
+bool SecretPinMemory::IsGone(const std::string& holder) {
+  return !pod_.empty() && holder.starts_with(pod_) && !holder.starts_with(process_);
+}
+
 base::Error SecretPinMemory::Unwritable(const base::Error& error) const {
   return base::MakeError(
       base::Code::kUnavailable, "StateUnwritable",

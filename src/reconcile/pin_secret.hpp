@@ -20,10 +20,13 @@ inline constexpr std::string_view kPinSecret = "signet-pin";
 
 class SecretPinMemory final : public token::PinMemory {
  public:
-  /// `store` must outlive it.
-  SecretPinMemory(kube::ObjectStore& store, std::string ns) : store_(store), ns_(std::move(ns)) {}
+  /// `store` must outlive it. `pod_uid`: of the pod in which this is the one operator; empty: not known. The
+  /// container's next process then knows that the one before it has ended.
+  SecretPinMemory(kube::ObjectStore& store, std::string ns, std::string pod_uid = {});
 
   base::Status Change(const std::string& name, const Edit& edit) override;
+  std::string MakeHolder() override;
+  bool IsGone(const std::string& holder) override;
 
  private:
   base::Status ChangeOnce(const std::string& name, const Edit& edit);
@@ -31,6 +34,8 @@ class SecretPinMemory final : public token::PinMemory {
 
   kube::ObjectStore& store_;
   const std::string ns_;
+  const std::string pod_;      ///< what the holders of this pod begin with; empty: not known
+  const std::string process_;  ///< and those of this process
 };
 
 }  // namespace signet::reconcile

@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "crypto/digest.hpp"
-#include "encoding/text.hpp"
 #include "pkcs11/rv.hpp"
 #include "token/pin_file.hpp"
 #include "token/pin_guard.hpp"
@@ -102,7 +100,8 @@ class Checker {
     PinGuard::Verdict verdict;
     auto claimed = WithGuard(token.info, [&](PinGuard& guard) {
       pin = PinFingerprint(file->pin, guard.key());
-      verdict = guard.Claim(pin, base::Bytes(guard.key()), holder_, base::SystemClock().Now(), kClaim);
+      verdict = guard.Claim(pin, base::Bytes(guard.key()), holder_, base::SystemClock().Now(), kClaim,
+                            [&](const std::string& other) { return memory_->IsGone(other); });
     });
     if (!claimed) return Add(false, "login", "not tried: " + base::Describe(claimed.error()));
     if (verdict.kind != PinGuard::Verdict::Kind::kTry) {
@@ -130,8 +129,7 @@ class Checker {
   }
 
   base::Status WithGuard(const pkcs11::TokenInfo& token, const std::function<void(PinGuard&)>& edit) const {
-    const auto memory = options_.pin_memory ? options_.pin_memory : MakeProcessPinMemory();
-    return memory->Change(PinMemoryName(token), [&](std::string& text) -> base::Status {
+    return memory_->Change(PinMemoryName(token), [&](std::string& text) -> base::Status {
       TRY(PinGuard guard, PinGuard::Parse(text, token));
       edit(guard);
       text = guard.Format();
@@ -209,7 +207,8 @@ class Checker {
   }
 
   const CheckOptions& options_;
-  const std::string holder_ = "check-" + encoding::ToHex(crypto::RandomBytes(8));
+  const std::shared_ptr<PinMemory> memory_ = options_.pin_memory ? options_.pin_memory : MakeProcessPinMemory();
+  const std::string holder_ = memory_->MakeHolder();
   CheckReport report_;
   std::shared_ptr<pkcs11::Module> module_;
   std::vector<pkcs11::TokenInfo> tokens_;

@@ -181,10 +181,24 @@ PinGuard::Entry& PinGuard::Touch(const std::string& pin) {
   return entries_.back();
 }
 
+/// Attempts whose holder has ended got no answer.
+void PinGuard::EndClaims(base::TimePoint now, const std::function<bool(const std::string&)>& is_gone) {
+  for (Entry& entry : entries_) {
+    if (entry.state != State::kTrying || !is_gone(entry.holder)) continue;
+    entry.state = entry.known_good ? State::kAccepted : State::kUnanswered;
+    if (!entry.known_good) entry.tries = std::min(entry.tries + 1, kMaxTries);
+    entry.time = std::min(entry.time, now);
+    entry.holder.clear();
+    entry.answer.clear();
+  }
+}
+
 PinGuard::Verdict PinGuard::Claim(const std::string& pin, base::ByteView key, const std::string& holder,
-                                  base::TimePoint now, base::Duration limit) {
+                                  base::TimePoint now, base::Duration limit,
+                                  const std::function<bool(const std::string&)>& is_gone) {
   using Kind = Verdict::Kind;
   if (!std::equal(key.begin(), key.end(), key_.begin(), key_.end())) return {Kind::kKeyChanged, {}, false, {}};
+  if (is_gone) EndClaims(now, [&](const std::string& other) { return other != holder && is_gone(other); });
   Verdict verdict;
   for (const Entry& entry : entries_) {
     const bool live = entry.state == State::kTrying && now < entry.time && entry.time - now <= kMaxClaim;

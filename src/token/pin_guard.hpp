@@ -4,14 +4,16 @@
 // one now. A PIN is named by its fingerprint: PBKDF2 with a random key that is kept with the guard's text, so that the
 // text alone, or two texts together, say nothing. Who has text and key can still try guesses: docs/threat_model.md.
 //
-// A claim comes before each attempt, so that of several processes one tries. A claim whose holder died stays: when its
-// time is over the attempt counts as one without an answer. Only an answer that says "wrong PIN" refuses a PIN for
-// good. A PIN that was never accepted and got any other answer, or none, is tried again after a pause that doubles.
+// A claim comes before each attempt, so that of several processes one tries. A claim whose holder died stays until it
+// is known that the holder is gone, or until its time is over; the attempt then counts as one without an answer. Only
+// an answer that says "wrong PIN" refuses a PIN for good. A PIN that was never accepted and got any other answer, or
+// none, is tried again after a pause that doubles.
 //
 // Thread-safety: none.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -70,9 +72,10 @@ class PinGuard {
   [[nodiscard]] std::string Format() const;
   [[nodiscard]] const base::Bytes& key() const { return key_; }
 
-  /// Takes the turn for one attempt, which ends by `now + limit`.
+  /// Takes the turn for one attempt, which ends by `now + limit`. `is_gone` tells whether the holder of another claim
+  /// has ended; empty: nobody can tell.
   Verdict Claim(const std::string& pin, base::ByteView key, const std::string& holder, base::TimePoint now,
-                base::Duration limit);
+                base::Duration limit, const std::function<bool(const std::string&)>& is_gone = {});
   /// The attempt of `holder` has this end. An end that says nothing new is dropped if the claim is gone.
   void Settle(const std::string& pin, const std::string& holder, LoginOutcome outcome, std::string_view answer,
               base::TimePoint now);
@@ -95,6 +98,7 @@ class PinGuard {
   static base::Result<Entry> ParseEntry(const void* json);
   [[nodiscard]] Verdict Judge(const Entry& entry, base::TimePoint now) const;
   Entry& Touch(const std::string& pin);
+  void EndClaims(base::TimePoint now, const std::function<bool(const std::string&)>& is_gone);
 
   base::Bytes key_;
   std::string label_, serial_;  ///< for people who read the text

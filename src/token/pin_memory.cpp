@@ -6,11 +6,18 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <charconv>
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
+#include <vector>
 
+#include "base/file_lock.hpp"
 #include "base/unique_fd.hpp"
+#include "crypto/digest.hpp"
+#include "encoding/text.hpp"
 #include "token/pin_file.hpp"
 
 namespace signet::token {
@@ -20,6 +27,8 @@ using namespace std::chrono_literals;
 
 constexpr int kLockTries = 250;
 constexpr auto kLockPause = 20ms;
+const std::string kLockedHolder = "lock-";
+constexpr std::size_t kHolderSize = 8;  // octets
 
 class ProcessPinMemory final : public PinMemory {
  public:
@@ -36,6 +45,8 @@ class ProcessPinMemory final : public PinMemory {
   std::map<std::string, std::string> texts_;
 };
 
+/// Each holder locks one byte of pin.holders, at the offset that its name is: the kernel frees it when the process
+/// ends.
 class FolderPinMemory final : public PinMemory {
  public:
   explicit FolderPinMemory(std::filesystem::path folder) : folder_(std::move(folder)) {}
@@ -49,7 +60,42 @@ class FolderPinMemory final : public PinMemory {
     return text == before ? base::Status() : ReplaceFile(path, text);
   }
 
+  std::string MakeHolder() override {
+    std::string name = PinMemory::MakeHolder();
+    std::error_code failed;
+    std::filesystem::create_directories(folder_, failed);
+    auto file = OpenHolders();
+    if (!file) return name;
+    const auto locked = base::TryLockByte(file->get(), *OffsetOf(kLockedHolder + name));
+    if (!locked || *locked != base::LockState::kTaken) return name;
+    const std::lock_guard lock(mutex_);
+    holders_.push_back(*std::move(file));
+    return kLockedHolder + name;
+  }
+
+  bool IsGone(const std::string& holder) override {
+    const auto offset = OffsetOf(holder);
+    if (!offset) return false;
+    const auto file = OpenHolders();
+    const auto locked = file ? base::TryLockByte(file->get(), *offset) : base::Result<base::LockState>(file.error());
+    return locked && *locked == base::LockState::kTaken;
+  }
+
  private:
+  [[nodiscard]] base::Result<base::UniqueFd> OpenHolders() const {
+    return base::OpenLockFile((folder_ / "pin.holders").string());
+  }
+  /// Nothing: not the name of one who holds a lock.
+  static std::optional<std::int64_t> OffsetOf(const std::string& holder) {
+    if (!holder.starts_with(kLockedHolder) || holder.size() != kLockedHolder.size() + 2 * kHolderSize)
+      return std::nullopt;
+    std::uint64_t number = 0;
+    const char* end = holder.data() + holder.size();
+    const auto [at, failed] = std::from_chars(holder.data() + kLockedHolder.size(), end, number, 16);
+    if (failed != std::errc() || at != end) return std::nullopt;
+    return static_cast<std::int64_t>(number >> 2);  // the kernel's largest offset is 2^63 - 1
+  }
+
   /// Held for two small files at a time: who waits for long waits for something that is broken.
   base::Result<base::UniqueFd> Lock() const {
     std::error_code failed_folder;
@@ -68,9 +114,15 @@ class FolderPinMemory final : public PinMemory {
   }
 
   const std::filesystem::path folder_;
+  std::mutex mutex_;
+  std::vector<base::UniqueFd> holders_;  ///< guarded by mutex_; each holds the lock of one name
 };
 
 }  // namespace
+
+std::string PinMemory::MakeHolder() { return encoding::ToHex(crypto::RandomBytes(kHolderSize)); }
+
+bool PinMemory::IsGone(const std::string& /*holder*/) { return false; }
 
 std::shared_ptr<PinMemory> MakeProcessPinMemory() { return std::make_shared<ProcessPinMemory>(); }
 

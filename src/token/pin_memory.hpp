@@ -29,6 +29,11 @@ class PinMemory {
   virtual ~PinMemory() = default;
   /// Reads the text under `name` (empty: none), edits it and writes it, as one step for all who share the memory.
   virtual base::Status Change(const std::string& name, const Edit& edit) = 0;
+
+  /// A new name for one who claims turns. Where the memory can, it shows to others while this object lives.
+  virtual std::string MakeHolder();
+  /// True: the holder has ended, and will not use its turn. False: it lives, or nobody can tell.
+  virtual bool IsGone(const std::string& holder);
 };
 
 /// Forgets with the process.
@@ -46,6 +51,7 @@ class PinMemoryThread {
 
   /// `done` runs on the reactor.
   void Change(std::string name, PinMemory::Edit edit, std::function<void(base::Status)> done);
+  [[nodiscard]] const std::shared_ptr<PinMemory>& memory() const { return memory_; }
 
  private:
   struct Job {

@@ -101,6 +101,23 @@ void WorkerPool::EndTurn() {
   UpdateState();
 }
 
+/// The pool ends: a claim that stayed would keep the next process waiting until its time is over.
+void WorkerPool::GiveUpTurn() {
+  if (!login_) return;
+  switch (login_->step) {
+    case Turn::Step::kReadGuard:
+    case Turn::Step::kReadPin:
+    case Turn::Step::kSettle:  // under way
+      return;
+    case Turn::Step::kClaim:  // which may be made already, unseen; nothing was tried
+      return Settle(LoginOutcome::kUncounted, "");
+    case Turn::Step::kLogin:
+      return Settle(LoginOutcome::kUnanswered, "Signet ended during a login");
+    case Turn::Step::kSettleAgain:
+      return Settle();
+  }
+}
+
 void WorkerPool::BlockLogin(std::string reason, std::string message, bool watch_file, Milliseconds retry) {
   if (!block_ || block_->reason != reason) {
     obs::Err("the HSM login is held back", {{"token", options_.name}, {"reason", reason}, {"message", message}});
@@ -150,8 +167,11 @@ void WorkerPool::OnPinRead(std::size_t index, base::ByteView body) {
   const base::Duration limit = kLoginPatience * options_.sign_timeout + kClaimMargin;
   // Not `this`: the pool may go while the memory is asked.
   WithGuard(
-      [verdict, limit, alive = alive_, turn = *login_, holder = holder_, &clock = clock_](PinGuard& guard) {
-        if (*alive) *verdict = guard.Claim(turn.pin, turn.key, holder, clock.Now(), limit);
+      [verdict, limit, alive = alive_, turn = *login_, holder = holder_, memory = pins_.memory(),
+       &clock = clock_](PinGuard& guard) {
+        if (!*alive) return;
+        *verdict = guard.Claim(turn.pin, turn.key, holder, clock.Now(), limit,
+                               [&](const std::string& other) { return memory->IsGone(other); });
       },
       [this, verdict](const base::Status& claimed) { OnClaimed(claimed, *verdict); });
 }

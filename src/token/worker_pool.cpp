@@ -3,8 +3,6 @@
 #include <algorithm>
 
 #include "base/check.hpp"
-#include "crypto/digest.hpp"
-#include "encoding/text.hpp"
 #include "obs/log.hpp"
 
 namespace signet::token {
@@ -36,7 +34,7 @@ WorkerPool::WorkerPool(PoolOptions options, base::Reactor& reactor, const base::
       proven_(std::move(proven)),
       workers_(options_.workers),
       pins_(pins),
-      holder_(encoding::ToHex(crypto::RandomBytes(8))),
+      holder_(pins_.memory()->MakeHolder()),
       sign_seconds_(obs::GetHistogram("signet_hsm_operation_seconds", "Time an operation took in the HSM.",
                                       {{"operation", "sign"}})),
       other_seconds_(obs::GetHistogram("signet_hsm_operation_seconds", "Time an operation took in the HSM.",
@@ -53,7 +51,7 @@ WorkerPool::WorkerPool(PoolOptions options, base::Reactor& reactor, const base::
                                  {{"token", options_.name}})) {}
 
 WorkerPool::~WorkerPool() {
-  if (login_ && login_->step == Turn::Step::kLogin) Settle(LoginOutcome::kUnanswered, "Signet ended during a login");
+  GiveUpTurn();
   *alive_ = false;
   reactor_.RemovePoller(poller_);
   reactor_.Cancel(tick_);

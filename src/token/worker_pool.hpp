@@ -160,6 +160,7 @@ class WorkerPool {
   bool TurnStands();
   bool SendToLogin(FrameType type, std::uint8_t detail, base::ByteView body);
   void EndTurn();
+  void GiveUpTurn();
   void BlockLogin(std::string reason, std::string message, bool watch_file, Milliseconds retry);
   void BlockRefused(std::string reason, const std::string& answer);
   void BlockFailed(const std::string& answer, base::Duration pause, std::string reason = "LoginFailed");

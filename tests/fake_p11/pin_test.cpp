@@ -79,6 +79,51 @@ TEST_F(PinTest, TriesAWrongPinOnceOverReplicasThatStartTogetherAndOverTheirResta
   }
 }
 
+/// Stops the memory's thread right after a claim was written, until Release.
+class StoppingMemory final : public PinMemory {
+ public:
+  base::Status Change(const std::string& name, const Edit& edit) override {
+    std::string written;
+    auto done = memory_->Change(name, [&](std::string& text) -> base::Status {
+      TRY_VOID(edit(text));
+      written = text;
+      return {};
+    });
+    std::unique_lock lock(mutex_);
+    if (!stop_ || written.find("\"trying\"") == std::string::npos) return done;
+    stop_ = false;
+    stopped_ = true;
+    wake_.wait(lock, [&] { return !stopped_; });
+    return done;
+  }
+  bool stopped() {
+    const std::lock_guard lock(mutex_);
+    return stopped_;
+  }
+  void Release() {
+    const std::lock_guard lock(mutex_);
+    stopped_ = false;
+    wake_.notify_all();
+  }
+
+ private:
+  const std::shared_ptr<PinMemory> memory_ = MakeProcessPinMemory();
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool stop_ = true, stopped_ = false;
+};
+
+TEST_F(PinTest, LeavesNoClaimBehindWhenItEndsBeforeItSeesThatItHasTheTurn) {
+  const auto shared = std::make_shared<StoppingMemory>();
+  auto ending = Make("", 1, shared);
+  ASSERT_TRUE(loop_.Until([&] { return shared->stopped(); }));
+  shared->Release();
+  ending.reset();  // what the memory answers waits for the loop
+  EXPECT_EQ(Logins(), 0);
+  const auto next = Make("", 1, shared);
+  ASSERT_TRUE(loop_.Until([&] { return next->State().workers_ready == 1; })) << next->State().message;
+}
+
 TEST_F(PinTest, TriesARotatedPinOnceWhileReplicasSeeBothFiles) {
   const auto shared = MakeProcessPinMemory();
   fake_.SetPin("wrong");
@@ -354,7 +399,7 @@ TEST_F(PinTest, LeavesNoPinInTheStateFile) {
     EXPECT_EQ(text.str().find("wrong-pin-value"), std::string::npos);
     ++files;
   }
-  EXPECT_EQ(files, 2);  // and the lock
+  EXPECT_EQ(files, 3);  // and the locks: of the folder, of the holders
 }
 
 }  // namespace

@@ -76,6 +76,17 @@ TEST_F(PinSecretTest, GivesOneOfManyReplicasTheTurn) {
   EXPECT_EQ(tries.load(), 1);
 }
 
+TEST_F(PinSecretTest, KnowsThatTheProcessBeforeItInTheSamePodIsGone) {
+  SecretPinMemory before(store_, "signet-system", "uid-1");
+  SecretPinMemory now(store_, "signet-system", "uid-1");
+  SecretPinMemory other(store_, "signet-system", "uid-2");
+  EXPECT_TRUE(now.IsGone(before.MakeHolder()));
+  EXPECT_FALSE(now.IsGone(now.MakeHolder()));
+  EXPECT_FALSE(now.IsGone(other.MakeHolder()));
+  EXPECT_FALSE(now.IsGone(memory_.MakeHolder())) << "of a process whose pod is not known, such as a check";
+  EXPECT_FALSE(memory_.IsGone(now.MakeHolder()));
+}
+
 TEST_F(PinSecretTest, SaysWhatItMayNotDo) {
   for (const char* verb : {"Get", "Create", "Update"}) {
     SCOPED_TRACE(verb);

@@ -73,6 +73,25 @@ TEST_F(PinGuardTest, KeepsTheClaimOfAProcessThatDied) {
   EXPECT_EQ(Claim(kPin, "two"), Kind::kTry) << "nobody said that it is wrong";
 }
 
+TEST_F(PinGuardTest, EndsTheClaimOfOneWhoIsKnownToBeGone) {
+  const auto ask = [&](const std::string& pin) {
+    Restart();
+    return guard_.Claim(pin, base::Bytes(guard_.key()), "two", now_, 30s,
+                        [](const std::string& holder) { return holder == "dead"; });
+  };
+  ASSERT_EQ(Claim(kPin, "dead"), Kind::kTry);
+  const auto verdict = ask(kPin);
+  EXPECT_EQ(verdict.kind, Kind::kWait) << "the attempt got no answer, and may have been refused";
+  EXPECT_EQ(verdict.until, now_ + 60s);
+  EXPECT_EQ(ask(kOther).kind, Kind::kTry);
+  Settle(kOther, LoginOutcome::kAccepted, "two");
+  ASSERT_EQ(Claim(kOther, "alive"), Kind::kTry);
+  EXPECT_EQ(ask(kOther).kind, Kind::kTaken);
+  Settle(kOther, LoginOutcome::kUncounted, "alive");
+  ASSERT_EQ(Claim(kOther, "dead"), Kind::kTry);
+  EXPECT_EQ(ask(kOther).kind, Kind::kTry) << "known to be good";
+}
+
 TEST_F(PinGuardTest, TriesAKnownGoodPinAgainAfterAnAttemptWithoutAnAnswer) {
   EXPECT_EQ(Claim(kPin), Kind::kTry);
   Settle(kPin, LoginOutcome::kAccepted);
