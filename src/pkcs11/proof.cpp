@@ -57,14 +57,8 @@ base::Result<PossessionProof> Session::Prove(const KeyRecord& key) {
     const base::Bytes input = Challenge(key.public_key, encoding::Info(algorithm));
     const auto outcome = Sign(key.handle, algorithm, key.public_key.bits(), input);
     if (outcome.signature) {
-      if (!key.public_key.Verify(algorithm, input, *outcome.signature)) {
-        return Refused(
-            "KeyMismatch",
-            fmt::format("the private key {} does not belong to the public key that the token shows beside it "
-                        "(keyID {}): remove or correct the public key or certificate with its CKA_ID or label",
-                        key.label, key.public_key.keyID()));
-      }
-      return PossessionProof{algorithm, crypto::Sha256Hex(input), crypto::Sha256Hex(*outcome.signature)};
+      const bool verified = key.public_key.Verify(algorithm, input, *outcome.signature).has_value();
+      return PossessionProof{verified, algorithm, crypto::Sha256Hex(input), crypto::Sha256Hex(*outcome.signature)};
     }
     last = outcome.signature.error();
     if (last.native.source.empty()) return Refused("KeyNotUsable", last.message);  // ours: the HSM did sign

@@ -47,8 +47,9 @@ struct KeyRecord {
   std::vector<encoding::SignatureAlgorithm> algorithms;  ///< token, key and its allowed mechanisms together
 };
 
-/// How a private key has shown that a public key is its own: it signed what nobody could know before.
+/// What a private key signed to show that a public key is its own: something that nobody could know before.
 struct PossessionProof {
+  bool verified = true;  ///< with the public key; false: that key is another's
   encoding::SignatureAlgorithm algorithm{};
   std::string challenge;         ///< hex SHA-256 of what was signed
   std::string signature_sha256;  ///< hex, of the signature as Sign returns it
@@ -95,8 +96,7 @@ class Session {
   [[nodiscard]] base::Result<crypto::PublicKey> ReadPublicKey(ObjectHandle public_key) const;
 
   /// Has `key` sign a fresh challenge and verifies it with the public key in the record.
-  /// @return as CheckUsable; kFailedPrecondition/KeyMismatch: the public key is not this private key's. Else the HSM's
-  ///         error.
+  /// @return what was signed, also when it does not verify; or as CheckUsable; or the HSM's error.
   [[nodiscard]] base::Result<PossessionProof> Prove(const KeyRecord& key);
 
   /// Signs the digest (hashed algorithms) or message (PureEd25519) with a key of `bits` bits.

@@ -6,7 +6,7 @@ namespace signet::signing {
 
 token::RecordProof RecordProofsIn(audit::Journal& journal) {
   return [&journal](const token::KeyProof& proof, std::function<void(base::Status)> done) {
-    journal.Event("keyProven",
+    journal.Event(proof.verified ? "keyProven" : "keyNotProven",
                   {{"keyID", proof.public_key.keyID()},
                    {"keyLabel", proof.key_label},
                    {"token", proof.token_label},

@@ -1,7 +1,8 @@
 // signing/key_proofs.hpp - proofs of possession, on record.
 //
-// A proof is a signature, so it leaves a line (type keyProven) although nobody is given it: which key, in which token,
-// by which algorithm, and the hashes of what was signed and of the signature.
+// A proof is a signature, so it leaves a line (type keyProven, or keyNotProven where the public key does not verify it)
+// although nobody is given it: which key, in which token, by which algorithm, and the hashes of what was signed and of
+// the signature.
 //
 // Thread-safety: reactor thread.
 #pragma once

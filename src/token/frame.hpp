@@ -38,7 +38,8 @@ enum class FrameType : std::uint8_t {
   kPinRead,
   kLoginResult,
   kDone,
-  kProven,  ///< a key was found again for Sign, and has proven its public key; before the Done of that operation
+  kProven,  ///< a private key has signed a challenge: of a key found again for Sign, and of one whose public key does
+            ///< not verify it; before the Done of that operation
 };
 
 /// How far an operation got in the worker.

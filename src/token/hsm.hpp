@@ -40,9 +40,9 @@ struct KeyInfo {
   std::vector<encoding::SignatureAlgorithm> mechanisms;  ///< what token and key can do, of our table
 };
 
-/// How a private key has shown that its public key is its own: a signature over a fresh challenge, which nobody is
-/// given.
+/// What a private key signed to show that its public key is its own: a fresh challenge. Nobody is given the signature.
 struct KeyProof {
+  bool verified = true;  ///< false: the public key is another key's
   crypto::PublicKey public_key;
   std::string token_label;
   std::string key_label;

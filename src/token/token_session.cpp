@@ -1,5 +1,7 @@
 #include "token/token_session.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "crypto/digest.hpp"
@@ -14,6 +16,7 @@ constexpr int kMaxStrikes = 3;
 constexpr KeyRef kMaxKeys = 1u << 20;
 constexpr std::size_t kIdSize = 16;
 constexpr base::Duration kProofHolds = std::chrono::hours(1);
+constexpr base::Duration kRefusalHolds = std::chrono::minutes(1);  // each try is a signature, and a line of the record
 constexpr std::size_t kMaxHeld = 4096;
 constexpr int kReopenAttempts = 4;  // others may be starting on the same SoftHSM folder
 
@@ -203,16 +206,29 @@ base::Result<pkcs11::KeyRecord> TokenSession::FindAgain(const KeyIdentity& ident
 base::Result<ProvenKey> TokenSession::Prove(pkcs11::KeyRecord record) {
   TRY_VOID(pkcs11::CheckUsable(record));
   const auto now = base::SystemClock().Steady();
-  std::erase_if(held_, [&](const Held& held) { return now - held.made_at >= kProofHolds; });
-  for (const Held& held : held_) {
-    if (held.handle == record.handle && held.spki == record.public_key.der()) {
-      return ProvenKey{std::move(record), held.proof};
-    }
+  std::erase_if(held_, [&](const Held& held) {
+    return now - held.made_at >= (held.proof.verified ? kProofHolds : kRefusalHolds);
+  });
+  auto held = std::find_if(held_.begin(), held_.end(), [&](const Held& one) {
+    return one.handle == record.handle && one.spki == record.public_key.der();
+  });
+  if (held == held_.end()) {
+    TRY(auto proof, session_->Prove(record));
+    if (held_.size() >= kMaxHeld) held_.clear();
+    held = held_.insert(held_.end(), {record.handle, record.public_key.der(), std::move(proof), now});
+    if (!held->proof.verified) Report(record, held->proof);
   }
-  TRY(auto proof, session_->Prove(record));
-  if (held_.size() >= kMaxHeld) held_.clear();
-  held_.push_back({record.handle, record.public_key.der(), proof, now});
-  return ProvenKey{std::move(record), std::move(proof)};
+  if (held->proof.verified) return ProvenKey{std::move(record), held->proof};
+  return base::MakeError(
+      base::Code::kFailedPrecondition, "KeyMismatch",
+      fmt::format("the private key {} does not belong to the public key that the token shows beside it (keyID {}): "
+                  "remove or correct the public key or certificate with its CKA_ID or label",
+                  record.label, record.public_key.keyID()));
+}
+
+void TokenSession::Report(const pkcs11::KeyRecord& key, const pkcs11::PossessionProof& proof) {
+  proofs_.push_back({proof.verified, key.public_key, token_.label, key.label, proof.algorithm, proof.challenge,
+                     proof.signature_sha256});
 }
 
 base::Status TokenSession::Resolve(CachedKey& key) {
@@ -222,8 +238,7 @@ base::Status TokenSession::Resolve(CachedKey& key) {
                            "another key has taken the place of the key " + key.identity.label);
   }
   TRY(const ProvenKey proven, Prove(std::move(record)));
-  proofs_.push_back({proven.record.public_key, token_.label, proven.record.label, proven.proof.algorithm,
-                     proven.proof.challenge, proven.proof.signature_sha256});
+  Report(proven.record, proven.proof);
   key.handle = proven.record.handle;
   key.bits = proven.record.public_key.bits();
   key.algorithm = proven.record.public_key.algorithm();

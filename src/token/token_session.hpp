@@ -110,6 +110,7 @@ class TokenSession {
   base::Result<pkcs11::KeyRecord> FindAgain(const KeyIdentity& identity) const;
   [[nodiscard]] base::Result<pkcs11::KeyRecord> FindLive(const pkcs11::KeyQuery& query) const;
   base::Result<ProvenKey> Prove(pkcs11::KeyRecord record);
+  void Report(const pkcs11::KeyRecord& key, const pkcs11::PossessionProof& proof);
   void ForgetHandles(bool forget_history) noexcept;
 
   std::string module_path_;

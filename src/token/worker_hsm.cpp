@@ -228,8 +228,8 @@ class WorkerHsmImpl final : public WorkerHsm {
 
   /// The proof is a signature: it goes on record before anybody hears of the key.
   void Accept(std::size_t pool, ProvenKey key, const Callback<KeyInfo>& done) {
-    const KeyProof proof{key.record.public_key, pools_[pool]->token_label(), key.record.label,
-                         key.proof.algorithm,   key.proof.challenge,         key.proof.signature_sha256};
+    const KeyProof proof{key.proof.verified,  key.record.public_key, pools_[pool]->token_label(), key.record.label,
+                         key.proof.algorithm, key.proof.challenge,   key.proof.signature_sha256};
     Record(proof, [this, alive = alive_, pool, record = std::move(key.record), done](const base::Status& recorded) {
       if (!*alive) return;
       if (!recorded) return done(recorded.error());

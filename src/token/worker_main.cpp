@@ -318,6 +318,7 @@ void Worker::FindOrGenerate(const FrameHeader& header, FrameReader reader) {
   const bool find = header.type == FrameType::kFind;
   for (int attempt = 0;; ++attempt) {
     auto found = find ? token_->Find(*uri) : token_->Generate(*uri, spec);
+    ReportProofs();
     if (found) {
       FrameWriter body;
       Write(body, *found);

@@ -155,12 +155,13 @@ base::Result<ProvenKey> ReadProvenKey(FrameReader& reader) {
 }
 
 void Write(FrameWriter& writer, const KeyProof& proof) {
-  writer.Octets(proof.public_key.der()).Text(proof.token_label).Text(proof.key_label);
+  writer.Bool(proof.verified).Octets(proof.public_key.der()).Text(proof.token_label).Text(proof.key_label);
   writer.U8(static_cast<std::uint8_t>(proof.algorithm)).Text(proof.challenge).Text(proof.signature_sha256);
 }
 
 base::Result<KeyProof> ReadKeyProof(FrameReader& reader) {
   KeyProof proof;
+  proof.verified = reader.Bool();
   TRY(proof.public_key, crypto::PublicKey::FromDer(reader.Octets()));
   proof.token_label = reader.Text();
   proof.key_label = reader.Text();

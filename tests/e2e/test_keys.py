@@ -39,7 +39,12 @@ class Proofs(Case):
         self.assertIn("KeyMismatch", refused.json()["detail"], "requests are told what the policy shows")
         self.assertEqual(client.call("GET", "/v1/keys/release").status, 503, "the planted key is not given out")
         self.assertEqual(sidecar.stop(), 0)
-        self.assertEqual([line for line in records(sidecar.audit) if line["type"] in ("intent", "keyProven")], [])
+        lines = records(sidecar.audit)
+        self.assertEqual([line for line in lines if line["type"] in ("intent", "keyProven")], [])
+        failed = [line for line in lines if line["type"] == "keyNotProven"]
+        self.assertGreaterEqual(len(failed), 1, "the challenge was signed, so it is on record")
+        self.assertEqual(failed[0]["token"], "prod")
+        self.assertRegex(failed[0]["signatureSha256"], "^[0-9a-f]{64}$")
 
     def test_a_proof_is_on_record_before_the_first_intent(self):
         token = self.token()

@@ -168,8 +168,20 @@ TEST_F(KeyProofTest, RefusesACertificateOfAnotherKey) {
     anybody.Remove(CKO_PUBLIC_KEY, "release");
     anybody.AddCertificate(Own(EVP_EC_gen("P-256")), "release", id_);
   }
-  StartReady(Options());
+  std::vector<KeyProof> recorded;
+  auto options = Options();
+  options.record_proof = [&](const KeyProof& proof, const std::function<void(base::Status)>& done) {
+    recorded.push_back(proof);
+    done({});
+  };
+  StartReady(options);
   EXPECT_THAT(Find(kUri), IsErr(Code::kFailedPrecondition, "KeyMismatch"));
+  ASSERT_EQ(recorded.size(), 1u) << "the private key did sign";
+  EXPECT_FALSE(recorded[0].verified);
+  EXPECT_EQ(recorded[0].key_label, "release");
+  EXPECT_EQ(recorded[0].signature_sha256.size(), 64u);
+  EXPECT_THAT(Find(kUri), IsErr(Code::kFailedPrecondition, "KeyMismatch"));
+  EXPECT_EQ(recorded.size(), 1u) << "not each time that a policy looks";
 }
 
 TEST_F(KeyProofTest, RefusesAKeyWithoutAnyPublicHalf) {

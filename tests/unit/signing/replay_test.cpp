@@ -139,12 +139,23 @@ TEST_F(ReplayTest, VerifiesAlwaysWhereRootsCountApprovals) {
 TEST_F(ReplayTest, ProofsOfPossessionAreOnRecord) {
   const auto key = TestKey::Ec().public_key();
   bool done = false;
-  signing::RecordProofsIn (*journal_)({key, "token", "label", SignatureAlgorithm::kEcdsaWithSha256, "aa", "bb"},
+  signing::RecordProofsIn (*journal_)({true, key, "token", "label", SignatureAlgorithm::kEcdsaWithSha256, "aa", "bb"},
                                       [&](const base::Status& status) { done = status.has_value(); });
   reactor_.RunUntil([&] { return done; });
   EXPECT_EQ(Last()["type"], "keyProven");
   EXPECT_EQ(Last()["keyID"], key.keyID());
   EXPECT_EQ(Last()["token"], "token");
+  EXPECT_EQ(Last()["signatureSha256"], "bb");
+}
+
+TEST_F(ReplayTest, ProofsThatFailAreOnRecordToo) {
+  const auto key = TestKey::Ec().public_key();
+  bool done = false;
+  signing::RecordProofsIn (*journal_)({false, key, "token", "label", SignatureAlgorithm::kEcdsaWithSha256, "aa", "bb"},
+                                      [&](const base::Status& status) { done = status.has_value(); });
+  reactor_.RunUntil([&] { return done; });
+  EXPECT_EQ(Last()["type"], "keyNotProven");
+  EXPECT_EQ(Last()["keyID"], key.keyID());
   EXPECT_EQ(Last()["signatureSha256"], "bb");
 }
 
