@@ -17,6 +17,7 @@
 #include "cli/verify.hpp"
 #include "cli/wait.hpp"
 #include "kube/rest_store.hpp"
+#include "process/signals.hpp"
 
 namespace {
 
@@ -107,6 +108,7 @@ int main(int argc, char** argv) {
         context, ExitCode::kUsage, std::string(error.what()) + "; see " + Meant(app, context.program) + " --help"));
   }
   signet::kube::InitializeProcess();
+  signet::process::RaiseFileLimit();  // the files of a record are open together, so that none is moved away unread
   try {
     return static_cast<int>(context.run());
   } catch (const std::exception& error) {  // of the JSON library, on what a server may send

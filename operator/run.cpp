@@ -51,7 +51,7 @@ base::Result<std::unique_ptr<kube::ObjectStore>> OpenFolder(const config::Operat
 std::optional<Ending> Confine(const CommandLine& command, const Environment& environment) {
   const auto& config = command.config;
   config::Apply(config.log);
-  process::RaiseFileLimit();
+  process::PrepareFileLimit();
   process::Files files;
   config::AddFolders(config.approval_roots, files.read);
   config::AddFolders(config.metrics_token_file, files.read);

@@ -28,7 +28,7 @@ base::Result<token::ConfinementOptions> Confinement(const config::SidecarConfig&
 
 Ending Run(const config::SidecarConfig& config) {
   config::Apply(config.log);
-  process::RaiseFileLimit();
+  process::PrepareFileLimit();
   const auto confinement = Confinement(config);
   if (!confinement) return Fail(ExitCode::kConfiguration, confinement.error());
   if (auto confined = token::Confine(*confinement); !confined) return Fail(ExitCode::kConfiguration, confined.error());

@@ -32,18 +32,23 @@ void PrepareSignals() {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
-void RaiseFileLimit() {
+std::uint64_t RaiseFileLimit() {
   rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
   // Not beyond reason: some libraries close every descriptor up to the limit.
   const rlim_t wanted = limit.rlim_max < kMostFiles ? limit.rlim_max : kMostFiles;
   if (limit.rlim_cur < wanted) {
     limit.rlim_cur = wanted;
     ::setrlimit(RLIMIT_NOFILE, &limit);
   }
-  if (limit.rlim_cur >= kEnoughFiles) return;
+  return limit.rlim_cur;
+}
+
+void PrepareFileLimit() {
+  const auto limit = RaiseFileLimit();
+  if (limit == 0 || limit >= kEnoughFiles) return;
   obs::Warn("few files may be open: connections beyond that wait; raise the limit (LimitNOFILE=, ulimit -n)",
-            {{"limit", limit.rlim_cur}, {"wanted", kEnoughFiles}});
+            {{"limit", limit}, {"wanted", kEnoughFiles}});
 }
 
 }  // namespace signet::process

@@ -4,6 +4,8 @@
 // Sources:       signal(7), systemd.exec(5) (LimitNOFILE=), getrlimit(2).
 #pragma once
 
+#include <cstdint>
+
 namespace signet::process {
 
 /// Undoes what the parent left (a blocked mask, ignored signals), and ignores the signals that would end or stop a
@@ -12,7 +14,9 @@ namespace signet::process {
 /// signals. SIGTERM, SIGINT, SIGQUIT, SIGPWR and SIGXCPU are left to the reactor, which drains.
 void PrepareSignals();
 
-/// Raises the number of files that may be open as far as the system allows.
-void RaiseFileLimit();
+/// Raises the number of files that may be open as far as the system allows. @return the limit; 0: not known
+std::uint64_t RaiseFileLimit();
+/// The same for a service; warns when it is low.
+void PrepareFileLimit();
 
 }  // namespace signet::process

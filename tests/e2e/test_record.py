@@ -21,6 +21,23 @@ class Stdout(Case):
         self.assertIn(b'"msg":"done"', done.stderr, "logs go to stderr")
 
 
+class ManySegments(Case):
+    def test_a_record_in_more_files_than_a_process_may_open_at_first(self):
+        token = self.token()
+        store = self.policies(policy("release"), name="store")
+        write_yaml(store / "request.yaml", request("r", "release", digest_of(b"x")))
+        archive = self.folder / "archive"
+        archive.mkdir()
+        audit = archive / "audit.jsonl"
+        subprocess.run([BIN / "signet-operator", "--store", f"dir:{store}", "--once", "--pkcs11-module", token.module, "--pin-file", token.pin_file,
+                        "--audit", audit], env=token.env(), capture_output=True, timeout=60, check=True)
+        for number in range(200):  # whole copies overlap, and count once
+            (archive / f"copy-{number}.jsonl").write_bytes(audit.read_bytes())
+        for command in ("verify", "query"):
+            done = subprocess.run(["prlimit", "--nofile=64:4096", BIN / "signet", "audit", command, archive], capture_output=True, text=True, timeout=120)
+            self.assertEqual(done.returncode, 0, done.stderr)
+
+
 class Terminal(Case):
     HARMFUL = "\x1b\x07\x7f\u009b\u202e\u2066\u200f\u061c\u200b\u2028\ufeff\U000e0041"
 

@@ -206,7 +206,7 @@ TEST(SignalsTest, RaisesTheLimitOfOpenFiles) {
   EXPECT_EQ(0, InChild([] {
               rlimit limit{64, 2048};
               if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return 1;
-              RaiseFileLimit();
+              PrepareFileLimit();
               ::getrlimit(RLIMIT_NOFILE, &limit);
               return limit.rlim_cur == 2048 ? 0 : 2;
             }));
