@@ -105,6 +105,9 @@ class OperatorCrash(Case):
         operator = self.operator(token, ["--store", f"dir:{folder}"], name=audit_name)
         wait_for("end states", lambda: all(condition(status_of(folder, name), "Ready") for name in names), 60)
         wait_for("all signed", lambda: all(condition(status_of(folder, name), "Ready")["status"] == "True" for name in names), 60)
+        # What a killed operator had published is settled by a look at the status, every two seconds.
+        wait_for("the releases", lambda: {status_of(folder, name)["record"] for name in names} <=
+                 {line["operation"] for line in records(operator.audit) if line["type"] == "release"}, 60)
         self.assertEqual(operator.stop(), 0)
         outcomes = self.assert_pairs(operator.audit)
         committed = {}
