@@ -83,6 +83,8 @@ class Api(Case):
     def remove_webhooks(self):
         self.end_processes()
         kubectl("delete", "mutatingwebhookconfiguration,validatingwebhookconfiguration", "signet.dev", "--ignore-not-found")
+        # Of a killed operator: the next test's would wait until it has run out.
+        kubectl("delete", "lease", "signet-operator", "-n", "signet-system", "--ignore-not-found", "--wait=false")
 
     def policy(self, name, *args, **kw):
         made = policy(f"{name}-{self.id}", *args, **kw)
