@@ -26,7 +26,10 @@ Status ReadReference(const Node& spec, SigningApprovalSpec& out) {
   TRY_VOID(reference.OnlyMembers({"name", "uid"}));
   TRY(const auto name, reference.Get("name"));
   TRY(const auto text, name.Text(1, limits::kObjectName));
-  if (!IsDnsSubdomain(text)) return name.Bad("must be the name of a SigningRequest");
+  if (!IsDnsSubdomain(text))
+    return name.Bad(
+        "must be the name of a SigningRequest, of lower-case letters, digits, - and ., with a letter or digit at both "
+        "ends");
   out.request_name = std::string(text);
   TRY(out.request_uid, ReadUid(reference));
   return {};

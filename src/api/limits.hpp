@@ -34,6 +34,9 @@ inline constexpr std::int64_t kPerDay = 1'000'000'000;
 inline constexpr std::int64_t kApprovalsRequired = 16;
 inline constexpr std::size_t kImageDigests = 64;
 inline constexpr std::size_t kImageDigest = 71;  ///< "sha256:" and 64 digits
+/// Read before its form is judged, so that an image that was pasted whole is told what a digest looks like.
+inline constexpr std::size_t kDigestText = 512;
+inline constexpr std::size_t kTimeOfDay = 32;  ///< likewise, for 08:00:00
 
 inline constexpr std::size_t kObjectName = 253;
 inline constexpr std::size_t kMessageText = 87384;  ///< base64 of kMaxMessageBytes

@@ -18,6 +18,9 @@ using base::Status;
 
 base::Error Prefixed(const Node& node, const base::Error& error) { return node.Bad(error.message); }
 
+constexpr std::string_view kLabelValueRule =
+    "must be a label value of letters, digits, -, _ and ., with a letter or digit at both ends";
+
 /// Reads a string that `problem` finds nothing wrong with.
 template <class Problem>
 Result<std::string> ReadGlob(const Node& node, std::size_t max, Problem problem) {
@@ -31,7 +34,7 @@ Result<LabelSelectorRequirement> ReadRequirement(const Node& node) {
   LabelSelectorRequirement out;
   TRY(const auto key, node.Get("key"));
   TRY(const auto key_text, key.Text(1, limits::kLabelKey));
-  if (!IsLabelKey(key_text)) return key.Bad("must be a label key");
+  if (!IsLabelKey(key_text)) return key.Bad("must be a label key such as team or example.com/team");
   out.key = std::string(key_text);
   TRY(const auto op, node.Get("operator"));
   TRY(const auto op_text, op.Text(1, 32));
@@ -50,7 +53,7 @@ Result<LabelSelectorRequirement> ReadRequirement(const Node& node) {
   if (const auto values = node.Find("values")) {
     TRY_VOID(values->EachItem(limits::kSelectorValues, [&](const Node& value) -> Status {
       TRY(const auto text, value.Text(0, limits::kLabelValue));
-      if (!IsLabelValue(text)) return value.Bad("must be a label value");
+      if (!IsLabelValue(text)) return value.Bad(kLabelValueRule);
       out.values.emplace_back(text);
       return {};
     }));
@@ -66,9 +69,9 @@ Result<LabelSelector> ReadSelector(const Node& node) {
   LabelSelector out;
   if (const auto labels = node.Find("matchLabels")) {
     TRY_VOID(labels->EachMember(limits::kMatchLabels, [&](const std::string& key, const Node& value) -> Status {
-      if (!IsLabelKey(key)) return value.Bad("must be a label key");
+      if (!IsLabelKey(key)) return value.Bad("must be a label key such as team or example.com/team");
       TRY(const auto text, value.Text(0, limits::kLabelValue));
-      if (!IsLabelValue(text)) return value.Bad("must be a label value");
+      if (!IsLabelValue(text)) return value.Bad(kLabelValueRule);
       out.match_labels.emplace(key, text);
       return {};
     }));
@@ -161,9 +164,9 @@ Result<ArtifactRule> ReadArtifactRule(const Node& node) {
 
 Result<TimeOfDay> ReadTime(const Node& window, std::string_view member, bool is_end) {
   TRY(const auto node, window.Get(member));
-  TRY(const auto text, node.Text(1, 5));
+  TRY(const auto text, node.Text(0, limits::kTimeOfDay));
   const auto minutes = ParseTimeOfDay(text, is_end);
-  if (!minutes) return node.Bad(is_end ? "must be HH:MM, 00:00 to 24:00" : "must be HH:MM, 00:00 to 23:59");
+  if (!minutes) return node.Bad(is_end ? "must be HH:MM, from 00:00 to 24:00" : "must be HH:MM, from 00:00 to 23:59");
   return TimeOfDay{*minutes};
 }
 
@@ -236,9 +239,9 @@ Result<PodRule> ReadPod(const Node& node) {
   PodRule out;
   TRY(const auto digests, node.Get("imageDigests"));
   TRY_VOID(digests.EachItem(limits::kImageDigests, [&](const Node& item) -> Status {
-    TRY(const auto text, item.Text(1, limits::kImageDigest));
+    TRY(const auto text, item.Text(0, limits::kDigestText));
     if (text.size() != limits::kImageDigest || !text.starts_with("sha256:") || !IsLowerHex(text.substr(7))) {
-      return item.Bad("must be sha256: and 64 lower-case hex digits, as in the part after @ of an image");
+      return item.Bad("must be sha256: and 64 lower-case hex digits, the part after @ of an image");
     }
     if (std::find(out.image_digests.begin(), out.image_digests.end(), text) != out.image_digests.end()) {
       return item.Bad("appears twice");

@@ -47,7 +47,7 @@ Status ReadInput(const Node& spec, SigningRequestSpec& out) {
     TRY(out.message, ReadMessage(*message));
     return {};
   }
-  TRY(const auto text, digest->Text(1, 256));
+  TRY(const auto text, digest->Text(0, limits::kDigestText));
   auto parsed = ParseDigest(text);
   if (!parsed) return digest->Bad(parsed.error().message);
   out.digest = std::move(*parsed);
@@ -62,7 +62,10 @@ Result<SigningRequestSpec> ReadSpec(const Node& spec) {
   TRY_VOID(reference.OnlyMembers({"name"}));
   TRY(const auto name, reference.Get("name"));
   TRY(const auto name_text, name.Text(1, limits::kObjectName));
-  if (!IsDnsSubdomain(name_text)) return name.Bad("must be the name of a SigningPolicy");
+  if (!IsDnsSubdomain(name_text))
+    return name.Bad(
+        "must be the name of a SigningPolicy, of lower-case letters, digits, - and ., with a letter or digit at both "
+        "ends");
   out.policy_name = std::string(name_text);
   TRY_VOID(ReadInput(spec, out));
   if (const auto algorithm = spec.Find("algorithm")) {

@@ -3,12 +3,15 @@
 
 - every field is described, every list and string is bounded, names and columns are there;
 - every manifest in examples/ fits its schema and has no field the schema does not know;
-- the schemas decide the cases of tests/unit/api/cases.json as src/api does.
+- what is refused in words of our own is refused by a rule, not by a pattern or by oneOf, and no rule is too dear;
+- the schemas decide the cases of tests/unit/api/cases.json as src/api does (tests/crds evaluates the rules over them).
 Usage: check_crds.py [REPOSITORY]
 """
 import copy
 import json
+import math
 import pathlib
+import re
 import sys
 
 import jsonschema
@@ -21,7 +24,10 @@ LEAST = {
     "SigningApproval": {"requestRef": {"name": "a", "uid": "1"}, "decision": "Approve"},
 }
 NAMES = {"SigningPolicy": ("sigpol", "Cluster"), "SigningRequest": ("sigreq", "Namespaced"), "SigningApproval": ("sigappr", "Namespaced")}
-JUNCTORS = ("oneOf", "anyOf", "allOf", "not")
+# Their messages name branches and expressions, not mistakes: "supported values: ECDSA" for an RSA key of a wrong size.
+SPEECHLESS = ("oneOf", "anyOf", "allOf", "not", "pattern")
+# apiextensions-apiserver adds up what rules may cost at worst, and refuses the CRD whose rules cost more.
+MOST_OF_A_RULE, MOST_OF_A_CRD = 10_000_000, 100_000_000
 # What the API server refuses in a structural schema.
 FORBIDDEN = ("$ref", "definitions", "dependencies", "deprecated", "discriminator", "id", "patternProperties", "readOnly",
              "writeOnly", "uniqueItems", "propertyNames", "const")
@@ -39,7 +45,7 @@ def check_description(schema, where):
         problem(where, "needs a description in sentences")
 
 
-def check_bounds(schema, where):
+def check_bounds(schema, where, in_rules):
     kind = schema.get("type")
     if kind == "array" and "maxItems" not in schema:
         problem(where, "a list needs maxItems (CEL's cost budget)")
@@ -47,27 +53,58 @@ def check_bounds(schema, where):
         problem(where, "a list needs x-kubernetes-list-type")
     if "additionalProperties" in schema and ("maxProperties" not in schema or "properties" in schema):
         problem(where, "a map needs maxProperties and no properties")
-    bounded = "maxLength" in schema or "enum" in schema or schema.get("format") == "date-time"
-    if kind == "string" and not bounded:
-        problem(where, "a string needs maxLength or enum")
+    # Servers before 1.27 do not bound a string by its enum.
+    if kind == "string" and "maxLength" not in schema and ("enum" not in schema or in_rules) and schema.get("format") != "date-time":
+        problem(where, "a string needs maxLength (CEL's cost budget)")
     for word in FORBIDDEN:
         if word in schema:
             problem(where, f"{word} is not allowed in a structural schema")
     for rule in schema.get("x-kubernetes-validations", []):
         if not rule.get("rule") or not rule.get("message"):
             problem(where, "a CEL rule needs a message")
+        for word in set(rule) - {"rule", "message"}:
+            problem(where, f"{word} of a rule is not known to API servers before 1.28")
 
 
-def check_junctor(schema, where):
-    """Under oneOf and its like a structural schema may only validate values, and only known fields."""
-    for word in ("type", "description", "default", "additionalProperties"):
+def check_words(schema, where):
+    for word in SPEECHLESS:
         if word in schema:
-            problem(where, f"{word} is not allowed under oneOf, anyOf, allOf, not")
+            problem(where, f"{word} explains itself badly: use x-kubernetes-validations with a message of our own")
 
 
-def check_schema(schema, where, top=False):
+def matching_cost(schema, times):
+    """At worst, of the rules that match the string `self`: a quarter of a unit for each character of the expression, for each
+    ten bytes, of which a character has up to four. It is what the dearest rules cost; the others come to little."""
+    for rule in schema.get("x-kubernetes-validations", []) if schema.get("type") == "string" else []:
+        expressions = re.findall(r"self[.]matches[(]r?'([^']*)'[)]", rule["rule"])
+        text = math.ceil((schema.get("maxLength", 1 << 40) * 4 + 1) / 10)
+        yield times * sum(text * math.ceil(len(expression) / 4) + 3 for expression in expressions)
+
+
+def all_costs(schema, where, times=1):
+    yield from ((where, cost) for cost in matching_cost(schema, times))
+    for name, child in schema.get("properties", {}).items():
+        yield from all_costs(child, f"{where}.{name}", times)
+    for word, most in (("items", "maxItems"), ("additionalProperties", "maxProperties")):
+        if word in schema:
+            yield from all_costs(schema[word], f"{where}[]", times * schema.get(most, math.inf))
+
+
+def check_costs(schema, kind):
+    costs = list(all_costs(schema, kind))
+    for where, cost in costs:
+        if cost > MOST_OF_A_RULE:
+            problem(where, f"the rule may cost {cost}, API servers take {MOST_OF_A_RULE} at most: shorten the expression or the bounds")
+    if (total := sum(cost for _, cost in costs)) > MOST_OF_A_CRD:
+        problem(kind, f"the rules may cost {total}, API servers take {MOST_OF_A_CRD} at most")
+
+
+def check_schema(schema, where, top=False, in_rules=False, spoken=True):
+    in_rules = in_rules or "x-kubernetes-validations" in schema
     check_description(schema, where)
-    check_bounds(schema, where)
+    check_bounds(schema, where, in_rules)
+    if spoken:
+        check_words(schema, where)
     for name, child in schema.get("properties", {}).items():
         if top and name == "metadata":
             if set(child) != {"type"}:
@@ -76,13 +113,11 @@ def check_schema(schema, where, top=False):
         if top and name in ("apiVersion", "kind"):
             check_description(child, f"{where}.{name}")
             continue
-        check_schema(child, f"{where}.{name}")
+        # The status is written by the operator alone: nobody reads a message about it.
+        check_schema(child, f"{where}.{name}", in_rules=in_rules, spoken=spoken and not (top and name == "status"))
     for word in ("items", "additionalProperties"):
         if word in schema:
-            check_schema(schema[word], f"{where}[]")
-    for word in JUNCTORS:
-        for branch in schema.get(word, []) if word != "not" else [schema["not"]] if "not" in schema else []:
-            check_junctor(branch, f"{where} {word}")
+            check_schema(schema[word], f"{where}[]", in_rules=in_rules, spoken=spoken)
 
 
 def strict(schema):
@@ -173,6 +208,7 @@ def check_definition(path):
             problem(path.name, f"the printer column {column} is missing")
     schema = version["schema"]["openAPIV3Schema"]
     check_schema(schema, kind, top=True)
+    check_costs(schema, kind)
     return kind, schema, jsonschema.Draft7Validator(strict(schema))
 
 
