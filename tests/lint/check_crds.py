@@ -26,6 +26,8 @@ LEAST = {
 NAMES = {"SigningPolicy": ("sigpol", "Cluster"), "SigningRequest": ("sigreq", "Namespaced"), "SigningApproval": ("sigappr", "Namespaced")}
 # Their messages name branches and expressions, not mistakes: "supported values: ECDSA" for an RSA key of a wrong size.
 SPEECHLESS = ("oneOf", "anyOf", "allOf", "not", "pattern")
+# Those of 1.25 that the rules use: a server refuses the whole CRD over a function that it does not know.
+FUNCTIONS = {"all", "contains", "duration", "endsWith", "exists", "has", "matches", "size", "startsWith", "upperAscii"}
 # apiextensions-apiserver adds up what rules may cost at worst, and refuses the CRD whose rules cost more.
 MOST_OF_A_RULE, MOST_OF_A_CRD = 10_000_000, 100_000_000
 # What the API server refuses in a structural schema.
@@ -62,6 +64,9 @@ def check_bounds(schema, where, in_rules):
     for rule in schema.get("x-kubernetes-validations", []):
         if not rule.get("rule") or not rule.get("message"):
             problem(where, "a CEL rule needs a message")
+        called = re.findall(r"([A-Za-z]\w*)[(]", re.sub(r"r?'[^']*'", "", rule.get("rule", "")))
+        for function in sorted(set(called) - FUNCTIONS):
+            problem(where, f"{function}() is not in this check's list: does CEL in API servers of 1.25 know it?")
         for word in set(rule) - {"rule", "message"}:
             problem(where, f"{word} of a rule is not known to API servers before 1.28")
 
