@@ -65,8 +65,9 @@ base::Result<std::string_view> Node::Text(std::size_t min, std::size_t max) cons
   if (!value_->is_string()) return Bad("must be a string");
   const std::string_view text = value_->get_ref<const std::string&>();
   if (const auto size = Characters(text); size < min || size > max) {
-    return Bad(size < min && min == 1 ? std::string("must not be empty")
-                                      : fmt::format("must have {} to {} characters", min, max));
+    if (size < min && min == 1) return Bad("must not be empty");
+    return Bad(min == max ? fmt::format("must have {} characters", max)
+                          : fmt::format("must have {} to {} characters", min, max));
   }
   return text;
 }

@@ -263,6 +263,18 @@ Status CheckPod(const Node& pod, const SigningPolicySpec& spec) {
   return {};
 }
 
+const char* SizeRule(KeyAlgorithm algorithm) {
+  switch (algorithm) {
+    case KeyAlgorithm::kEcdsa:
+      return "an ECDSA key has size 256, 384 or 521";
+    case KeyAlgorithm::kRsa:
+      return "an RSA key has size 2048, 3072 or 4096";
+    case KeyAlgorithm::kEd25519:
+      break;
+  }
+  return "an Ed25519 key has one size only: leave size out";
+}
+
 Result<KeyGenerate> ReadGenerate(const Node& node) {
   TRY_VOID(node.OnlyMembers({"algorithm", "size"}));
   TRY(const auto algorithm, node.Get("algorithm"));
@@ -272,14 +284,13 @@ Result<KeyGenerate> ReadGenerate(const Node& node) {
   KeyGenerate out{*known, 0};
   const auto size = node.Find("size");
   if (!size) {
-    if (*known != KeyAlgorithm::kEd25519) return node.Bad(fmt::format("{} needs a size", name));
+    if (*known != KeyAlgorithm::kEd25519) return node.Bad(SizeRule(*known));
     return out;
   }
-  TRY(const auto bits, size->Integer(1, 65536));
-  if (!encoding::IsSupportedKeySize(*known, static_cast<int>(bits))) {
-    return size->Bad("must be 256, 384 or 521 for ECDSA, 2048, 3072 or 4096 for RSA, and absent for Ed25519");
-  }
-  if (*known != KeyAlgorithm::kEd25519) out.size = static_cast<int>(bits);
+  if (!size->value().is_number_integer()) return size->Bad("must be a whole number");
+  const int bits = static_cast<int>(size->Integer(1, 65536).value_or(0));
+  if (!encoding::IsSupportedKeySize(*known, bits)) return size->Bad(SizeRule(*known));
+  if (*known != KeyAlgorithm::kEd25519) out.size = bits;
   return out;
 }
 
