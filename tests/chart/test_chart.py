@@ -278,8 +278,9 @@ class Objects(unittest.TestCase):
             self.assertEqual(rules["gateway"]["from"][0], {"namespaceSelector": {}})  # pods, and what comes from outside not
             self.assertNotIn("from", rules["webhook"])  # API servers have addresses that nobody knows here
             self.assertEqual(rules["metrics"]["from"], [{"namespaceSelector": {"matchLabels": {"signet.dev/metrics": "true"}}}])
-        limited = render({**DEV, "networkPolicy": {"egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]}})
-        self.assertEqual(one(limited, "NetworkPolicy")["spec"]["policyTypes"], ["Ingress", "Egress"])
+        egress = [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]
+        limited = one(render({**DEV, "networkPolicy": {"egress": egress}}), "NetworkPolicy")["spec"]
+        self.assertEqual((limited["policyTypes"], limited["egress"]), (["Ingress", "Egress"], egress))
 
     def test_network_policy_without_scrapers_opens_no_metrics(self):
         spec = one(render({**DEV, "networkPolicy": {"metricsFrom": []}}), "NetworkPolicy")["spec"]
@@ -516,13 +517,23 @@ class Rights(unittest.TestCase):
         self.assertEqual(binding["spec"], {"policyName": guard["metadata"]["name"], "validationActions": ["Deny"]})
         self.assertEqual([c["expression"] for c in guard["spec"]["matchConditions"]],
                          ["request.userInfo.username == 'system:serviceaccount:elsewhere:signet-operator'"])
-        covered = {resource for rule in guard["spec"]["matchConstraints"]["resourceRules"] for resource in rule["resources"]}
-        created = {r for rule in one(objects, "Role")["rules"] if "create" in rule["verbs"] for r in rule["resources"]}
-        self.assertEqual(covered, created)
-        names = guard["spec"]["validations"][0]["expression"]
-        for rule in one(objects, "Role")["rules"]:
-            for name in rule.get("resourceNames", []):
-                self.assertIn(f"'{name}'", names)
+        self.assertEqual(guard["spec"]["failurePolicy"], "Fail")
+        rules = guard["spec"]["matchConstraints"]["resourceRules"]
+        self.assertTrue(all(rule["operations"] == ["CREATE"] and rule["apiVersions"] == ["v1"] for rule in rules))
+        covered = {(group, resource) for rule in rules for group in rule["apiGroups"] for resource in rule["resources"]}
+        role = one(objects, "Role")["rules"]
+        self.assertEqual(covered, {(g, r) for rule in role if "create" in rule["verbs"] for g in rule["apiGroups"] for r in rule["resources"]})
+        # Each kind has the names that the Role has for it. What has no name yet, as with generateName, is refused.
+        named_only, types = (re.sub(r"\s+", " ", each["expression"]) for each in guard["spec"]["validations"])
+        found = re.fullmatch(r"has\(object\.metadata\.name\) && object\.metadata\.name in "
+                             r"\(request\.resource\.resource == 'configmaps' \? (\[[^]]*\]) : "
+                             r"request\.resource\.resource == 'secrets' \? (\[[^]]*\]) : (\[[^]]*\])\)", named_only)
+        self.assertIsNotNone(found, named_only)
+        for resource, names in zip(("configmaps", "secrets", "leases"), found.groups()):
+            allowed = {name for rule in role if resource in rule["resources"] for name in rule.get("resourceNames", [])}
+            self.assertEqual(set(yaml.safe_load(names)), allowed, resource)
+        # With neither type could the Secret hold another account's token.
+        self.assertEqual(types, "request.resource.resource != 'secrets' || !has(object.type) || object.type in ['Opaque', 'kubernetes.io/tls']")
 
     def test_fewer_without_gateway_and_injection(self):
         objects = render({**DEV, "gateway": {"enabled": False}, "injection": {"enabled": False}})
