@@ -176,6 +176,16 @@ policy::Decision Pipeline::Ask(const ActivePolicy& active, const Caller& caller,
 }
 
 std::optional<Refused> Pipeline::Decide(Operation& operation) const {
+  if (!IsConsistent(operation.caller)) {
+    obs::Err("a caller's entry point, proof and pod do not agree: nothing is signed",
+             {{"door", std::string(Name(operation.caller.door))},
+              {"identity", std::string(identity::Name(operation.caller.principal.proof))},
+              {"pod", operation.caller.pod ? operation.caller.pod->name : ""}});
+    return No(
+        Code::kInternal, "Internal",
+        "the caller's entry point, proof of identity and pod do not agree: nothing was signed; this is an error of "
+        "Signet, please report it with the operator's log");
+  }
   operation.active = deps_.policies->Find(operation.call.policy);
   if (!operation.active) return NotAllowed();
   auto decision =
@@ -251,16 +261,6 @@ std::optional<Refused> Pipeline::CheckKey(const Operation& operation) const {
 
 std::optional<Refused> Pipeline::Prepare(Operation& operation) {
   const auto& call = operation.call;
-  if (!IsConsistent(operation.caller)) {
-    obs::Err("a caller's entry point, proof and pod do not agree: nothing is signed",
-             {{"door", std::string(Name(operation.caller.door))},
-              {"identity", std::string(identity::Name(operation.caller.principal.proof))},
-              {"pod", operation.caller.pod ? operation.caller.pod->name : ""}});
-    return No(
-        Code::kInternal, "Internal",
-        "the caller's entry point, proof of identity and pod do not agree: nothing was signed; this is an error of "
-        "Signet, please report it with the operator's log");
-  }
   if (in_flight_ > options_.max_in_flight) {
     return No(Code::kUnavailable, "Busy", "too many signatures are being made: ask again", kVerySoon);
   }

@@ -108,6 +108,50 @@ TEST_F(ReplayTest, ReleasesNothingWhenThePolicyTurnsWhileTheLineIsWritten) {
   EXPECT_EQ(reason, "Suspended");
 }
 
+TEST_F(ReplayTest, GivesOutNothingThatIsNotOnRecord) {
+  const auto items = One();
+  files_.write_error = ENOSPC;
+  EXPECT_EQ(Replay(items), "AuditUnavailable") << "the write fails";
+  EXPECT_EQ(Replay(items), "AuditUnavailable") << "and the record is known to be away";
+  files_.write_error = 0;
+  EXPECT_EQ(Lines("replayed"), 0);
+}
+
+TEST_F(ReplayTest, CountsEachRefusal) {
+  const auto items = One();
+  Change([](auto& policy) { policy.spec.suspend = true; });
+  EXPECT_EQ(Replay(items), "Suspended");
+  Change([](auto& policy) { policy.spec.suspend = false; });
+  std::optional<std::string> reason;
+  service_->Replay(caller_, items, [&](const std::optional<Refused>& refused) {
+    reason = refused ? refused->error.reason : "released";
+  });
+  Change([](auto& policy) { policy.spec.suspend = true; });  // while the line is written
+  reactor_.RunUntil([&] { return reason.has_value(); });
+  reactor_.Advance(10s);
+  ASSERT_EQ(Last()["type"], "refused");
+  EXPECT_EQ(Last()["reason"], "Suspended");
+  EXPECT_EQ(Last()["count"], 2);
+}
+
+TEST_F(ReplayTest, NamesThePodThatAsked) {
+  caller_ = Through(Door::kGateway);
+  EXPECT_EQ(Replay(One()), "released");
+  EXPECT_EQ(Last()["door"], "gateway");
+  EXPECT_EQ(Last()["podUID"], caller_.pod->uid);
+}
+
+TEST_F(ReplayTest, GivesOutNothingToACallerThatLostItsDoorProofOrPod) {
+  const auto items = One();
+  Caller damaged = Through(Door::kGateway);
+  damaged.door = Door::kSocket;
+  EXPECT_EQ(Replay(damaged, items), "Internal");
+  damaged = Through(Door::kGateway);
+  damaged.pod.reset();
+  EXPECT_EQ(Replay(damaged, items), "Internal");
+  EXPECT_EQ(Lines("replayed"), 0);
+}
+
 // One reason for policies and requests, and nothing that ends a request for good.
 TEST_F(ReplayTest, WaitsForTheKeyWhenAWorkerFindsItChanged) {
   for (const char* trouble : {"KeyChanged", "KeyMismatch", "KeyAmbiguous", "KeyNotUsable"}) {

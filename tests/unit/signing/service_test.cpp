@@ -311,6 +311,12 @@ TEST_F(SigningServiceTest, SignsNothingForACallerThatLostItsDoorProofOrPod) {
     damaged = whole;
     if (damaged.pod) damaged.pod->uid.clear();
     if (damaged.pod) refuses(damaged, "the pod's uid lost");
+    damaged = whole;
+    damaged.images = std::make_shared<const identity::PodImages>();
+    if (door != Door::kGateway) refuses(damaged, "images of a pod gained");
+    damaged = whole;
+    damaged.peer = identity::PeerInfo{1000, 1000, 42};
+    if (door != Door::kSocket) refuses(damaged, "a peer gained");
   }
   EXPECT_EQ(hsm_.signs, 3);
 }
