@@ -22,22 +22,30 @@ def kernel_has_landlock():
     return LIBC.syscall(LANDLOCK_CREATE_RULESET, None, 0, LANDLOCK_VERSION) >= 1
 
 
+def of_process(pid, name):
+    """Empty where it has ended, as a worker may between two looks."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/{name}").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def status_of(pid):
-    return dict(re.findall(r"^(\w+):[ \t]*(.*)$", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M))
+    return dict(re.findall(r"^(\w+):[ \t]*(.*)$", of_process(pid, "status"), re.M))
 
 
 def children(pid):
-    return [int(word) for word in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [int(word) for word in of_process(pid, f"task/{pid}/children").split()]
 
 
 def launcher_of(pid):
     """None: it has not taken its name yet."""
-    return next((child for child in children(pid) if status_of(child)["Name"] == "hsm-launcher"), None)
+    return next((child for child in children(pid) if status_of(child).get("Name") == "hsm-launcher"), None)
 
 
 def workers_of(pid):
     launcher = launcher_of(pid)
-    return [child for child in children(launcher) if status_of(child)["Name"] == "hsm-worker"] if launcher else []
+    return [child for child in children(launcher) if status_of(child).get("Name") == "hsm-worker"] if launcher else []
 
 
 def hardening(log):
