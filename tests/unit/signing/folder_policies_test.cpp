@@ -193,6 +193,9 @@ TEST_P(FolderPoliciesBesideTest, SuspendsAndRemovesWhateverElseIsWrong) {
   EXPECT_GT(clock_.Steady() - policies->Find("nightly")->confirmed_at, seconds(115));
   EXPECT_LT(clock_.Steady() - policies->Find("release")->confirmed_at, seconds(10));
   EXPECT_THAT(policies->State().problem, HasSubstr("b.yaml"));
+  folder_.Put("a.yaml", Policy("release", "  description: edited\n"));
+  Look();
+  EXPECT_GT(clock_.Steady() - policies->Find("nightly")->confirmed_at, seconds(115)) << "no word of its own file";
   std::filesystem::remove_all(folder_.path() / "b.yaml");
   folder_.Put("b.yaml", Policy("nightly"));
   Look();
@@ -279,11 +282,30 @@ TEST_F(FolderPoliciesTest, TakesOverWhileAFileNeverSettles) {
   folder_.Put("b.yaml", Policy("nightly"));
   const auto policies = Open();
   folder_.Put("a.yaml", Policy("release", "  suspend: true\n"));
-  for (int i = 0; i < 60; ++i) {
-    folder_.Put("b.yaml", Policy("nightly") + "# " + std::to_string(i) + "\n");
-    reactor_.Advance(milliseconds(50));
-  }
+  const auto write_for = [&](int times) {
+    for (int i = 0; i < times; ++i) {
+      folder_.Put("b.yaml", Policy("nightly") + "# " + std::to_string(i) + "\n");
+      reactor_.Advance(milliseconds(50));
+    }
+  };
+  write_for(60);
   EXPECT_TRUE(policies->Find("release")->compiled->policy().spec.suspend);
+  write_for(340);
+  EXPECT_GT(clock_.Steady() - policies->Find("nightly")->confirmed_at, seconds(15)) << "nobody has read it since";
+  EXPECT_LT(clock_.Steady() - policies->Find("release")->confirmed_at, seconds(10));
+}
+
+TEST_F(FolderPoliciesTest, DoesNotConfirmAPolicyThatIsInvalidElsewhere) {
+  folder_.Put("a.yaml", Policy("release"));
+  const auto policies = Open();
+  folder_.Put("b.yaml", Policy("release", "  suspendReason: a typo\n"));  // which of the two is meant?
+  reactor_.Advance(seconds(60));
+  EXPECT_GT(clock_.Steady() - policies->Find("release")->confirmed_at, seconds(50));
+  EXPECT_THAT(policies->State().problem, HasSubstr("b.yaml:1"));
+  std::filesystem::remove(folder_.path() / "b.yaml");
+  Look();
+  Look();
+  EXPECT_LT(clock_.Steady() - policies->Find("release")->confirmed_at, seconds(10));
 }
 
 TEST_F(FolderPoliciesTest, RemovesAPolicyFromAGoodFileBesideABrokenOne) {

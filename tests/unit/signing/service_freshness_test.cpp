@@ -89,6 +89,17 @@ TEST_F(FreshInputsTest, StopsWhenLabelsOfANamespaceAreTooOld) {
   EXPECT_EQ(hsm_.signs, 2);
 }
 
+TEST_F(FreshInputsTest, DiscardsWhatLabelsThatAreTooOldWouldAllowAgain) {
+  SelectByLabels();
+  labels_read_ = clock_.Steady();
+  hsm_.before_sign = [this] {
+    Change([](auto& policy) { policy.spec.description = "new words"; });  // decided again
+    labels_read_ = clock_.Steady() - 121s;
+  };
+  EXPECT_EQ(ReasonOf(Sign(Call())), "PolicyStale");
+  EXPECT_EQ(Last()["result"], "discarded");
+}
+
 TEST_F(FreshInputsTest, NeedsNoLabelsWhereNoSelectorAsksForThem) { EXPECT_TRUE(Sign(Call())); }
 
 TEST_F(FreshInputsTest, SignsOnlyByApprovalsThatWereReadLive) {
