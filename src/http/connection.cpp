@@ -285,7 +285,9 @@ void Connection::Account(std::size_t bytes) {
 }
 
 std::size_t Connection::refusable() const {
-  const bool receiving = phase_ <= Phase::kReceiving && parser_.state() == RequestParser::State::kBody;
+  const auto state = parser_.state();  // complete: its last part may have made it grow
+  const bool receiving =
+      phase_ <= Phase::kReceiving && (state == RequestParser::State::kBody || state == RequestParser::State::kComplete);
   return receiving || phase_ == Phase::kWriting ? charge_.bytes() : 0;
 }
 
