@@ -127,9 +127,10 @@ TEST_F(InputsTest, AChangedCopyIsFound) {
   EXPECT_THAT(Explain(report), HasSubstr("copy"));
   // Its last line is changed: its own chain does not show that.
   changed = folder_.Read(std::string(kName) + ".000002");
-  changed.replace(changed.rfind("dddd"), 4, "eeee");
+  char& fraction = changed[changed.find("Z\"", changed.rfind('\n', changed.size() - 2)) - 1];
+  fraction = fraction == '0' ? '1' : '0';  // of its time
   other.Write("copy", changed);
-  EXPECT_FALSE(Check({file(), other.path() / "copy"}).ok());
+  EXPECT_THAT(Explain(Check({file(), other.path() / "copy"})), HasSubstr("they are not the same"));
 }
 
 TEST_F(InputsTest, AnotherRecordBesideIsCheckedOnItsOwn) {
@@ -186,6 +187,15 @@ TEST_F(InputsTest, EachOptionRefusesAForeignWholeRecord) {
   const auto replaced = Check({file()});
   EXPECT_FALSE(replaced.ok());
   EXPECT_THAT(Explain(replaced), HasSubstr("is missing"));
+}
+
+TEST_F(InputsTest, TheNoteBesideTellsOfAnEndThatWasCutOff) {
+  auto content = text();
+  content.erase(content.rfind('\n', content.size() - 2) + 1);
+  folder_.Write(kName, content);
+  const auto report = Check({file()});
+  EXPECT_FALSE(report.ok());
+  EXPECT_THAT(Explain(report), HasSubstr("the end is cut"));
 }
 
 TEST_F(InputsTest, ReadsOnAfterAGapAndNamesIt) {

@@ -1,6 +1,7 @@
 #include "process/hardening.hpp"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/landlock.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -188,6 +189,8 @@ TEST(HardeningTest, BecomesAUserForGood) {
     return;
   }
   EXPECT_EQ(0, InChild([] {
+              const gid_t groups[] = {1, 2};
+              if (::setgroups(2, groups) != 0) return 5;
               if (!BecomeUser({12345, 12346})) return 1;
               if (::getuid() != 12345 || ::geteuid() != 12345 || ::getegid() != 12346) return 2;
               if (::getgroups(0, nullptr) != 0) return 3;
