@@ -23,6 +23,11 @@ std::string Variable(const char* name) {
   return value == nullptr ? "" : value;
 }
 
+std::string FirstOf(const char* one, const char* other) {
+  const std::string value = Variable(one);
+  return value.empty() ? Variable(other) : value;
+}
+
 int End(const signet::app::Ending& ending) {
   if (!ending.line.empty())
     std::fprintf(stderr, "signet-operator: %s\n", signet::base::PrintableLine(ending.line).c_str());
@@ -36,8 +41,11 @@ int main(int argc, char** argv) {
   if (auto worker = token::MaybeRunWorker(argc, argv)) return *worker;
   process::PrepareSignals();
   process::HardenBasics();
-  const app::Environment environment{Variable("KUBERNETES_SERVICE_HOST"), Variable("KUBERNETES_SERVICE_PORT"),
-                                     Variable("HOSTNAME"), Variable("SIGNET_POD_UID")};
+  const app::Environment environment{Variable("KUBERNETES_SERVICE_HOST"),
+                                     Variable("KUBERNETES_SERVICE_PORT"),
+                                     Variable("HOSTNAME"),
+                                     Variable("SIGNET_POD_UID"),
+                                     {FirstOf("HTTPS_PROXY", "https_proxy"), FirstOf("NO_PROXY", "no_proxy")}};
   if (auto ending = app::MaybeRunSetupCommand(argc, argv, environment)) return End(*ending);
   auto parsed = app::ParseCommandLine(argc, argv);
   if (const auto* ending = std::get_if<app::Ending>(&parsed)) return End(*ending);

@@ -22,6 +22,7 @@ base::Result<kube::ClusterConfig> FindCluster(const config::OperatorConfig& conf
   auto cluster = config.kubeconfig.empty() ? kube::InClusterConfig(kube::kServiceAccountFolder,
                                                                    environment.service_host, environment.service_port)
                                            : config::LoadKubeconfig(config.kubeconfig, config.context);
+  if (cluster) TRY_VOID(kube::UseProxyOf(environment.proxy, *cluster));
   if (cluster || !config.kubeconfig.empty()) return cluster;
   return base::MakeError(base::Code::kFailedPrecondition, "ConfigInvalid",
                          "not in a cluster (" + cluster.error().message +

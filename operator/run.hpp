@@ -9,6 +9,7 @@
 #include "config/operator_config.hpp"
 #include "kube/cluster_config.hpp"
 #include "kube/object_store.hpp"
+#include "kube/proxy.hpp"
 #include "kube/rest_store.hpp"
 #include "operator/command_line.hpp"
 #include "operator/exit_code.hpp"
@@ -20,6 +21,7 @@ struct Environment {
   std::string service_host, service_port;  ///< KUBERNETES_SERVICE_*
   std::string host_name;                   ///< HOSTNAME: the pod's name
   std::string pod_uid;                     ///< SIGNET_POD_UID, which the chart sets; empty: not known
+  kube::ProxyEnvironment proxy;
 };
 
 /// Which API server and with which credentials: the kubeconfig's, or the pod's.

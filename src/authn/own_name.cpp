@@ -42,6 +42,7 @@ base::Result<std::string> SubjectOf(std::string_view token) {
 }  // namespace
 
 base::Result<std::string> OwnName(const kube::ClusterConfig& config) {
+  if (!config.impersonation.user.empty()) return config.impersonation.user;
   std::string pem = config.client_certificate_data;
   if (pem.empty() && !config.client_certificate_file.empty()) {
     TRY(pem, ReadFile(config.client_certificate_file));

@@ -2,9 +2,13 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 #include <utility>
+
+#include "kube/proxy.hpp"
+#include "kube/server_address.hpp"
 
 namespace signet::kube {
 namespace {
@@ -18,16 +22,34 @@ bool Exists(const std::string& path) {
   return ::stat(path.c_str(), &info) == 0;
 }
 
+/// Values become header fields: a line end would start another one.
+bool IsHeaderValue(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return (c < 0 || c >= ' ') && c != 0x7f; });
+}
+
+base::Status CheckImpersonation(const Impersonation& wanted) {
+  if (wanted.user.empty()) {
+    if (wanted.uid.empty() && wanted.groups.empty() && wanted.extra.empty()) return {};
+    return Refuse("impersonating a group, a uid or extra fields needs a user as well: name one with --as, or `as`");
+  }
+  std::vector<std::string_view> values{wanted.user, wanted.uid};
+  for (const auto& group : wanted.groups) {
+    if (group.empty()) return Refuse("a group to impersonate has an empty name");
+    values.emplace_back(group);
+  }
+  for (const auto& [key, texts] : wanted.extra) {
+    if (key.empty()) return Refuse("an extra field to impersonate (as-user-extra) has an empty name");
+    values.insert(values.end(), texts.begin(), texts.end());
+  }
+  if (std::all_of(values.begin(), values.end(), IsHeaderValue)) return {};
+  return Refuse("a user, group, uid or extra field to impersonate holds a control character");
+}
+
 }  // namespace
 
 base::Status Validate(const ClusterConfig& config) {
-  constexpr std::string_view kScheme = "https://";
-  if (!config.server.starts_with(kScheme) || config.server.size() == kScheme.size()) {
-    return Refuse("the API server's address must be https://host:port");
-  }
-  if (config.server.find_first_of("@?# \t\r\n", kScheme.size()) != std::string::npos) {
-    return Refuse("the API server's address must be https://host:port, without user, query and fragment");
-  }
+  TRY_VOID(ParseServer(config.server));
+  if (!config.proxy_url.empty()) TRY_VOID(ParseProxy(config.proxy_url));
   if (config.ca_file.empty() == config.ca_data.empty()) {
     return Refuse("name one CA for the API server: a file or its content");
   }
@@ -41,6 +63,7 @@ base::Status Validate(const ClusterConfig& config) {
   if (!config.client_key_file.empty() && !config.client_key_data.empty()) {
     return Refuse("the client key is set as a file and as data");
   }
+  TRY_VOID(CheckImpersonation(config.impersonation));
   return {};
 }
 

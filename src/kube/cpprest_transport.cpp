@@ -1,23 +1,22 @@
 #define _TURN_OFF_PLATFORM_STRING  // U(x) is a macro otherwise
 #include <cpprest/http_client.h>
-#include <openssl/err.h>
-#include <openssl/pem.h>
-#include <openssl/ssl.h>
 #include <pplx/threadpool.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <condition_variable>
 #include <cstdlib>
-#include <fstream>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <sstream>
 #include <utility>
 
 #include "base/environment.hpp"
+#include "kube/impersonation.hpp"
+#include "kube/read_file.hpp"
+#include "kube/relay.hpp"
 #include "kube/rest_store.hpp"
+#include "kube/server_address.hpp"
+#include "kube/tls_settings.hpp"
 #include "kube/transport.hpp"
 #include "obs/log.hpp"
 
@@ -43,108 +42,8 @@ namespace streams = concurrency::streams;
 using base::Code;
 using std::chrono::milliseconds;
 
-// ---- TLS ----
-
-base::Error Refuse(std::string message) {
-  ERR_clear_error();
+base::Error Invalid(std::string message) {
   return base::MakeError(Code::kInvalidArgument, "ConfigInvalid", std::move(message));
-}
-
-base::Result<std::string> ReadFile(const std::string& path) {
-  errno = 0;
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream content;
-  if (file) content << file.rdbuf();
-  if (!file || content.str().empty()) {
-    const int err = errno;
-    const Code code = err == EACCES ? Code::kPermissionDenied : err == ENOENT ? Code::kNotFound : Code::kUnavailable;
-    return base::ErrnoError(code, "cannot read " + path, err);
-  }
-  return content.str();
-}
-
-struct Freer {
-  void operator()(BIO* bio) const { BIO_free_all(bio); }
-  void operator()(X509* certificate) const { X509_free(certificate); }
-  void operator()(X509_STORE* store) const { X509_STORE_free(store); }
-  void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
-  void operator()(STACK_OF(X509) * chain) const { sk_X509_pop_free(chain, X509_free); }
-};
-template <class T>
-using Owned = std::unique_ptr<T, Freer>;
-
-/// What every connection's TLS context gets; shared by all of them.
-struct Tls {
-  Owned<X509_STORE> authorities;
-  Owned<X509> certificate;
-  Owned<STACK_OF(X509)> chain;
-  Owned<EVP_PKEY> key;
-};
-
-int NoPassword(char* /*buffer*/, int /*size*/, int /*writing*/, void* /*user*/) { return 0; }
-
-base::Result<Owned<X509_STORE>> ReadAuthorities(const ClusterConfig& config) {
-  std::string pem = config.ca_data;
-  if (pem.empty()) {
-    TRY(pem, ReadFile(config.ca_file));
-  }
-  const Owned<BIO> bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-  Owned<X509_STORE> store(X509_STORE_new());
-  int count = 0;
-  while (const Owned<X509> certificate{PEM_read_bio_X509(bio.get(), nullptr, NoPassword, nullptr)}) {
-    X509_STORE_add_cert(store.get(), certificate.get());
-    ++count;
-  }
-  ERR_clear_error();  // the end of the text is an error to OpenSSL
-  if (count == 0) return Refuse("the API server's CA is not a PEM certificate");
-  // As Go does: a CA that is named is trusted, self-signed or not.
-  X509_STORE_set_flags(store.get(), X509_V_FLAG_PARTIAL_CHAIN);
-  return store;
-}
-
-base::Status ReadClientCertificate(const ClusterConfig& config, Tls& tls) {
-  std::string pem = config.client_certificate_data;
-  if (pem.empty()) {
-    if (config.client_certificate_file.empty()) return {};
-    TRY(pem, ReadFile(config.client_certificate_file));
-  }
-  const Owned<BIO> bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-  tls.certificate.reset(PEM_read_bio_X509(bio.get(), nullptr, NoPassword, nullptr));
-  if (!tls.certificate) return Refuse("the client certificate is not PEM");
-  tls.chain.reset(sk_X509_new_null());
-  while (X509* next = PEM_read_bio_X509(bio.get(), nullptr, NoPassword, nullptr)) sk_X509_push(tls.chain.get(), next);
-  ERR_clear_error();
-
-  base::Secret key_text;
-  if (config.client_key_data.empty()) {
-    TRY(std::string read, ReadFile(config.client_key_file));
-    key_text = base::Secret(base::ToBytes(base::AsBytes(read)));
-    base::WipeMemory(read.data(), read.size());
-  }
-  const base::ByteView key = key_text.empty() ? config.client_key_data.Reveal() : key_text.Reveal();
-  const Owned<BIO> key_bio(BIO_new_mem_buf(key.data(), static_cast<int>(key.size())));
-  tls.key.reset(PEM_read_bio_PrivateKey(key_bio.get(), nullptr, NoPassword, nullptr));
-  if (!tls.key) return Refuse("the client key is not an unencrypted PEM key");
-  if (X509_check_private_key(tls.certificate.get(), tls.key.get()) != 1) {
-    return Refuse("the client key does not belong to the client certificate");
-  }
-  return {};
-}
-
-base::Result<std::shared_ptr<const Tls>> ReadTls(const ClusterConfig& config) {
-  auto tls = std::make_shared<Tls>();
-  TRY(tls->authorities, ReadAuthorities(config));
-  TRY_VOID(ReadClientCertificate(config, *tls));
-  return std::shared_ptr<const Tls>(std::move(tls));
-}
-
-void Apply(const Tls& tls, SSL_CTX* context) {
-  X509_STORE_up_ref(tls.authorities.get());
-  SSL_CTX_set_cert_store(context, tls.authorities.get());  // drops the system's roots that the library has loaded
-  SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
-  if (tls.certificate) {
-    SSL_CTX_use_cert_and_key(context, tls.certificate.get(), tls.key.get(), tls.chain.get(), 1);
-  }
 }
 
 // ---- responses ----
@@ -250,6 +149,13 @@ struct Outstanding {
 struct Clients {
   http::client::http_client requests;
   http::client::http_client watches;
+  std::shared_ptr<const Credential> credential;  ///< whose client certificate they show; may be null
+};
+
+/// What one exchange uses.
+struct Use {
+  std::shared_ptr<Clients> clients;
+  std::shared_ptr<const Credential> credential;  ///< null without a credential source
 };
 
 /// One blocking exchange: what the library's threads have found so far.
@@ -275,79 +181,83 @@ class CancellableStream final : public Stream {
 
 class CpprestTransport final : public Transport {
  public:
-  CpprestTransport(ClusterConfig config, std::size_t max_body) : config_(std::move(config)), max_body_(max_body) {}
+  CpprestTransport(ClusterConfig config, ServerAddress server, std::size_t max_body)
+      : config_(std::move(config)), server_(std::move(server)), max_body_(max_body) {}
   ~CpprestTransport() override {
     std::unique_lock lock(outstanding_->mutex);
     outstanding_->changed.wait_for(lock, std::chrono::seconds(5), [this] { return outstanding_->count == 0; });
   }
 
   base::Status Connect() {
-    TRY(auto clients, MakeClients());
+    if (Relay::IsNeeded(server_, config_)) {
+      TRY(relay_, Relay::Start(server_, config_));
+    }
+    TRY(auto clients, MakeClients(nullptr));
     const std::lock_guard lock(mutex_);
     clients_ = std::move(clients);
     return {};
   }
 
   base::Result<HttpResponse> Send(const HttpRequest& request, const Deadlines& deadlines) override {
-    TRY(http::http_request message, MakeMessage(request));
-    const auto call = std::make_shared<Call>();
-    const auto clients = Current();
-    pplx::cancellation_token_source cancellation;
-    Begin(clients->requests, std::move(message), cancellation.get_token(), Collect(call, request.max_answer));
-    const bool in_time = Await(*call, deadlines);
-    if (!in_time) cancellation.cancel();
-
-    std::unique_lock lock(call->mutex);
-    if (call->too_large) {
-      return base::MakeError(Code::kInternal, std::string(kAnswerTooLarge), "the answer is larger than allowed");
-    }
-    // Whatever the cancelled exchange says of itself by now.
-    if (!in_time && (!call->done || call->error)) {
-      return base::MakeError(Code::kDeadlineExceeded, "Timeout", "the API server did not answer in time");
-    }
-    if (!call->error) return std::move(call->response);
-    base::Error error = *std::move(call->error);
-    lock.unlock();
-    if (error.code == Code::kUnavailable) Renew(clients);
-    return error;
+    TRY(const Use use, Prepare());
+    auto answer = SendOnce(use, request, deadlines);
+    constexpr int kUnauthorized = 401;
+    if (!answer || answer->status != kUnauthorized || !use.credential) return answer;
+    config_.credentials->Refuse(use.credential);  // expired early, or revoked; nothing was carried out
+    TRY(const Use renewed, Prepare());
+    return SendOnce(renewed, request, deadlines);
   }
 
   std::unique_ptr<Stream> OpenStream(const HttpRequest& request, StreamSink sink) override {
     auto stream = std::make_unique<CancellableStream>();
-    auto message = MakeMessage(request);
+    auto use = Prepare();
+    auto message = use ? MakeMessage(request, use->credential.get()) : tl::make_unexpected(use.error());
     if (!message) {
       sink.on_end(base::Error(message.error()));
       return stream;
     }
-    const auto clients = Current();
     // The end may come when this transport is gone; its connections are then of no interest either.
     sink.on_end = [forward = std::move(sink.on_end), weak = std::weak_ptr<CpprestTransport*>(self_),
-                   clients](base::Status end) {
+                   clients = use->clients](base::Status end) {
       if (const auto self = weak.lock(); self != nullptr && !end) (*self)->Renew(clients);
       forward(std::move(end));
     };
-    Begin(clients->watches, *std::move(message), stream->token(), std::move(sink));
+    Begin(use->clients->watches, *std::move(message), stream->token(), std::move(sink));
     return stream;
   }
 
  private:
-  std::shared_ptr<Clients> Current() {
+  base::Result<HttpResponse> SendOnce(const Use& use, const HttpRequest& request, const Deadlines& deadlines);
+
+  /// Credentials as they are now, and clients that show the client certificate among them.
+  base::Result<Use> Prepare() {
+    Use use;
+    if (config_.credentials != nullptr) {
+      TRY(use.credential, config_.credentials->Get());
+    }
     const std::lock_guard lock(mutex_);
-    return clients_;
+    if (use.credential != nullptr && clients_->credential != use.credential) {
+      TRY(clients_, MakeClients(use.credential));
+    }
+    use.clients = clients_;
+    return use;
   }
 
-  base::Result<std::shared_ptr<Clients>> MakeClients() const {
-    TRY(auto tls, ReadTls(config_));
+  base::Result<std::shared_ptr<Clients>> MakeClients(std::shared_ptr<const Credential> credential) const {
+    const std::string name = config_.tls_server_name.empty() ? server_.CertificateName() : config_.tls_server_name;
+    TRY(auto tls, TlsSettings::Read(config_, name, credential.get()));
     http::client::http_client_config settings;
-    settings.set_max_redirects(0);  // they would carry the token elsewhere
-    settings.set_ssl_context_callback([tls](auto& context) { Apply(*tls, context.native_handle()); });
+    settings.set_max_redirects(0);           // they would carry the token elsewhere
+    settings.set_tlsext_sni_enabled(false);  // it would send the Host header's text: TlsSettings does better
+    settings.set_ssl_context_callback([tls](auto& context) { tls->Apply(context.native_handle()); });
     auto patient = settings;
     patient.set_timeout(std::chrono::hours(24 * 365));  // an idle timer; the watchdog is WatchState's
+    const std::string connect_to = relay_ != nullptr ? relay_->authority() : server_.host + ":" + server_.port;
     try {
-      const web::uri server(config_.server);
-      return std::make_shared<Clients>(Clients{{server, settings}, {server, patient}});
+      const web::uri server("https://" + connect_to + server_.path);
+      return std::make_shared<Clients>(Clients{{server, settings}, {server, patient}, std::move(credential)});
     } catch (const std::exception& error) {
-      return Refuse(std::string("the API server's address is not a URI: ") + error.what());
+      return Invalid(std::string("the API server's address is not a URI: ") + error.what());
     }
   }
 
@@ -355,21 +265,21 @@ class CpprestTransport final : public Transport {
   void Renew(const std::shared_ptr<Clients>& broken) {
     const std::lock_guard lock(mutex_);
     if (clients_ != broken) return;
-    if (auto made = MakeClients()) {
+    if (auto made = MakeClients(broken->credential)) {
       clients_ = *std::move(made);
     } else {
       obs::Warn("CA or client certificate not read again", {{"error", base::Describe(made.error())}});
     }
   }
 
-  base::Result<std::string> Token() const {
+  base::Result<std::string> Token(const Credential* credential) const {
     std::string token;
     if (!config_.token_file.empty()) {
       auto read = ReadFile(config_.token_file);
       if (!read) return base::Error{Code::kUnavailable, "NoToken", read.error().message, read.error().native};
       token = *std::move(read);
     } else {
-      token = base::AsText(config_.token.Reveal());
+      token = base::AsText(credential != nullptr ? credential->token.Reveal() : config_.token.Reveal());
     }
     token.erase(token.find_last_not_of(" \t\r\n") + 1);
     for (const char c : token) {
@@ -378,15 +288,17 @@ class CpprestTransport final : public Transport {
     return token;
   }
 
-  base::Result<http::http_request> MakeMessage(const HttpRequest& request) const {
-    TRY(std::string token, Token());
+  base::Result<http::http_request> MakeMessage(const HttpRequest& request, const Credential* credential) const {
+    TRY(std::string token, Token(credential));
     try {
       http::http_request message(request.method);
       message.set_request_uri(web::uri(request.target));
+      message.headers().add("Host", server_.authority);
       message.headers().add("Accept", "application/json");
       message.headers().add("User-Agent", "signet");
       if (!token.empty()) message.headers().add("Authorization", "Bearer " + token);
       base::WipeMemory(token.data(), token.size());
+      for (const auto& [name, value] : ImpersonationHeaders(config_.impersonation)) message.headers()[name] = value;
       if (!request.content_type.empty()) message.set_body(request.body, request.content_type);
       return message;
     } catch (const std::exception& error) {
@@ -399,13 +311,48 @@ class CpprestTransport final : public Transport {
   void Begin(http::client::http_client& client, http::http_request message, const pplx::cancellation_token& token,
              StreamSink sink);
 
+  base::Error Explain(base::Error error) const;
+
   const ClusterConfig config_;
+  const ServerAddress server_;
   const std::size_t max_body_;
+  std::unique_ptr<Relay> relay_;  ///< null where the library can connect by itself
   std::mutex mutex_;
   std::shared_ptr<Clients> clients_;  ///< guarded by mutex_
   const std::shared_ptr<Outstanding> outstanding_ = std::make_shared<Outstanding>();
   const std::shared_ptr<CpprestTransport*> self_ = std::make_shared<CpprestTransport*>(this);
 };
+
+base::Result<HttpResponse> CpprestTransport::SendOnce(const Use& use, const HttpRequest& request,
+                                                      const Deadlines& deadlines) {
+  TRY(http::http_request message, MakeMessage(request, use.credential.get()));
+  const auto call = std::make_shared<Call>();
+  pplx::cancellation_token_source cancellation;
+  Begin(use.clients->requests, std::move(message), cancellation.get_token(), Collect(call, request.max_answer));
+  const bool in_time = Await(*call, deadlines);
+  if (!in_time) cancellation.cancel();
+
+  std::unique_lock lock(call->mutex);
+  if (call->too_large) {
+    return base::MakeError(Code::kInternal, std::string(kAnswerTooLarge), "the answer is larger than allowed");
+  }
+  // Whatever the cancelled exchange says of itself by now.
+  if (!in_time && (!call->done || call->error)) {
+    return Explain(base::MakeError(Code::kDeadlineExceeded, "Timeout", "the API server did not answer in time"));
+  }
+  if (!call->error) return std::move(call->response);
+  base::Error error = *std::move(call->error);
+  lock.unlock();
+  if (error.code == Code::kUnavailable) Renew(use.clients);
+  return Explain(std::move(error));
+}
+
+/// The library sees a connection to the relay that ends; the relay knows why.
+base::Error CpprestTransport::Explain(base::Error error) const {
+  const std::string problem = relay_ != nullptr ? relay_->LastProblem() : "";
+  if (!problem.empty()) error.message = "no connection to the API server " + problem;
+  return error;
+}
 
 StreamSink CpprestTransport::Collect(const std::shared_ptr<Call>& call, std::size_t max_answer) const {
   return {[call](int status, std::chrono::seconds retry_after) {
@@ -481,7 +428,13 @@ void CpprestTransport::Begin(http::client::http_client& client, http::http_reque
 base::Result<std::unique_ptr<Transport>> OpenCpprestTransport(ClusterConfig config, std::size_t max_body) {
   InitializeProcess();
   TRY_VOID(Validate(config));
-  auto transport = std::make_unique<CpprestTransport>(std::move(config), max_body);
+  if (config.exec && config.credentials == nullptr) {
+    return Invalid(config.exec->where +
+                   " runs a credential plugin (exec), which only the command signet does: use a client certificate or "
+                   "a tokenFile instead (kubectl create token NAME makes a token)");
+  }
+  TRY(auto server, ParseServer(config.server));
+  auto transport = std::make_unique<CpprestTransport>(std::move(config), std::move(server), max_body);
   TRY_VOID(transport->Connect());
   return std::unique_ptr<Transport>(std::move(transport));
 }

@@ -13,7 +13,7 @@ OWNERS = [  # (what may appear, in these modules only)
     (re.compile(r"#include\s*<openssl/"), {"crypto", "kube", "http"}),  # kube and http hand a TLS context to their library
     (re.compile(r"#include\s*<p11-kit/|\bCK_[A-Z]\w+|\bCK[RMAFOKU]_[A-Z]\w+"), {"pkcs11"}),
     (re.compile(r"#include\s*<cpprest/|\bweb::|\bpplx::"), {"kube"}),
-    (re.compile(r"#include\s*<boost/|\bboost::"), {"http"}),
+    (re.compile(r"#include\s*<boost/|\bboost::"), {"http", "kube"}),  # kube: the relay, beside a library that is made of Boost.Asio itself
     (re.compile(r"#include\s*<yaml-cpp/|\bYAML::"), {"store", "config"}),
     (re.compile(r"#include\s*<(prometheus|spdlog)/"), {"obs"}),
     (re.compile(r"#include\s*<absl/|\babsl::"), {"policy"}),

@@ -52,6 +52,13 @@ TEST(OwnNameTest, IsTheSubjectOfTheToken) {
   }
 }
 
+TEST(OwnNameTest, IsTheUserToImpersonate) {
+  kube::ClusterConfig config;
+  config.token = Token(Jwt("{\"sub\":\"somebody\"}"));
+  config.impersonation.user = kName;
+  EXPECT_EQ(*OwnName(config), kName);
+}
+
 TEST(OwnNameTest, ReadsTheTokenFileOfAPod) {
   TempFolder folder;
   folder.Write("token", Jwt("{\"sub\":\"" + std::string(kName) + "\"}"));

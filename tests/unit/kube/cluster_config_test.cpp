@@ -38,6 +38,21 @@ TEST(ClusterConfigTest, RefusesWhatIsUnsafeOrUnclear) {
   refuses([](auto& c) { c.token = SecretOf("a"), c.token_file = "/token"; });
   refuses([](auto& c) { c.client_certificate_file = "/crt"; });
   refuses([](auto& c) { c.client_key_data = SecretOf("key"); });
+  refuses([](auto& c) { c.impersonation.groups = {"g"}; });
+  refuses([](auto& c) { c.impersonation = {"jane", "", {"g\r\nImpersonate-Group: system:masters"}, {}}; });
+  refuses([](auto& c) { c.impersonation = {"jane\n", "", {}, {}}; });
+  refuses([](auto& c) { c.impersonation = {"jane", "", {""}, {}}; });
+  refuses([](auto& c) { c.impersonation = {"jane", "", {}, {{"k", {"a\rb"}}}}; });
+  refuses([](auto& c) { c.proxy_url = "ftp://proxy"; });
+}
+
+TEST(ClusterConfigTest, RefusesPluginsWhereNobodyRunsThem) {
+  ClusterConfig config = Good();
+  config.exec.emplace();
+  config.exec->where = "/etc/kubeconfig: user \"u\"";
+  const auto opened = RestStore::Open(std::move(config), {});
+  ASSERT_THAT(opened, IsErr(Code::kInvalidArgument, "ConfigInvalid"));
+  EXPECT_EQ(opened.error().message.find("/etc/kubeconfig: user \"u\" runs a credential plugin"), 0U);
 }
 
 TEST(ClusterConfigTest, RefusesCertificatesThatAreNone) {
