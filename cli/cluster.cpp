@@ -8,6 +8,7 @@
 
 #include "api/json.hpp"
 #include "api/object_json.hpp"
+#include "cli/exec_plugin.hpp"
 #include "config/kubeconfig.hpp"
 #include "reconcile/resources.hpp"
 
@@ -43,7 +44,7 @@ bool InPod(const Context& context) {
   return !context.environment.kube_host.empty() && IsThere(std::string(kube::kServiceAccountFolder) + "/token");
 }
 
-base::Result<kube::ClusterConfig> FindConfig(const Context& context, const ClusterFlags& flags) {
+base::Result<kube::ClusterConfig> ReadConfig(const Context& context, const ClusterFlags& flags) {
   const auto files = KubeconfigFiles(context, flags);
   if (!files.empty()) return config::LoadKubeconfig(files, flags.context);
   if (InPod(context)) {
@@ -52,6 +53,19 @@ base::Result<kube::ClusterConfig> FindConfig(const Context& context, const Clust
   }
   return base::MakeError(Code::kInvalidArgument, "NoCluster",
                          "no API server: set KUBECONFIG, or name a file with --kubeconfig");
+}
+
+base::Result<kube::ClusterConfig> FindConfig(const Context& context, const ClusterFlags& flags) {
+  TRY(auto config, ReadConfig(context, flags));
+  auto& impersonation = config.impersonation;
+  if (!flags.as.empty()) impersonation.user = flags.as;
+  if (!flags.as_uid.empty()) impersonation.uid = flags.as_uid;
+  if (!flags.as_groups.empty()) impersonation.groups = flags.as_groups;
+  if (config.exec) {
+    TRY(config.credentials, MakePluginCredentials(config, context.environment.path, context.in_is_terminal));
+  }
+  TRY_VOID(kube::UseProxyOf(context.environment.proxy, config));
+  return config;
 }
 
 template <class Parsed>
@@ -68,6 +82,16 @@ void AddClusterFlags(CLI::App& command, ClusterFlags& flags) {
       .add_option("--kubeconfig", flags.kubeconfig, "The kubeconfig (default: KUBECONFIG, ~/.kube/config, the pod's)")
       ->type_name("FILE");
   command.add_option("--context", flags.context, "The context of the kubeconfig")->type_name("NAME");
+}
+
+void AddImpersonationFlags(CLI::App& command, ClusterFlags& flags) {
+  command.add_option("--as", flags.as, "Act as this user, if the API server lets you impersonate it")
+      ->type_name("USER");
+  command.add_option("--as-group", flags.as_groups, "Act as a member of this group (repeatable; needs --as)")
+      ->type_name("GROUP")
+      ->expected(1)
+      ->take_all();
+  command.add_option("--as-uid", flags.as_uid, "Act as the user with this uid (needs --as)")->type_name("UID");
 }
 
 void AddNamespaceFlag(CLI::App& command, ClusterFlags& flags) {
@@ -141,8 +165,8 @@ std::string Plainly(const base::Error& error) {
 }
 
 ExitCode FailOf(const Context& context, const base::Error& error) {
-  const bool configuration =
-      error.reason == "NoCluster" || error.reason == "KubeconfigInvalid" || error.reason == "ConfigInvalid";
+  const bool configuration = error.reason == "NoCluster" || error.reason == "KubeconfigInvalid" ||
+                             error.reason == "ConfigInvalid" || error.reason == kPluginFailed;
   const bool webhook = error.native.number == 403 && error.message.find(" denied the request") != std::string::npos;
   return Fail(context,
               configuration ? ExitCode::kConfiguration

@@ -1,7 +1,8 @@
 // cli/cluster.hpp - which API server and namespace: kubectl's conventions.
 //
 // --kubeconfig, else the files of KUBECONFIG that are there, merged, else ~/.kube/config, else
-// the pod's own account. -n, else the context's namespace, else "default".
+// the pod's own account. -n, else the context's namespace, else "default". The proxy is the kubeconfig's, else that of
+// HTTPS_PROXY. --as takes the place of the kubeconfig's `as`.
 //
 // Thread-safety: none.
 // Blocking:      as kube/object_store.hpp.
@@ -9,6 +10,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "api/approval.hpp"
 #include "api/types.hpp"
@@ -20,9 +22,13 @@ namespace signet::cli {
 
 struct ClusterFlags {
   std::string kubeconfig, context, ns;
+  std::string as, as_uid;
+  std::vector<std::string> as_groups;
 };
 
 void AddClusterFlags(CLI::App& command, ClusterFlags& flags);
+/// --as, --as-group, --as-uid, of which `policy explain` has its own.
+void AddImpersonationFlags(CLI::App& command, ClusterFlags& flags);
 void AddNamespaceFlag(CLI::App& command, ClusterFlags& flags);
 
 /// False: neither flags, environment nor pod name an API server.

@@ -14,6 +14,7 @@
 
 #include "base/result.hpp"
 #include "cli/exit_code.hpp"
+#include "kube/proxy.hpp"
 
 namespace CLI {
 class App;
@@ -28,6 +29,8 @@ struct Environment {
   std::string socket;      ///< SIGNET_SOCKET
   std::string kube_host, kube_port;
   std::string policy;  ///< SIGNET_POLICY
+  kube::ProxyEnvironment proxy;
+  std::string path;  ///< PATH
 };
 
 struct Context {

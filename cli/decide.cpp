@@ -227,6 +227,7 @@ void Add(CLI::App& parent, Context& context, api::Decision decision, const char*
       ->type_name("UID");
   AddNamespaceFlag(*command, flags->cluster);
   AddClusterFlags(*command, flags->cluster);
+  AddImpersonationFlags(*command, flags->cluster);
 }
 
 }  // namespace

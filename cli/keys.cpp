@@ -162,6 +162,7 @@ void AddKeys(CLI::App& parent, Context& context) {
   command->add_flag("--all", flags->all, "Every policy, also where SIGNET_POLICY names one");
   command->add_flag("--cluster", flags->from_cluster, "From the API server")->excludes(socket);
   AddClusterFlags(*command, flags->cluster);
+  AddImpersonationFlags(*command, flags->cluster);
   AddOutputFlag(*command, flags->format, {Format::kTable, Format::kJson, Format::kYaml, Format::kPem});
 }
 

@@ -29,6 +29,11 @@ std::string Variable(const char* name) {
   return value == nullptr ? "" : value;
 }
 
+std::string FirstOf(const char* one, const char* other) {
+  const std::string value = Variable(one);
+  return value.empty() ? Variable(other) : value;
+}
+
 int Columns() {
   winsize size{};
   if (isatty(STDOUT_FILENO) == 0 || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0) return 0;
@@ -44,7 +49,9 @@ Context MakeContext(std::string_view called) {
                          Variable("SIGNET_SOCKET"),
                          Variable("KUBERNETES_SERVICE_HOST"),
                          Variable("KUBERNETES_SERVICE_PORT"),
-                         Variable("SIGNET_POLICY")};
+                         Variable("SIGNET_POLICY"),
+                         {FirstOf("HTTPS_PROXY", "https_proxy"), FirstOf("NO_PROXY", "no_proxy")},
+                         Variable("PATH")};
   context.in_is_terminal = isatty(STDIN_FILENO) != 0;
   context.columns = Columns();
   return context;

@@ -127,6 +127,7 @@ void AddRequests(CLI::App& parent, Context& context) {
   command->add_option("--policy", flags->policy, "Only those under this policy")->type_name("NAME");
   AddNamespaceFlag(*command, flags->cluster);
   AddClusterFlags(*command, flags->cluster);
+  AddImpersonationFlags(*command, flags->cluster);
   AddOutputFlag(*command, flags->format, {Format::kTable, Format::kJson, Format::kYaml, Format::kName});
 }
 
@@ -137,6 +138,7 @@ void AddShow(CLI::App& parent, Context& context) {
   command->add_option("NAME", flags->name, "The SigningRequest")->required();
   AddNamespaceFlag(*command, flags->cluster);
   AddClusterFlags(*command, flags->cluster);
+  AddImpersonationFlags(*command, flags->cluster);
   AddOutputFlag(*command, flags->format, {Format::kTable, Format::kJson, Format::kYaml, Format::kName});
 }
 

@@ -111,6 +111,7 @@ void AddSign(CLI::App& parent, Context& context) {
       ->type_name("TIME");
   command->add_flag("-q,--quiet", flags->quiet, "No progress on stderr");
   AddClusterFlags(*command, flags->cluster);
+  AddImpersonationFlags(*command, flags->cluster);
   AddNamespaceFlag(*command, flags->cluster);
 }
 

@@ -186,6 +186,7 @@ void AddVerify(CLI::App& parent, Context& context) {
       });
   command->add_option("--socket", flags->socket, "The socket of a sidecar")->type_name("PATH");
   AddClusterFlags(*command, flags->cluster);
+  AddImpersonationFlags(*command, flags->cluster);
   AddNamespaceFlag(*command, flags->cluster);
 }
 

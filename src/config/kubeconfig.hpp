@@ -2,9 +2,10 @@
 //
 // Of each cluster, user and context the first file that has one of that name wins, whole; current-context is the first
 // that is set. A file that cannot be read or parsed is an error that names it: another file never takes its place.
-// Relative paths are relative to the file that names them. What we cannot do safely is refused with its reason:
-// exec and auth-provider plugins (they run programs), basic authentication, impersonation,
-// insecure-skip-tls-verify, plain HTTP, proxies.
+// Relative paths are relative to the file that names them, an exec plugin's command with a slash as well. What is not
+// supported is refused, with the file, the entry and what to do instead: insecure-skip-tls-verify, plain HTTP, the
+// system's roots, auth-provider, basic authentication, alpha versions of exec plugins.
+// Environment variables do not matter here: kube::UseProxyOf adds the proxy that they name.
 //
 // Thread-safety: no shared state.
 // Blocking:      reads the files.

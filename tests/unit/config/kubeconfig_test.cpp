@@ -59,29 +59,125 @@ TEST(KubeconfigTest, TakesFilesRelativeToItself) {
   EXPECT_EQ(config->client_key_file, "/abs/c.key");
 }
 
-TEST(KubeconfigTest, PrefersDataOverFilesAndTheTokenFileOverTheToken) {
-  const auto both =
-      Load(File(fmt::format("{}\n    certificate-authority: /ca.crt", kCa), "{token: inline, tokenFile: /t}"));
+TEST(KubeconfigTest, PrefersTheTokenFileOverTheTokenAndRefusesFilesBesideData) {
+  const TempFolder folder;
+  folder.Write("token", "of the file\n");
+  const std::string token_file = (folder.path() / "token").string();
+  EXPECT_THAT(Problem(Load(File(fmt::format("{}\n    certificate-authority: /ca.crt", kCa), "{token: t}"))),
+              HasSubstr("certificate-authority and certificate-authority-data are both set"));
+  EXPECT_THAT(Problem(Load(File(kCa, "{client-key: k, client-key-data: S0VZ, client-certificate: c}"))),
+              HasSubstr("client-key and client-key-data are both set"));
+  const auto both = Load(File(kCa, fmt::format("{{token: inline, tokenFile: {}}}", token_file)));
   ASSERT_THAT(both, IsOk());
-  EXPECT_EQ(both->ca_data, "CA");
-  EXPECT_TRUE(both->ca_file.empty());
-  EXPECT_EQ(both->token_file, "/t");
+  EXPECT_EQ(both->token_file, token_file);
   EXPECT_TRUE(both->token.empty());
   const auto inline_token = Load(File(kCa, "{token: secret}"));
   ASSERT_THAT(inline_token, IsOk());
   EXPECT_EQ(base::AsText(inline_token->token.Reveal()), "secret");
+  const auto unreadable = Load(File(kCa, "{token: secret, tokenFile: /no/such/file}"));
+  ASSERT_THAT(unreadable, IsOk());
+  EXPECT_EQ(base::AsText(unreadable->token.Reveal()), "secret") << "as client-go falls back";
+  EXPECT_TRUE(unreadable->token_file.empty());
 }
 
-TEST(KubeconfigTest, RefusesPluginsAndWhatIsNotSafe) {
-  EXPECT_THAT(Problem(Load(File(kCa, "{exec: {command: aws}}"))), HasSubstr("exec plugin is not run"));
-  EXPECT_THAT(Problem(Load(File(kCa, "{auth-provider: {name: gcp}}"))), HasSubstr("auth-provider plugin"));
-  EXPECT_THAT(Problem(Load(File(kCa, "{username: a, password: b}"))), HasSubstr("username is not supported"));
-  EXPECT_THAT(Problem(Load(File(kCa, "{as: admin, token: t}"))), HasSubstr("as is not supported"));
+TEST(KubeconfigTest, TakesEveryBase64ThatGoTakes) {
+  for (const char* text : {"Q0E=", "\"Q0\\nE=\\r\\n\"", "Q0F=", "\"Q0E=\"", "|\n      Q0\n      E=\n"}) {
+    const auto config = Load(File("certificate-authority-data: " + std::string(text), "{token: t}"));
+    ASSERT_THAT(config, IsOk()) << text;
+    EXPECT_EQ(config->ca_data, "CA") << text;
+  }
+  for (const char* text : {"Q0E", "'Q0 E='", "Q0E==", "Q0-_"}) {
+    EXPECT_THAT(Problem(Load(File("certificate-authority-data: " + std::string(text), "{token: t}"))),
+                HasSubstr("certificate-authority-data"))
+        << text;
+  }
+}
+
+TEST(KubeconfigTest, ReadsEveryFormOfYaml) {
+  const std::string block = File(kCa, "{token: t}");
+  std::string crlf;
+  for (const char c : block) crlf += c == '\n' ? "\r\n" : std::string(1, c);
+  const std::string json =
+      R"({"clusters":[{"name":"c","cluster":{"server":"https://127.0.0.1:6443","certificate-authority-data":"Q0E="}}],)"
+      R"("users":[{"name":"u","user":{"token":"t"}}],"current-context":"one",)"
+      R"("contexts":[{"name":"one","context":{"cluster":"c","user":"u"}}]})";
+  for (const std::string& text : {block, crlf, "\xEF\xBB\xBF" + block, "---\n" + block, json}) {
+    const auto config = Load(text);
+    ASSERT_THAT(config, IsOk()) << text;
+    EXPECT_EQ(config->server, "https://127.0.0.1:6443");
+    EXPECT_EQ(base::AsText(config->token.Reveal()), "t");
+  }
+  EXPECT_THAT(Problem(Load("")), HasSubstr("current-context"));
+}
+
+TEST(KubeconfigTest, NamesFileEntryAndRemedyOfWhatItDoesNotSupport) {
+  const auto refused = [](std::string_view user, std::string_view remedy) {
+    const std::string message = Problem(Load(File(kCa, user)));
+    EXPECT_THAT(message, HasSubstr("config: user \"u\": "));
+    EXPECT_THAT(message, HasSubstr(remedy));
+  };
+  refused("{auth-provider: {name: gcp}}", "gke-gcloud-auth-plugin");
+  refused("{username: a, password: b}", "a token");
+  refused("{token: t, password: b}", "a token");
+  refused("{exec: {command: aws}}", "client.authentication.k8s.io/v1beta1");
+  refused("{exec: {command: aws, apiVersion: client.authentication.k8s.io/v1alpha1}}", "update it");
+  refused("{exec: {command: aws, apiVersion: client.authentication.k8s.io/v1}}", "interactiveMode");
+  refused("{exec: {apiVersion: client.authentication.k8s.io/v1beta1}}", "no command");
   EXPECT_THAT(Problem(Load(File("insecure-skip-tls-verify: true", "{token: t}"))),
-              HasSubstr("insecure-skip-tls-verify"));
-  EXPECT_THAT(Problem(Load(File(fmt::format("{}\n    proxy-url: http://x", kCa), "{token: t}"))),
-              HasSubstr("proxy-url"));
+              HasSubstr("cluster \"c\": insecure"));
+  EXPECT_THAT(Problem(Load(File(fmt::format("{}\n    insecure-skip-tls-verify: true", kCa), "{token: t}"))),
+              HasSubstr("exclude each other"));
   EXPECT_THAT(Load(File(fmt::format("{}\n    insecure-skip-tls-verify: false", kCa), "{token: t}")), IsOk());
+  EXPECT_THAT(Load(File(kCa, "{token: t, exec: {}, auth-provider: null, as-groups: []}")), IsOk());
+}
+
+TEST(KubeconfigTest, ReadsTheNameOfTheCertificateAndTheProxy) {
+  const auto config = Load(
+      File(fmt::format("{}\n    tls-server-name: api.internal\n    proxy-url: socks5://p:1080", kCa), "{token: t}"));
+  ASSERT_THAT(config, IsOk());
+  EXPECT_EQ(config->tls_server_name, "api.internal");
+  EXPECT_EQ(config->proxy_url, "socks5://p:1080");
+  const std::string problem =
+      Problem(Load(File(fmt::format("{}\n    proxy-url: ftp://u:s3cret@p", kCa), "{token: t}")));
+  EXPECT_THAT(problem, HasSubstr("proxy"));
+  EXPECT_THAT(problem, ::testing::Not(HasSubstr("s3cret")));
+}
+
+TEST(KubeconfigTest, ReadsImpersonation) {
+  const auto config =
+      Load(File(kCa, "{token: t, as: jane, as-uid: '7', as-groups: [a, b], as-user-extra: {k: [one, two]}}"));
+  ASSERT_THAT(config, IsOk());
+  EXPECT_EQ(config->impersonation.user, "jane");
+  EXPECT_EQ(config->impersonation.uid, "7");
+  EXPECT_EQ(config->impersonation.groups, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(config->impersonation.extra.at("k"), (std::vector<std::string>{"one", "two"}));
+  EXPECT_THAT(Problem(Load(File(kCa, "{token: t, as-groups: [a]}"))), HasSubstr("needs a user"));
+  EXPECT_THAT(
+      Problem(Load(File(kCa, R"({token: t, as: jane, as-groups: ["a\r\nImpersonate-Group: system:masters"]})"))),
+      HasSubstr("control character"));
+}
+
+TEST(KubeconfigTest, ReadsExecPlugins) {
+  const TempFolder folder;
+  folder.Write("config", File(kCa,
+                              "{exec: {apiVersion: client.authentication.k8s.io/v1, command: bin/get, args: [a, b c], "
+                              "env: [{name: NAME, value: v}], interactiveMode: Never, installHint: get it}}"));
+  const auto config = LoadKubeconfig((folder.path() / "config").string(), "");
+  ASSERT_THAT(config, IsOk());
+  ASSERT_TRUE(config->exec.has_value());
+  EXPECT_EQ(config->exec->command, (folder.path() / "bin/get").string());
+  EXPECT_EQ(config->exec->arguments, (std::vector<std::string>{"a", "b c"}));
+  EXPECT_EQ(config->exec->environment.front(), (std::pair<std::string, std::string>("NAME", "v")));
+  EXPECT_EQ(config->exec->interactive, kube::ExecPlugin::Interactive::kNever);
+  EXPECT_THAT(config->exec->where, HasSubstr("config: user \"u\""));
+  const auto by_path = Load(File(kCa, "{exec: {apiVersion: client.authentication.k8s.io/v1beta1, command: aws}}"));
+  ASSERT_THAT(by_path, IsOk());
+  EXPECT_EQ(by_path->exec->command, "aws");
+  EXPECT_EQ(by_path->exec->interactive, kube::ExecPlugin::Interactive::kIfAvailable);
+  const auto token_first =
+      Load(File(kCa, "{token: t, exec: {apiVersion: client.authentication.k8s.io/v1beta1, command: aws}}"));
+  ASSERT_THAT(token_first, IsOk());
+  EXPECT_FALSE(token_first->exec.has_value());
 }
 
 TEST(KubeconfigTest, SaysWhatIsMissing) {
