@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -96,6 +97,18 @@ void StampJudge::Forget(base::TimePoint now) {
   }
 }
 
+void StampJudge::Contest(std::map<std::string, Owner>::iterator entry) {
+  entry->second.contested = true;
+  contested_.emplace(entry->second.time, entry->first);
+  if (contested_.size() <= kMostContested) return;
+  const auto oldest = contested_.begin();
+  closed_ = closed_ ? std::max(*closed_, oldest->first) : oldest->first;
+  const auto known = seen_.find(oldest->second);
+  contested_.erase(oldest);
+  known->second.contested = false;  // Forget takes it, if it is old
+  by_time_.emplace(known->second.time, known->first);
+}
+
 base::Status StampJudge::Judge(std::string_view kind, const json& object) {
   const json none = json::object();
   const auto member = [&](const char* name) -> const json& {
@@ -130,13 +143,17 @@ base::Status StampJudge::Judge(std::string_view kind, const json& object) {
     // Nobody can make a fresh copy of an old stamp any more: nothing to remember.
     if (*time + kMemory < now) {
       seen_.erase(entry);
+      if (closed_ && *time <= *closed_) {
+        return Refuse("StampReused",
+                      "so many copies of stamps of its time were seen that nobody can tell: make it anew");
+      }
     } else {
       by_time_.emplace(*time, entry->first);
     }
     return {};
   }
   if (entry->second.uid == uid) return {};
-  entry->second.contested = true;
+  if (!entry->second.contested) Contest(entry);
   return Refuse("StampReused", "its stamp was made for another object: make it anew");
 }
 

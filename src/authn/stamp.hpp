@@ -13,8 +13,11 @@
 #include <map>
 #include <mutex>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "api/types.hpp"
@@ -47,11 +50,13 @@ class Sealer {
 /// Decides whether an object as the store shows it was stamped when it was made.
 ///
 /// A nonce is remembered for kMemory, longer than a copy could still pass for fresh; one that was found on two objects
-/// is remembered as long as the judge lives, so that the copy does not become good by waiting.
+/// is remembered for longer, so that the copy does not become good by waiting: the last kMostContested of them. What is
+/// as old as one that had to be forgotten is then refused unless its nonce is known.
 class StampJudge {
  public:
   static constexpr std::chrono::seconds kMaxDistance{60};  ///< between the stamp's time and creationTimestamp
   static constexpr std::chrono::seconds kMemory{600};      ///< after the stamp's time; clocks may differ by the rest
+  static constexpr std::size_t kMostContested = 1000;      ///< nonces that were found on two objects
 
   StampJudge(const Sealer& sealer, const base::Clock& clock);
 
@@ -67,12 +72,15 @@ class StampJudge {
     bool contested = false;  ///< another uid came with the same nonce
   };
   void Forget(base::TimePoint now);
+  void Contest(std::map<std::string, Owner>::iterator entry);
 
   const Sealer& sealer_;
   const base::Clock& clock_;
   mutable std::mutex mutex_;
-  std::map<std::string, Owner> seen_;                    ///< by nonce; guarded by mutex_
-  std::multimap<base::TimePoint, std::string> by_time_;  ///< the nonces of seen_ to forget; guarded by mutex_
+  std::map<std::string, Owner> seen_;                            ///< by nonce; guarded by mutex_
+  std::multimap<base::TimePoint, std::string> by_time_;          ///< the nonces of seen_ to forget; guarded by mutex_
+  std::set<std::pair<base::TimePoint, std::string>> contested_;  ///< nonces of seen_, by stamp; guarded by mutex_
+  std::optional<base::TimePoint> closed_;  ///< up to here a contested nonce may have been forgotten; guarded by mutex_
 };
 
 }  // namespace signet::authn

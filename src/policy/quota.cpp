@@ -37,6 +37,7 @@ void QuotaLedger::Account::MoveTo(std::int64_t this_second, std::int64_t today) 
 }
 
 QuotaLedger::Book& QuotaLedger::Open(std::string_view policy_name, std::int64_t today) {
+  if (today > day_) DropBooksBefore(today);
   auto it = books_.find(policy_name);
   if (it == books_.end()) it = books_.emplace(std::string(policy_name), Book{}).first;
   Book& book = it->second;
@@ -47,6 +48,18 @@ QuotaLedger::Book& QuotaLedger::Open(std::string_view policy_name, std::int64_t 
     std::erase_if(book.shares, [](const auto& entry) { return !entry.second.asking; });
   }
   return book;
+}
+
+/// Of policies that are gone, nobody opens the book again. What the current second has used stays.
+void QuotaLedger::DropBooksBefore(std::int64_t today) {
+  day_ = today;
+  const auto second = static_cast<std::int64_t>(floor<seconds>(clock_.Steady()).time_since_epoch().count());
+  std::erase_if(books_, [&](const auto& entry) {
+    const Book& book = entry.second;
+    const bool asking =
+        std::any_of(book.shares.begin(), book.shares.end(), [](const auto& s) { return s.second.asking; });
+    return book.day < today && book.total.second != second && !asking;
+  });
 }
 
 QuotaLedger::Account& QuotaLedger::Of(Book& book, std::string_view principal) {

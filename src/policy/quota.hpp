@@ -57,6 +57,7 @@ class QuotaLedger {
   /// whatever it is. Dropped with this object. False: so many wait already, and `again` will not run.
   [[nodiscard]] bool WhenAnswered(std::string_view policy_name, const api::Quota& quota, std::string_view principal,
                                   std::function<void()> again);
+  [[nodiscard]] std::size_t books() const { return books_.size(); }  ///< policies that are remembered
   /// What earlier processes used today; both scopes are counted.
   void Restore(std::string_view policy_name, std::string_view principal, std::uint64_t count_today);
 
@@ -95,6 +96,7 @@ class QuotaLedger {
     ByText<Share> shares;  ///< by subject, "" for all together
   };
   Book& Open(std::string_view policy_name, std::int64_t today);
+  void DropBooksBefore(std::int64_t today);
   static Account& Of(Book& book, std::string_view principal);
   static Share& ShareOf(Book& book, const api::Quota& quota, std::string_view principal);
   std::optional<QuotaRefusal> CheckShare(std::string_view policy_name, const Book& book, Share& share,
@@ -105,7 +107,8 @@ class QuotaLedger {
 
   const base::Clock& clock_;
   BudgetLender* lender_ = nullptr;
-  ByText<Book> books_;
+  ByText<Book> books_;    ///< of policies that were asked for today
+  std::int64_t day_ = 0;  ///< the latest that books_ was cleared for
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

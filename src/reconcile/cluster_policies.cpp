@@ -55,10 +55,10 @@ bool ClusterPolicies::IsOlder(const signing::ActivePolicy& candidate, const Entr
 bool ClusterPolicies::Publish(signing::ActivePolicy policy, Origin origin) {
   const std::string name = Meta(policy).name;
   const std::lock_guard lock(mutex_);
-  const auto removed = removed_uids_.find(name);
-  if (removed != removed_uids_.end()) {
-    if (origin == Origin::kCache && removed->second == Meta(policy).uid) return false;
-    removed_uids_.erase(removed);
+  const auto removed = removed_.find(name);
+  if (removed != removed_.end()) {
+    if (origin == Origin::kCache && removed->second.uid == Meta(policy).uid) return false;
+    removed_.erase(removed);
   }
   auto& entry = entries_[name];
   if (entry.policy != nullptr && IsOlder(policy, entry)) return false;
@@ -76,8 +76,15 @@ void ClusterPolicies::Remove(std::string_view name, std::string_view uid) {
   if (it == entries_.end()) return;
   const std::string known = Meta(*it->second.policy).uid;
   if (!uid.empty() && uid != known) return;
-  removed_uids_[std::string(name)] = known;
+  const auto now = clock_.Steady();
+  std::erase_if(removed_, [now](const auto& one) { return now - one.second.at > kRememberRemoved; });
+  removed_[std::string(name)] = {known, now};
   entries_.erase(it);
+}
+
+std::size_t ClusterPolicies::remembered() const {
+  const std::lock_guard lock(mutex_);
+  return removed_.size();
 }
 
 void ClusterPolicies::ConfirmLocked(Entry& entry, base::SteadyPoint now) {

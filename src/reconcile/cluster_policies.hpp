@@ -38,12 +38,15 @@ class ClusterPolicies : public signing::PolicySource {
   /// Puts `policy` in force: confirmed now, unless it is a cached copy of what stands already. False: a newer revision
   /// is known, or a live GET has seen this one gone; nothing changed.
   bool Publish(signing::ActivePolicy policy, Origin origin);
-  /// Takes the policy away; only a live read can bring its uid back. An empty uid removes whatever
+  /// How long a removed policy is remembered: longer than a watch can be silent and a cached copy be in hand.
+  static constexpr std::chrono::minutes kRememberRemoved{10};
+  /// Takes the policy away; for kRememberRemoved only a live read can bring its uid back. An empty uid removes whatever
   /// stands under the name.
   void Remove(std::string_view name, std::string_view uid);
   /// The store has just shown this revision to be current.
   void Confirm(std::string_view name);
   [[nodiscard]] std::vector<std::string> Names() const;
+  [[nodiscard]] std::size_t remembered() const;  ///< removed policies
   /// Names that SigningService asked for within the last `window`.
   [[nodiscard]] std::vector<std::string> UsedWithin(base::Duration window) const;
 
@@ -53,13 +56,17 @@ class ClusterPolicies : public signing::PolicySource {
     mutable base::SteadyPoint used_at{};
     mutable bool used = false;
   };
+  struct Removed {
+    std::string uid;
+    base::SteadyPoint at{};
+  };
   [[nodiscard]] bool IsOlder(const signing::ActivePolicy& candidate, const Entry& known) const;
   void ConfirmLocked(Entry& entry, base::SteadyPoint now);
 
   const base::Clock& clock_;
   mutable std::mutex mutex_;
-  std::map<std::string, Entry, std::less<>> entries_;             ///< guarded by mutex_
-  std::map<std::string, std::string, std::less<>> removed_uids_;  ///< name to uid; guarded by mutex_
+  std::map<std::string, Entry, std::less<>> entries_;    ///< guarded by mutex_
+  std::map<std::string, Removed, std::less<>> removed_;  ///< by name; guarded by mutex_
 };
 
 }  // namespace signet::reconcile

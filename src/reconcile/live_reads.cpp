@@ -45,10 +45,20 @@ std::vector<std::string> LiveReads::Failing() const {
   return out;
 }
 
-/// Under mutex_. An entry that is in hand elsewhere is shared, and stays.
-void LiveReads::MakeRoom() {
-  if (entries_.size() < kMaxEntries) return;
-  std::erase_if(entries_, [&](const auto& item) { return item.second.use_count() == 1 && !IsSettled(*item.second); });
+/// Under mutex_. An entry that is in hand elsewhere is shared, and stays; so does what readyz shows.
+void LiveReads::MakeRoom(base::SteadyPoint now) {
+  if (entries_.size() < kMaxEntries && now - made_room_at_ < options_.max_age) return;
+  made_room_at_ = now;
+  std::erase_if(entries_, [&](const auto& item) {
+    const auto& [name, entry] = item;
+    const bool told = entry->failed && source_.known && source_.known(name);
+    return entry.use_count() == 1 && !IsSettled(*entry) && !told;
+  });
+}
+
+std::size_t LiveReads::remembered() const {
+  const std::lock_guard lock(mutex_);
+  return entries_.size();
 }
 
 void LiveReads::EnsureFresh(const std::string& name) {
@@ -60,7 +70,7 @@ void LiveReads::EnsureFresh(const std::string& name) {
   std::shared_ptr<Entry> entry;
   {
     const std::lock_guard lock(mutex_);
-    MakeRoom();
+    MakeRoom(clock_.Steady());
     auto& slot = entries_[name];
     if (slot == nullptr) slot = std::make_shared<Entry>();
     entry = slot;

@@ -8,7 +8,8 @@
 // Thread-safety: NeedsRead and Failing from any thread; EnsureFresh from any thread but the reactor's; one GET per
 //                object at a time.
 // Blocking:      EnsureFresh for one GET at most; the destructor for the GET in hand.
-// Sizes:         about kMaxEntries names; those that were not read lately are forgotten first.
+// Sizes:         names used within max_age, and known ones whose last read failed; the rest is forgotten at the next
+// use.
 #pragma once
 
 #include <condition_variable>
@@ -48,6 +49,7 @@ class LiveReads {
   void Start();
   /// Objects whose last read failed.
   [[nodiscard]] std::vector<std::string> Failing() const;
+  [[nodiscard]] std::size_t remembered() const;  ///< names
   /// EnsureFresh(name) would read, or wait for a read under way. Any thread; never blocks.
   [[nodiscard]] bool NeedsRead(const std::string& name) const;
   /// One live GET, unless one within max_age stands. Unknown names are left alone: only a denial
@@ -65,7 +67,7 @@ class LiveReads {
   /// Under mutex_.
   [[nodiscard]] bool IsSettled(const Entry& entry) const;
   [[nodiscard]] bool IsKnown(const std::string& name) const { return !source_.known || source_.known(name); }
-  void MakeRoom();
+  void MakeRoom(base::SteadyPoint now);
   void Run();
 
   const Options options_;
@@ -74,6 +76,7 @@ class LiveReads {
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   std::map<std::string, std::shared_ptr<Entry>> entries_;  ///< guarded by mutex_
+  base::SteadyPoint made_room_at_{};                       ///< guarded by mutex_
   bool stopping_ = false;                                  ///< guarded by mutex_
   std::thread thread_;
 };

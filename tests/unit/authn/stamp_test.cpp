@@ -232,6 +232,30 @@ TEST_F(StampTest, ACopyDoesNotBecomeGoodByWaiting) {
   EXPECT_THAT(judge_.Judge(kKind, object), IsOk());
 }
 
+TEST_F(StampTest, RemembersABoundedNumberOfCopiesAndThenRefusesWhatIsAsOld) {
+  const auto copy_of = [](json object) {
+    object["metadata"]["uid"] = object["metadata"]["uid"].get<std::string>() + "-copy";
+    return object;
+  };
+  const auto before = Object("uid-before");
+  clock_.Advance(2s);
+  const auto first = Object("uid-first");
+  for (std::size_t i = 0; i < StampJudge::kMostContested + 2; ++i) {
+    const auto object = i == 0 ? first : Object("uid-" + std::to_string(i));
+    ASSERT_THAT(judge_.Judge(kKind, object), IsOk());
+    ASSERT_THAT(judge_.Judge(kKind, copy_of(object)), IsErr(Code::kUnauthenticated, "StampReused"));
+    clock_.Advance(10ms);
+  }
+  clock_.Advance(2s);
+  const auto after = Object("uid-after");
+  clock_.Advance(48h);
+  EXPECT_THAT(judge_.Judge(kKind, Object("uid-last")), IsOk());
+  EXPECT_LE(judge_.remembered(), StampJudge::kMostContested + 1);
+  EXPECT_THAT(judge_.Judge(kKind, copy_of(first)), IsErr(Code::kUnauthenticated, "StampReused"));
+  EXPECT_THAT(judge_.Judge(kKind, before), IsErr(Code::kUnauthenticated, "StampReused"));
+  EXPECT_THAT(judge_.Judge(kKind, after), IsOk());
+}
+
 TEST_F(StampTest, ForgetsNoncesThatNoFreshCopyCanCarry) {
   for (int i = 0; i < 100; ++i) {
     ASSERT_THAT(judge_.Judge(kKind, Object("uid-" + std::to_string(i))), IsOk());

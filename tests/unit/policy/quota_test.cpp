@@ -73,6 +73,28 @@ TEST_F(QuotaLedgerTest, KeepsPoliciesApart) {
   EXPECT_FALSE(Take(PerDay(1), "alice", "release"));
 }
 
+TEST_F(QuotaLedgerTest, KeepsBooksOfTodayOnly) {
+  const auto days = [this](int count) {
+    clock_.wall += count * 24h;
+    clock_.steady += count * 24h;
+  };
+  for (int i = 0; i < 100; ++i) EXPECT_TRUE(Take(PerDay(1), "alice", "gone-" + std::to_string(i)));
+  EXPECT_EQ(ledger_.books(), 100U);
+  days(1);
+  EXPECT_TRUE(Take(PerDay(1)));
+  EXPECT_EQ(ledger_.books(), 1U);
+  EXPECT_FALSE(Take(PerDay(1)));
+  days(-1);
+  EXPECT_FALSE(Take(PerDay(1))) << "a clock that was set back gives no budget twice";
+}
+
+TEST_F(QuotaLedgerTest, KeepsWhatTheCurrentSecondHasUsedOverMidnight) {
+  EXPECT_TRUE(Take(PerSecond(1)));
+  clock_.wall += 2s;
+  EXPECT_TRUE(Take(PerSecond(1), "alice", "nightly"));
+  EXPECT_FALSE(Take(PerSecond(1)));
+}
+
 TEST_F(QuotaLedgerTest, ARefusalCostsNothing) {
   const Quota both{1, 2, Quota::Scope::kPolicy};
   EXPECT_TRUE(Take(both));

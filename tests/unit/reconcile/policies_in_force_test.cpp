@@ -70,6 +70,19 @@ TEST_F(ClusterPoliciesTest, BringsARemovedUidBackOnlyByALiveRead) {
   EXPECT_TRUE(policies_.Publish(Active("a", "u", 1), Origin::kLive));
 }
 
+TEST_F(ClusterPoliciesTest, ForgetsRemovedPoliciesAfterAWhile) {
+  for (int i = 0; i < 100; ++i) {
+    policies_.Publish(Active("gone-" + std::to_string(i), "u", 1), Origin::kCache);
+    policies_.Remove("gone-" + std::to_string(i), "u");
+  }
+  EXPECT_EQ(policies_.remembered(), 100U);
+  clock_.Advance(ClusterPolicies::kRememberRemoved + 1s);
+  policies_.Publish(Active("a", "u", 1), Origin::kCache);
+  policies_.Remove("a", "u");
+  EXPECT_EQ(policies_.remembered(), 1U);
+  EXPECT_FALSE(policies_.Publish(Active("a", "u", 1), Origin::kCache));
+}
+
 TEST_F(ClusterPoliciesTest, KeepsTheAgeOfACachedCopy) {
   policies_.Publish(Active("a", "u", 1), Origin::kCache);
   const auto then = policies_.Find("a")->confirmed_at;
@@ -110,6 +123,23 @@ class LiveReadsTest : public ::testing::Test {
                           return answer_;
                         }}};
 };
+
+TEST_F(LiveReadsTest, ForgetsNamesThatAreNotUsed) {
+  for (int i = 0; i < 100; ++i) {
+    const auto name = "gone-" + std::to_string(i);
+    policies_.Publish(Active(name, "u", 1), Origin::kCache);
+    freshness_.EnsureFresh(name);
+    policies_.Remove(name, "u");
+  }
+  answer_ = base::MakeError(base::Code::kUnavailable, "away");
+  freshness_.EnsureFresh("a");
+  EXPECT_EQ(freshness_.remembered(), 101U);
+  clock_.Advance(5s);
+  policies_.Publish(Active("b", "u", 1), Origin::kCache);
+  freshness_.EnsureFresh("b");
+  EXPECT_EQ(freshness_.remembered(), 2U);
+  EXPECT_THAT(freshness_.Failing(), ::testing::ElementsAre("a", "b")) << "what readyz shows is kept";
+}
 
 TEST_F(LiveReadsTest, ReadsAPolicyBeforeItsFirstUseAndEveryFewSeconds) {
   for (int i = 0; i < 10; ++i) freshness_.EnsureFresh("a");
