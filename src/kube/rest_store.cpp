@@ -254,6 +254,13 @@ base::Result<std::string> TakePage(json page, const Resource& resource, bool fir
   return next;
 }
 
+base::Result<std::string> PathOfNamespace(const Resource& resource, std::string_view ns) {
+  if (!resource.namespaced || ns.empty()) {
+    return base::MakeError(Code::kInvalidArgument, "BadRequest", resource.plural + ": namespace and scope do not fit");
+  }
+  return PathOf(resource, ns, "", Scope::kCollection);
+}
+
 }  // namespace
 
 base::Result<List> RestStore::ListAll(const Resource& resource) {
@@ -267,18 +274,14 @@ base::Status RestStore::ListEach(const Resource& resource, const ListSink& sink)
 }
 
 base::Result<List> RestStore::ListNamespace(const Resource& resource, std::string_view ns) {
-  if (!resource.namespaced || ns.empty()) {
-    return base::MakeError(Code::kInvalidArgument, "BadRequest", resource.plural + ": namespace and scope do not fit");
-  }
-  TRY(const std::string path, PathOf(resource, ns, "", Scope::kCollection));
+  TRY(const std::string path, PathOfNamespace(resource, ns));
   return ListPath(resource, path);
 }
 
 base::Status RestStore::ListEachIn(const Resource& resource, std::string_view ns,
                                    const std::function<void(json object)>& take) {
-  TRY(auto list, ListNamespace(resource, ns));
-  for (auto& object : list.items) take(std::move(object));
-  return {};
+  TRY(const std::string path, PathOfNamespace(resource, ns));
+  return ReadPages(resource, path, {[](const std::string&) {}, take});
 }
 
 base::Result<List> RestStore::ListPath(const Resource& resource, const std::string& path) {

@@ -12,6 +12,8 @@
 namespace signet::reconcile {
 namespace {
 
+constexpr int kListAttempts = 3;
+
 /// Where an object of whatever shape says which request it is about; empty: nowhere.
 std::string RequestNamed(const nlohmann::json& object) {
   static const nlohmann::json::json_pointer kName("/spec/requestRef/name");
@@ -83,12 +85,16 @@ std::vector<policy::Approval> ApprovalIndex::For(const controller::Key& request)
 
 base::Result<std::vector<policy::Approval>> ApprovalIndex::ReadLive(kube::ObjectStore& store,
                                                                     const controller::Key& request) const {
-  ApprovalCollector collector;
-  TRY_VOID(store.ListEachIn(SigningApprovals(), request.ns, [&](const nlohmann::json& object) {
-    if (RequestNamed(object) != request.name) return;
-    if (auto approval = Read(object)) collector.Add(std::move(*approval));
-  }));
-  return collector.Take();
+  for (int attempt = 1;; ++attempt) {
+    ApprovalCollector collector;
+    const auto read = store.ListEachIn(SigningApprovals(), request.ns, [&](const nlohmann::json& object) {
+      if (RequestNamed(object) != request.name) return;
+      if (auto approval = Read(object)) collector.Add(std::move(*approval));
+    });
+    if (read) return collector.Take();
+    // Between two pages the version of the first one went away: all from the start.
+    if (read.error().code != base::Code::kAborted || attempt == kListAttempts) return base::Error(read.error());
+  }
 }
 
 void ApprovalCollector::Add(policy::Approval approval) {

@@ -229,6 +229,20 @@ TEST_F(RestStoreTest, ListsOneNamespace) {
   EXPECT_THAT(store_->ListNamespace(kNodes, "ci"), IsErr(Code::kInvalidArgument));
 }
 
+TEST_F(RestStoreTest, GivesOutOneNamespacePageByPage) {
+  Answers({Json(200, Page({"a", "b"}, "9", "t")), Json(200, Page({"c"}, "9"))});
+  std::vector<std::pair<std::string, std::size_t>> given;  // with how many pages had been asked for by then
+  const auto take = [&](const json& object) {
+    given.emplace_back(object["metadata"]["name"].get<std::string>(), log_->requests.size());
+  };
+  auto& store = Store();
+  EXPECT_THAT(store.ListEachIn(kWidgets, "ci", take), IsOk());
+  EXPECT_THAT(given, ::testing::ElementsAre(std::pair("a", 1), std::pair("b", 1), std::pair("c", 2)));
+  EXPECT_EQ(Request(0).target, "/apis/test.signet.dev/v1/namespaces/ci/widgets?limit=500");
+  EXPECT_THAT(store.ListEachIn(kWidgets, "", take), IsErr(Code::kInvalidArgument));
+  EXPECT_THAT(store.ListEachIn(kNodes, "ci", take), IsErr(Code::kInvalidArgument));
+}
+
 TEST_F(RestStoreTest, ListsFromTheStartWhenAPageHasExpired) {
   Answers({Json(200, Page({"a"}, "9", "t")), Json(410, Status(410, "Expired")), Json(200, Page({"b"}, "12", "t")),
            Json(200, Page({"c"}, "12"))});

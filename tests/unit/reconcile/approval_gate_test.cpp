@@ -3,6 +3,8 @@
 #include "fakes.hpp"
 #include "fakes/fake_clock.hpp"
 #include "fakes/fake_store.hpp"
+#include "fakes/fake_transport.hpp"
+#include "kube/rest_store.hpp"
 #include "reconcile/resources.hpp"
 #include "support/matchers.hpp"
 
@@ -52,6 +54,27 @@ TEST(ApprovalIndexTest, KnowsApprovalsByTheirRequest) {
   EXPECT_THAT(index.Change({"ci", "a1"}, nullptr), ElementsAre(app));
   EXPECT_THAT(Names(index.For(app)), ElementsAre("a2"));
   EXPECT_THAT(index.Change({"ci", "odd"}, Shared(json{{"spec", 1}})), IsEmpty());
+}
+
+TEST(ApprovalIndexTest, ReadsANamespaceFromTheStartWhenAPageHasExpired) {
+  const auto page = [](const std::string& name, const char* next) {
+    const json body = {{"metadata", {{"resourceVersion", "9"}, {"continue", next}}},
+                       {"items", json::array({Approval(name, "1", name.c_str())})}};
+    return kube::HttpResponse{200, std::chrono::seconds(0), body.dump()};
+  };
+  const kube::HttpResponse expired{410, std::chrono::seconds(0), R"({"kind":"Status","reason":"Expired"})"};
+  std::vector<kube::HttpResponse> answers = {page("a", "t"), expired, page("a", "t"), page("b", "")};
+  const auto log = std::make_shared<testing::FakeTransport::Log>();
+  log->answer = [&](const kube::HttpRequest&) { return answers.at(log->requests.size() - 1); };
+  kube::RestStore store(std::make_unique<testing::FakeTransport>(log), {});
+  const auto read = ApprovalIndex({}).ReadLive(store, {"ci", "app"});
+  ASSERT_THAT(read, IsOk());
+  EXPECT_THAT(Names(*read), ElementsAre("a", "b")) << "what was read before is not counted twice";
+
+  log->requests.clear();
+  answers.assign(20, expired);
+  EXPECT_THAT(ApprovalIndex({}).ReadLive(store, {"ci", "app"}), IsErr(Code::kAborted));
+  EXPECT_LE(log->requests.size(), 3U);
 }
 
 TEST(ApprovalIndexTest, IsNotCrowdedOutByWhatNobodyVouchesFor) {
