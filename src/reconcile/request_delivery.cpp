@@ -139,7 +139,7 @@ RequestReconciler::Delivery RequestReconciler::Redeliver(const RequestKey& key, 
     if (open.made && rewrites >= options_.conflicts) {
       discard = "Conflict";
     } else if (open.made) {
-      auto taken_back = TakenBack(*object, *live, *open.made);
+      auto taken_back = TakenBack(*object, *live);
       if (!taken_back) {
         why = taken_back.error();
         return Delivery::kOpen;
@@ -180,8 +180,7 @@ base::Status RequestReconciler::FenceOff(const RequestView& live, const Undelive
   return {};
 }
 
-base::Result<std::string> RequestReconciler::TakenBack(const nlohmann::json& object, const RequestView& live,
-                                                       const signing::Signed& /*made*/) {
+base::Result<std::string> RequestReconciler::TakenBack(const nlohmann::json& object, const RequestView& live) {
   const auto request = api::RequestFromJson(object);
   if (!request) return std::string("Invalid");
   const auto caller = CallerOf(*deps_.store, deps_.stamped, object, request->spec);

@@ -151,8 +151,7 @@ class RequestReconciler {
   base::Status FenceOff(const RequestView& live, const Undelivered& open, const std::string& reason, Memory& memory);
   /// Time has passed since the decision: why a policy that was edited or stopped meanwhile, or the request as it reads
   /// now, takes the signature back; empty: nothing does. An error leaves it open.
-  base::Result<std::string> TakenBack(const nlohmann::json& object, const RequestView& live,
-                                      const signing::Signed& made);
+  base::Result<std::string> TakenBack(const nlohmann::json& object, const RequestView& live);
   Outcome Decide(RequestView& view, const nlohmann::json& object, const api::SigningRequestSpec& spec, Memory& memory);
   std::optional<Outcome> Confirm(const RequestView& view, const api::SigningRequestSpec& spec,
                                  const signing::Caller& caller, signing::SignCall& call, Memory& memory);
