@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The README's first command, after the build: signs with both doors of Signet and verifies with openssl.
-# Usage: run.sh BIN_FOLDER STATE_FOLDER      (run it as often as you like; delete STATE_FOLDER to start anew)
+# The README's first command, after the build: signs through a SigningRequest and the socket, and verifies with openssl.
+# Usage: run.sh BIN_FOLDER STATE_FOLDER      (repeatable; delete STATE_FOLDER to start anew)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 bin=$(cd "$1" && pwd)
@@ -90,7 +90,7 @@ echo '  $ signet-sidecar --socket signet.sock --policies manifests --subject sys
 for _ in $(seq 100); do
   kill -0 "$sidecar" 2>/dev/null || { cat sidecar.log >&2; fail "the sidecar ended"; }
   if curl -fs --unix-socket signet.sock http://localhost/readyz >/dev/null 2>&1; then break; fi
-  sleep 0.1 # waiting for another process: there is nothing to wait on but its readiness
+  sleep 0.1 # polls, because another process gives no event to wait for
 done
 body="{\"policy\":\"quickstart\",\"digest\":\"sha256:$digest\",\"artifact\":{\"name\":\"quickstart/signet\"}}"
 cat <<T
