@@ -21,7 +21,8 @@ void NamespaceLabels::Set(const nlohmann::json& object, std::optional<base::Stea
   Entry entry{std::move(labels), uid != meta->end() && uid->is_string() ? uid->get<std::string>() : "", confirmed};
   reactor_.Post([table = table_, name = name->get<std::string>(), entry = std::move(entry)]() mutable {
     Entry& known = (*table)[name];
-    if (!entry.confirmed) entry.confirmed = known.confirmed;
+    // A late event of the watch may bring back what a read has replaced: other labels than those are read again.
+    if (!entry.confirmed && entry.labels == known.labels && entry.uid == known.uid) entry.confirmed = known.confirmed;
     known = std::move(entry);
   });
 }

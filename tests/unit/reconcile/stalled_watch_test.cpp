@@ -146,6 +146,22 @@ TEST_F(StalledWatchTest, ALabelThatWasTakenAwayStopsTheSignature) {
   EXPECT_EQ(Reason("Denied"), "NotAllowed");
 }
 
+// The read showed that the label is gone; what the watch brings later is from before.
+TEST_F(StalledWatchTest, ALateEventDoesNotPassForWhatAReadHasShown) {
+  const json before = {{"metadata", {{"name", "ci"}, {"labels", {{"tier", "prod"}}}}}};
+  const json now = {{"metadata", {{"name", "ci"}, {"labels", {{"tier", "dev"}}}}}};
+  const auto confirmed = [&] {
+    loop_.Flush();
+    return labels_.ConfirmedAt("ci").has_value();
+  };
+  labels_.Set(now, clock_.Steady());
+  EXPECT_TRUE(confirmed());
+  labels_.Set(now);
+  EXPECT_TRUE(confirmed()) << "nothing new";
+  labels_.Set(before);
+  EXPECT_FALSE(confirmed()) << "to be read again before they count";
+}
+
 TEST_F(StalledWatchTest, WithoutTheStoreTheRequestWaits) {
   WantOneApproval();
   const auto yes = Store(Approval("alice", "Approve"));
