@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/audit_commands.hpp"
+#include "cli/context.hpp"
 #include "cli/output.hpp"
 
 namespace signet::cli {
@@ -37,14 +38,14 @@ using audit::Problem;
 using audit::StreamReport;
 
 std::string Where(const Problem& problem) {
-  return problem.line > 0 ? fmt::format("{}:{}: {}", problem.file, problem.line, problem.why)
-                          : fmt::format("{}: {}", problem.file, problem.why);
+  return Clean(problem.line > 0 ? fmt::format("{}:{}: {}", problem.file, problem.line, problem.why)
+                                : fmt::format("{}: {}", problem.file, problem.why));
 }
 
 std::string StreamText(const StreamReport& stream) {
   std::string out;
   const auto line = [&](std::string_view label, const std::string& text) {
-    out += fmt::format("{:<11}{}\n", label, text);
+    out += fmt::format("{:<11}{}\n", label, Clean(text));  // a file's name may hold line ends
   };
   const bool ok = stream.First() == nullptr;
   line(ok ? "ok" : "BAD", fmt::format("{} records (seq {} to {}) in {} file{}", stream.records, stream.first_seq,

@@ -16,6 +16,7 @@
 #include "cli/sign.hpp"
 #include "cli/verify.hpp"
 #include "cli/wait.hpp"
+#include "config/empty_values.hpp"
 #include "kube/rest_store.hpp"
 #include "process/signals.hpp"
 
@@ -102,6 +103,7 @@ int main(int argc, char** argv) {
   CLI::App app("Sign with keys that never leave an HSM, and see to requests, approvals, policies and the record.",
                context.program);
   Declare(app, context);
+  signet::config::RefuseEmptyValues(app);
   if (argc <= 1) {
     std::fputs(app.help().c_str(), stderr);
     return static_cast<int>(ExitCode::kUsage);

@@ -133,7 +133,7 @@ ExitCode Run(const Context& context, const Flags& flags) {
   if (flags.format == Format::kTable) {
     auto text = verdict->allowed() ? fmt::format("Allowed: {} would be signed for {}\n", name, Clean(flags.user))
                                    : fmt::format("{}: {}\n", verdict->reason, Clean(verdict->message));
-    if (verdict->allowed() && !verdict->note.empty()) text += fmt::format("  {}\n", verdict->note);
+    if (verdict->allowed() && !verdict->note.empty()) text += fmt::format("  {}\n", Clean(verdict->note));
     printed = Print(context, text);
   } else {
     json out = {{"policy", flags.policy},

@@ -45,7 +45,7 @@ std::string TextOf(const std::vector<TestResult>& results, std::size_t passed, b
   for (const auto& result : results) {
     out += fmt::format("{}  {}{}{}{}\n", result.passed ? "ok    " : "FAILED", several ? result.file + ": " : "",
                        Clean(result.name), result.passed ? "" : "\n        ", Clean(result.got));
-    if (!result.note.empty()) out += fmt::format("        {}\n", result.note);
+    if (!result.note.empty()) out += fmt::format("        {}\n", Clean(result.note));
   }
   return out + fmt::format("{} of {} passed\n", passed, results.size());
 }

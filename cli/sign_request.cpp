@@ -62,19 +62,17 @@ ExitCode DeliverOf(const Context& context, const SignFlags& flags, const SignInp
                    const api::SigningRequest& request) {
   auto signature = encoding::FromBase64(request.status.signature);
   if (!signature || signature->empty()) return Fail(context, ExitCode::kFailed, "the status holds no signature");
-  const SignatureClaim claim{request.status.algorithm, request.status.key_id, request.status.public_key, *signature,
-                             "asn1"};
-  if (const auto checked = CheckSignature(flags, input, claim); !checked) {
-    return FailOfCheck(context, checked.error());
-  }
-  if (flags.encoding == "p1363") {
-    const auto key = crypto::PublicKey::FromPem(request.status.public_key);
-    if (key && key->algorithm() == encoding::KeyAlgorithm::kEcdsa) {
-      constexpr std::size_t kBits = 8;
-      auto raw = crypto::EcdsaDerToP1363(*signature, (static_cast<std::size_t>(key->bits()) + kBits - 1) / kBits);
-      if (!raw) return Fail(context, ExitCode::kFailed, raw.error());
-      signature = std::move(*raw);
-    }
+  SignatureClaim claim{request.status.algorithm, request.status.key_id, request.status.public_key, *signature, "asn1"};
+  const auto key = CheckSignature(flags, input, claim);
+  if (!key) return FailOfCheck(context, key.error());
+  if (flags.encoding == "p1363" && key->algorithm() == encoding::KeyAlgorithm::kEcdsa) {
+    constexpr std::size_t kBits = 8;
+    auto raw = crypto::EcdsaDerToP1363(*signature, (static_cast<std::size_t>(key->bits()) + kBits - 1) / kBits);
+    if (!raw) return Fail(context, ExitCode::kFailed, raw.error());
+    claim.signature = *raw;
+    claim.encoding = "p1363";
+    if (const auto again = CheckSignature(flags, input, claim); !again) return FailOfCheck(context, again.error());
+    signature = std::move(*raw);
   }
   if (!flags.quiet) {
     Note(fmt::format("signed with {}, key {}, record {}", request.status.algorithm, request.status.key_id,

@@ -67,8 +67,9 @@ base::Result<crypto::PublicKey> TrustedKey(const SignFlags& flags, const Signatu
   return key;
 }
 
-base::Status CheckSignature(const SignFlags& flags, const SignInput& input, const SignatureClaim& claim) {
-  TRY(const auto key, TrustedKey(flags, claim));
+base::Result<crypto::PublicKey> CheckSignature(const SignFlags& flags, const SignInput& input,
+                                               const SignatureClaim& claim) {
+  TRY(auto key, TrustedKey(flags, claim));
   const auto algorithm = encoding::ParseSignatureAlgorithm(claim.algorithm);
   if (!algorithm) return Refused("the answer names no signature algorithm of Signet");
   if (!flags.algorithm.empty() && claim.algorithm != flags.algorithm) {
@@ -93,7 +94,7 @@ base::Status CheckSignature(const SignFlags& flags, const SignInput& input, cons
     return Refused(
         fmt::format("the answer's signature does not verify under key {}: {}", key.keyID(), verified.error().message));
   }
-  return {};
+  return key;
 }
 
 ExitCode FailOfCheck(const Context& context, const base::Error& error) {

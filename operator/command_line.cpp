@@ -4,6 +4,8 @@
 #include <iostream>
 #include <optional>
 
+#include "config/empty_values.hpp"
+
 namespace signet::app {
 namespace {
 
@@ -220,6 +222,7 @@ std::variant<CommandLine, Ending> ParseCommandLine(int argc, char** argv) {
   CLI::App app("Controllers of SigningPolicy and SigningRequest, on an API server or on a folder of manifests.",
                "signet-operator");
   Declare(app, flags, out);
+  config::RefuseEmptyValues(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

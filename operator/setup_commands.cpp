@@ -14,6 +14,7 @@
 
 #include "base/file_lock.hpp"
 #include "base/printable.hpp"
+#include "config/empty_values.hpp"
 #include "crypto/digest.hpp"
 #include "encoding/text.hpp"
 #include "kube/rest_store.hpp"
@@ -68,6 +69,7 @@ base::Result<bool> MakeDevHsm(const std::string& folder, const std::string& modu
 }
 
 std::optional<Ending> Parse(CLI::App& app, int argc, char** argv) {
+  config::RefuseEmptyValues(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

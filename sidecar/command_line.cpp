@@ -4,6 +4,7 @@
 #include <iostream>
 #include <optional>
 
+#include "config/empty_values.hpp"
 #include "config/reader.hpp"
 
 namespace signet::app {
@@ -198,6 +199,7 @@ std::variant<CommandLine, Ending> ParseCommandLine(int argc, char** argv) {
   CLI::App app("Signs for the containers of a pod, on a Unix socket: by the gateway, or with an HSM of its own.",
                "signet-sidecar");
   Declare(app, flags, out);
+  config::RefuseEmptyValues(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

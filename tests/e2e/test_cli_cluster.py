@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """The signet command against a real API server, as admin and as the test cluster's users."""
 import base64
+import hashlib
 import json
 import subprocess
 import unittest
@@ -9,7 +10,7 @@ import yaml
 
 from harness import condition, digest_of, openssl_verifies, wait_for
 from test_cli import CLEAN, SIGNET, Cli
-from test_cluster import CLUSTER, KUBECONFIG, OWN_CLUSTER, Api, apply, get
+from test_cluster import CLUSTER, KUBECONFIG, OWN_CLUSTER, Api, apply, get, kubectl
 
 
 class Cluster(Api, Cli):
@@ -48,6 +49,37 @@ class Cluster(Api, Cli):
         self.assertEqual(shown["spec"], get("sigreq", "first", self.ns)["spec"])
         self.assertIn("not found", self.expect(1, "show", "absent", "-n", self.ns, env=self.env).stderr)
         self.expect(1, "approve", "second", "-n", self.ns, "--yes", env=self.env)  # is decided
+
+    def test_the_form_that_is_written_is_of_the_key_that_verified(self):
+        """A status whose signature is right, and whose public key is another's."""
+        keys = {}
+        for name, curve in (("mine", "prime256v1"), ("wide", "secp521r1")):
+            key = self.folder / f"{name}.key"
+            subprocess.run(["openssl", "ecparam", "-name", curve, "-genkey", "-noout", "-out", key], check=True, capture_output=True)
+            keys[name] = subprocess.run(["openssl", "ec", "-in", key, "-pubout"], check=True, capture_output=True).stdout
+            (self.folder / f"{name}.pem").write_bytes(keys[name])
+        der = subprocess.run(["openssl", "pkey", "-pubin", "-in", self.folder / "mine.pem", "-outform", "DER"], check=True, capture_output=True).stdout
+        file = self.folder / "signed"
+        file.write_bytes(b"what is signed")
+        signature = subprocess.run(["openssl", "dgst", "-sha256", "-sign", self.folder / "mine.key", file], check=True, capture_output=True).stdout
+        status = {"signature": base64.b64encode(signature).decode(), "algorithm": "ECDSAWithSHA256", "keyID": hashlib.sha256(der).hexdigest(),
+                  "record": "01KAS000000000000000000000", "conditions": [{"type": "Ready", "status": "True", "reason": "Signed", "message": "",
+                                                                          "lastTransitionTime": "2026-01-01T00:00:00Z"}]}
+        self.end_processes()
+        self.remove_webhooks()  # whoever may write statuses
+        for name, published in (("mine", keys["mine"].decode()), ("wide", keys["wide"].decode()), ("garbage", "zz"), ("none", None)):
+            with self.subTest(published=name):
+                out = self.folder / f"{name}.sig"
+                asked = subprocess.Popen([SIGNET, "sign", "--request", "--policy", "release", "--algorithm", "ECDSAWithSHA256", "--name", f"form-{name}", "-n", self.ns,
+                                          "--encoding", "p1363", "--key", self.folder / "mine.pem", "-o", out, "--timeout", "60s", file],
+                                         env={**CLEAN, **self.env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                self.addCleanup(asked.kill)
+                wait_for("the request", lambda name=name: get("sigreq", f"form-{name}", self.ns))
+                kubectl("patch", "sigreq", f"form-{name}", "-n", self.ns, "--type=merge", "--subresource=status", "-p",
+                        json.dumps({"status": {**status, **({"publicKey": published} if published else {})}}))
+                self.assertEqual(asked.wait(90), 0, asked.stderr.read())
+                self.assertEqual(out.stat().st_size, 64, "r||s of P-256")
+                self.expect(0, "verify", "--key", self.folder / "mine.pem", "--signature", out, file)
 
     def test_keys_and_explain(self):
         self.waiting_policy()

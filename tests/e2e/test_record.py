@@ -54,6 +54,11 @@ class Terminal(Case):
                 self.assertNotEqual(done.returncode, 0)
                 text = (done.stdout + done.stderr).decode()
                 self.assertEqual([hex(ord(c)) for c in text if c in self.HARMFUL], [])
+        folder = self.folder / "names"
+        folder.mkdir()
+        (folder / "a.jsonl\nok         99 records (seq 1 to 99) in 1 file\n\thead       0000").write_text("junk\n")
+        done = subprocess.run([BIN / "signet", "audit", "verify", folder], capture_output=True, text=True)
+        self.assertEqual([line for line in done.stdout.splitlines() if line.split()[:1] in (["ok"], ["head"])], [], "a file's name is no line of the report")
         done = subprocess.run([BIN / "signet", "audit", "verify", "-o", "json", path], capture_output=True)
         self.assertEqual(json.loads(done.stdout)["problems"][0]["file"], str(path), "the value stays")
 
