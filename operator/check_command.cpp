@@ -45,12 +45,12 @@ std::vector<encoding::Pkcs11Uri> KeysOf(kube::ObjectStore& store) {
   return keys;
 }
 
-/// The memory of the operator that runs with this configuration.
+/// The memory of the operator that runs with this configuration; nullptr: none is named.
 std::shared_ptr<token::PinMemory> MemoryOf(const CommandLine& command, kube::ObjectStore* store,
                                            const std::string& ns) {
   if (store != nullptr && !ns.empty()) return std::make_shared<reconcile::SecretPinMemory>(*store, ns);
   const auto folder = config::PinStateFolder(command.config.hsm, command.config.audit);
-  return folder.empty() ? token::MakeProcessPinMemory() : token::MakeFolderPinMemory(folder);
+  return folder.empty() ? nullptr : token::MakeFolderPinMemory(folder);
 }
 
 }  // namespace
@@ -71,10 +71,9 @@ Ending RunCheck(const CommandLine& command, const Environment& environment) {
   }
   check.login = command.login;
   if (command.login) check.pin_memory = MemoryOf(command, store ? store->get() : nullptr, ns);
+  if (command.login && !check.pin_memory) return {ExitCode::kUsage, std::string(token::kLoginNeedsMemory)};
+  check.on_line = token::PrintCheckLine;
   const auto report = token::Check(check);
-  for (const auto& line : report.lines) {
-    std::printf("%-5s %-9s %s\n", line.ok ? "ok" : "FAIL", line.what.c_str(), base::PrintableLine(line.detail).c_str());
-  }
   if (report.fatal_configuration)
     return {ExitCode::kConfiguration, "the configuration names no usable token: see above"};
   if (!report.ok) return {ExitCode::kHsm, "the HSM cannot be used as configured: see above"};

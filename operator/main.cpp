@@ -14,6 +14,7 @@
 #include "operator/setup_commands.hpp"
 #include "process/hardening.hpp"
 #include "process/signals.hpp"
+#include "token/check.hpp"
 #include "token/worker_hsm.hpp"
 
 namespace {
@@ -53,6 +54,9 @@ int main(int argc, char** argv) {
   if (command.probe) return End(app::RunProbe(command.health, command.live));
   // Before the first thread: a thread that runs already would not be confined.
   if (auto ending = command.check ? std::nullopt : app::Confine(command, environment)) return End(*ending);
+  if (command.check) {
+    if (const auto ended = token::ContinueCheckInChild()) return *ended;
+  }
   kube::InitializeProcess();
   base::ArmKillPoint(Variable("SIGNET_KILL_POINT"));
   return End(command.check ? app::RunCheck(command, environment) : app::Run(command, environment));

@@ -35,7 +35,8 @@ Ending RunCheck(const CommandLine& command) {
   check.tokens = options->tokens;
   check.login = command.login;
   const auto folder = config::PinStateFolder(command.config.hsm, command.config.audit);
-  if (!folder.empty() && command.login) check.pin_memory = token::MakeFolderPinMemory(folder);
+  if (command.login && folder.empty()) return {ExitCode::kUsage, std::string(token::kLoginNeedsMemory)};
+  if (command.login) check.pin_memory = token::MakeFolderPinMemory(folder);
   if (!command.config.policies.empty()) {
     auto keys = KeysOf(command.config.policies);
     if (!keys) {
@@ -44,8 +45,8 @@ Ending RunCheck(const CommandLine& command) {
     }
     check.keys = std::move(*keys);
   }
+  check.on_line = token::PrintCheckLine;
   const auto report = token::Check(check);
-  for (const auto& line : report.lines) Print(line.ok ? "ok" : "FAIL", line.what, line.detail);
   if (report.fatal_configuration)
     return {ExitCode::kConfiguration, "the configuration names no usable token: see above"};
   if (!report.ok) return {ExitCode::kHsm, "the HSM cannot be used as configured: see above"};

@@ -12,6 +12,7 @@
 #include "sidecar/gateway_check.hpp"
 #include "sidecar/probe_command.hpp"
 #include "sidecar/wiring.hpp"
+#include "token/check.hpp"
 #include "token/worker_hsm.hpp"
 
 namespace {
@@ -36,5 +37,8 @@ int main(int argc, char** argv) {
   const char* kill_point = std::getenv("SIGNET_KILL_POINT");  // NOLINT(concurrency-mt-unsafe): before any thread
   base::ArmKillPoint(kill_point == nullptr ? "" : kill_point);
   if (command.check && command.config.gateway_mode()) return End(app::RunGatewayCheck(command.config));
+  if (command.check) {
+    if (const auto ended = token::ContinueCheckInChild()) return *ended;
+  }
   return End(command.check ? app::RunCheck(command) : app::Run(command.config));
 }

@@ -1,7 +1,19 @@
 #include "token/check.hpp"
 
 #include <fmt/format.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+
+#include "base/printable.hpp"
+#include "base/unique_fd.hpp"
 #include "pkcs11/rv.hpp"
 #include "token/pin_file.hpp"
 #include "token/pin_guard.hpp"
@@ -12,6 +24,7 @@ namespace {
 
 constexpr int kAttempts = 14;
 constexpr base::Duration kClaim = std::chrono::minutes(2);
+constexpr int kExitHsm = 4;
 
 class Checker {
  public:
@@ -34,6 +47,7 @@ class Checker {
   void Add(bool ok, std::string what, std::string detail) {
     report_.ok &= ok;
     report_.lines.push_back({ok, std::move(what), std::move(detail)});
+    if (options_.on_line) options_.on_line(report_.lines.back());
   }
 
   bool CheckModule() {
@@ -217,6 +231,38 @@ class Checker {
 
 }  // namespace
 
+void PrintCheckLine(const CheckLine& line) {
+  std::printf("%-5s %-9s %s\n", line.ok ? "ok" : "FAIL", line.what.c_str(), base::PrintableLine(line.detail).c_str());
+  std::fflush(stdout);
+}
+
 CheckReport Check(const CheckOptions& options) { return Checker(options).Run(); }
+
+std::optional<int> ContinueCheckInChild(std::chrono::seconds limit) {
+  std::fflush(stdout);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return std::nullopt;
+  }
+  if (child < 0) return std::nullopt;  // without the protection, then
+  const base::UniqueFd ends(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
+  pollfd ended{ends.get(), POLLIN, 0};
+  const auto wait = std::chrono::milliseconds(limit).count();
+  const bool hung = ends.valid() && ::poll(&ended, 1, static_cast<int>(wait)) == 0;
+  if (hung) ::kill(child, SIGKILL);
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (WIFEXITED(status)) return WEXITSTATUS(status);
+  const char* name = ::sigabbrev_np(WTERMSIG(status));
+  PrintCheckLine(
+      {false, "module",
+       hung ? fmt::format("no answer in {} s: is the HSM reachable, and the module's configuration right?",
+                          limit.count())
+            : fmt::format("it crashed its process (SIG{}): the PKCS#11 module is damaged, or does not work here",
+                          name == nullptr ? "?" : name)});
+  return kExitHsm;
+}
 
 }  // namespace signet::token

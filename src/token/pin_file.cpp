@@ -9,7 +9,9 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
 
+#include "base/printable.hpp"
 #include "base/unique_fd.hpp"
 
 namespace signet::token {
@@ -56,21 +58,10 @@ std::string_view Trim(std::string_view text) {
   return text;
 }
 
-/// The Unicode Standard, table 3-7 "Well-Formed UTF-8 Byte Sequences".
-bool IsUtf8(std::string_view text) {
-  for (std::size_t i = 0; i < text.size();) {
-    const auto lead = static_cast<unsigned char>(text[i++]);
-    const int more = lead < 0x80 ? 0 : lead >= 0xC2 && lead < 0xE0 ? 1 : lead < 0xF0 ? 2 : lead < 0xF5 ? 3 : -1;
-    if (more < 0 || (lead >= 0x80 && lead < 0xC2)) return false;
-    unsigned char low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
-    unsigned char high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
-    for (int k = 0; k < more; ++k, low = 0x80, high = 0xBF) {
-      if (i == text.size()) return false;
-      const auto next = static_cast<unsigned char>(text[i++]);
-      if (next < low || next > high) return false;
-    }
-  }
-  return true;
+/// The Unicode Standard, PropList.txt: White_Space above the control characters, which are refused anyway.
+bool IsBlank(std::uint32_t point) {
+  return point == ' ' || point == 0xA0 || point == 0x1680 || (point >= 0x2000 && point <= 0x200A) || point == 0x202F ||
+         point == 0x205F || point == 0x3000;
 }
 
 /// Why `pin` cannot be one; empty: it can.
@@ -81,10 +72,20 @@ std::string_view Flaw(std::string_view pin) {
   }
   if (pin.size() > kMaxPin) return "is longer than 256 bytes: it should hold the PIN alone";
   if (pin.find_first_of("\r\n") != pin.npos) return "has more than one line: it should hold the PIN alone";
-  const auto control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
-  if (std::any_of(pin.begin(), pin.end(), control)) return "has a tab or another control character: remove it";
-  if (pin.front() == ' ' || pin.back() == ' ') return "has a blank before or after the PIN: remove it";
-  if (!IsUtf8(pin)) return "is not text in UTF-8: save it as UTF-8";
+  bool blank_first = false;
+  bool blank_last = false;
+  for (std::size_t at = 0; at < pin.size();) {
+    const base::Character next = base::FirstCharacter(pin.substr(at));
+    if (!next.valid) return "is not text in UTF-8: save it as UTF-8";
+    if (base::IsHarmful(next.point)) {
+      return next.point < 0x80 ? "has a tab or another control character: remove it"
+                               : "has an invisible or control character: remove it";
+    }
+    blank_last = IsBlank(next.point);
+    if (at == 0) blank_first = blank_last;
+    at += next.size;
+  }
+  if (blank_first || blank_last) return "has a blank before or after the PIN: remove it";
   return {};
 }
 
@@ -146,12 +147,33 @@ base::Status ReplaceFile(const std::string& path, std::string_view text) {
     if (fd.valid() && ::fstat(fd.get(), &made) == 0 && made.st_gid != ::getegid()) {
       (void)::fchmod(fd.get(), S_IRUSR | S_IWUSR | S_IRGRP);
     }
+    if (fd.valid()) LeaveToOwnerOfFolder(fd.get(), path);
     if (!fd.valid() || !WriteAll(fd.get(), text) || ::fsync(fd.get()) != 0) return StateUnwritable(path, errno);
   }
   if (std::rename(temporary.c_str(), path.c_str()) != 0) return StateUnwritable(path, errno);
   const base::UniqueFd directory(::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!directory.valid() || ::fsync(directory.get()) != 0) return StateUnwritable(path, errno);
   return {};
+}
+
+void LeaveToOwnerOfFolder(int fd, const std::string& path) {
+  if (::geteuid() != 0) return;
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  struct stat owner {};
+  struct stat made {};
+  if (::stat(folder.empty() ? "." : folder.c_str(), &owner) != 0 || ::fstat(fd, &made) != 0) return;
+  if ((made.st_uid != owner.st_uid || made.st_gid != owner.st_gid) && ::fchown(fd, owner.st_uid, owner.st_gid) != 0) {
+    return;  // the one who cannot use it says so
+  }
+  if ((owner.st_mode & S_IWGRP) != 0) (void)::fchmod(fd, (made.st_mode & S_IRWXU) | ((made.st_mode & S_IRWXU) >> 3U));
+}
+
+void MakeStateFolder(const std::string& folder) {
+  std::error_code failed;
+  if (!std::filesystem::create_directories(folder, failed) || ::geteuid() != 0) return;  // who opens a file says why
+  struct stat parent {};
+  const std::string above = std::filesystem::absolute(folder).parent_path().string();
+  if (::stat(above.c_str(), &parent) == 0) (void)!::chown(folder.c_str(), parent.st_uid, parent.st_gid);
 }
 
 base::Result<std::string> ReadSmallFile(const std::string& path) {

@@ -43,6 +43,12 @@ base::Status CheckPinSize(const std::string& path, std::size_t size, std::size_t
 /// Replaces `path` by `text` so that a crash leaves the old or the new: temporary file, fsync, rename, fsync of the
 /// folder. An empty text removes the file.
 base::Status ReplaceFile(const std::string& path, std::string_view text);
+/// Root (a check, or a service before it becomes another user) leaves no file behind that the folder's owner cannot
+/// use: the file `fd` at `path` gets the folder's owner and group; its group may use it where the group may write the
+/// folder.
+void LeaveToOwnerOfFolder(int fd, const std::string& path);
+/// Makes the folder where it is missing; made by root, it gets its parent's owner.
+void MakeStateFolder(const std::string& folder);
 /// Nothing there: an empty text.
 base::Result<std::string> ReadSmallFile(const std::string& path);
 

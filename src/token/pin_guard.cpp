@@ -137,19 +137,19 @@ base::Result<PinGuard> PinGuard::Parse(const std::string& text, const pkcs11::To
   }
 }
 
-base::Duration PinGuard::Pause(LoginOutcome outcome, std::uint32_t tries) {
+base::Duration PinGuard::Pause(LoginOutcome outcome, std::uint32_t tries, bool known_good) {
   if (outcome == LoginOutcome::kUnclear) return Doubled(2s, 5min, tries);
-  if (outcome == LoginOutcome::kUnanswered) return Doubled(60s, 1h, tries);
+  // It may have been changed at the token meanwhile, which counts what we do not hear of.
+  if (outcome == LoginOutcome::kUnanswered) return known_good ? Doubled(5s, 5min, tries) : Doubled(60s, 1h, tries);
   return Doubled(500ms, 60s, tries);
 }
 
 PinGuard::Verdict PinGuard::Judge(const Entry& entry, base::TimePoint now) const {
   using Kind = Verdict::Kind;
   const auto wait = [&](LoginOutcome outcome, std::uint32_t tries) -> Verdict {
-    const auto pause = Pause(outcome, tries);
-    const auto until = std::min(entry.time, now) + pause;  // whatever a clock did
+    const auto until = entry.time + Pause(outcome, tries, entry.known_good);
     const std::string answer = entry.answer.empty() ? "an earlier login got no answer" : entry.answer;
-    return {until <= now ? Kind::kTry : Kind::kWait, until, false, answer};
+    return {until <= now ? Kind::kTry : Kind::kWait, until, entry.known_good, answer};
   };
   switch (entry.state) {
     case State::kAccepted:
@@ -163,7 +163,6 @@ PinGuard::Verdict PinGuard::Judge(const Entry& entry, base::TimePoint now) const
     case State::kTrying:
       break;
   }
-  if (entry.known_good) return {Kind::kTry, {}, true, {}};
   return wait(LoginOutcome::kUnanswered, entry.tries + 1);
 }
 
@@ -185,8 +184,8 @@ PinGuard::Entry& PinGuard::Touch(const std::string& pin) {
 void PinGuard::EndClaims(base::TimePoint now, const std::function<bool(const std::string&)>& is_gone) {
   for (Entry& entry : entries_) {
     if (entry.state != State::kTrying || !is_gone(entry.holder)) continue;
-    entry.state = entry.known_good ? State::kAccepted : State::kUnanswered;
-    if (!entry.known_good) entry.tries = std::min(entry.tries + 1, kMaxTries);
+    entry.state = State::kUnanswered;
+    entry.tries = std::min(entry.tries + 1, kMaxTries);
     entry.time = std::min(entry.time, now);
     entry.holder.clear();
     entry.answer.clear();
@@ -200,9 +199,10 @@ PinGuard::Verdict PinGuard::Claim(const std::string& pin, base::ByteView key, co
   if (!std::equal(key.begin(), key.end(), key_.begin(), key_.end())) return {Kind::kKeyChanged, {}, false, {}};
   if (is_gone) EndClaims(now, [&](const std::string& other) { return other != holder && is_gone(other); });
   Verdict verdict;
-  for (const Entry& entry : entries_) {
+  for (Entry& entry : entries_) {
     const bool live = entry.state == State::kTrying && now < entry.time && entry.time - now <= kMaxClaim;
     if (live && entry.holder != holder) return {Kind::kTaken, entry.time, false, {}};
+    entry.time = std::min(entry.time, now);  // a clock that was wrong must not hold the PIN back until then
     if (entry.pin == pin) verdict = Judge(entry, now);
   }
   if (verdict.kind != Kind::kTry) return verdict;
@@ -242,7 +242,7 @@ void PinGuard::Settle(const std::string& pin, const std::string& holder, LoginOu
     case LoginOutcome::kUncounted:
       break;
   }
-  if (entry.known_good) {
+  if (entry.known_good && outcome != LoginOutcome::kUnanswered) {
     entry.state = State::kAccepted;  // whatever the token's trouble is, it is not the PIN
   } else if (outcome != LoginOutcome::kUncounted) {
     entry.state = outcome == LoginOutcome::kUnclear ? State::kUnclear : State::kUnanswered;

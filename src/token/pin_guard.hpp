@@ -6,8 +6,8 @@
 //
 // A claim comes before each attempt, so that of several processes one tries. A claim whose holder died stays until it
 // is known that the holder is gone, or until its time is over; the attempt then counts as one without an answer. Only
-// an answer that says "wrong PIN" refuses a PIN for good. A PIN that was never accepted and got any other answer, or
-// none, is tried again after a pause that doubles.
+// an answer that says "wrong PIN" refuses a PIN for good. After any other answer, or none, a PIN that was never
+// accepted is tried again after a pause that doubles; one that was accepted before, after an attempt without an answer.
 //
 // Thread-safety: none.
 #pragma once
@@ -80,8 +80,8 @@ class PinGuard {
   void Settle(const std::string& pin, const std::string& holder, LoginOutcome outcome, std::string_view answer,
               base::TimePoint now);
 
-  /// The pause after `tries` attempts in a row with this outcome.
-  static base::Duration Pause(LoginOutcome outcome, std::uint32_t tries);
+  /// The pause after `tries` attempts in a row with this outcome. `known_good`: of a PIN that was accepted before.
+  static base::Duration Pause(LoginOutcome outcome, std::uint32_t tries, bool known_good = false);
 
  private:
   enum class State : std::uint8_t { kTrying, kAccepted, kRefused, kUnclear, kUnanswered };

@@ -62,8 +62,7 @@ class FolderPinMemory final : public PinMemory {
 
   std::string MakeHolder() override {
     std::string name = PinMemory::MakeHolder();
-    std::error_code failed;
-    std::filesystem::create_directories(folder_, failed);
+    MakeStateFolder(folder_.string());
     auto file = OpenHolders();
     if (!file) return name;
     const auto locked = base::TryLockByte(file->get(), *OffsetOf(kLockedHolder + name));
@@ -83,7 +82,10 @@ class FolderPinMemory final : public PinMemory {
 
  private:
   [[nodiscard]] base::Result<base::UniqueFd> OpenHolders() const {
-    return base::OpenLockFile((folder_ / "pin.holders").string());
+    const std::string path = (folder_ / "pin.holders").string();
+    auto file = base::OpenLockFile(path);
+    if (file) LeaveToOwnerOfFolder(file->get(), path);
+    return file;
   }
   /// Nothing: not the name of one who holds a lock.
   static std::optional<std::int64_t> OffsetOf(const std::string& holder) {
@@ -98,11 +100,11 @@ class FolderPinMemory final : public PinMemory {
 
   /// Held for two small files at a time: who waits for long waits for something that is broken.
   base::Result<base::UniqueFd> Lock() const {
-    std::error_code failed_folder;
-    std::filesystem::create_directories(folder_, failed_folder);  // opening the file in it says why it cannot be made
+    MakeStateFolder(folder_.string());
     const std::string path = (folder_ / "pin.lock").string();
     base::UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR));
     int failed = fd.valid() ? 0 : errno;
+    if (fd.valid()) LeaveToOwnerOfFolder(fd.get(), path);
     for (int i = 0; failed == 0 && ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0; ++i) {
       if (errno != EWOULDBLOCK || i == kLockTries) failed = errno;
       std::this_thread::sleep_for(kLockPause);  // flock has no time limit; this thread has nothing else to do

@@ -111,8 +111,9 @@ void WorkerPool::GiveUpTurn() {
       return;
     case Turn::Step::kClaim:  // which may be made already, unseen; nothing was tried
       return Settle(LoginOutcome::kUncounted, "");
-    case Turn::Step::kLogin:
-      return Settle(LoginOutcome::kUnanswered, "Signet ended during a login");
+    case Turn::Step::kLogin:  // which takes the PIN that another worker is logged in with already, or none has yet
+      return Settle(Count(Phase::kReady) > 0 ? LoginOutcome::kUncounted : LoginOutcome::kUnanswered,
+                    "Signet ended during a login");
     case Turn::Step::kSettleAgain:
       return Settle();
   }
@@ -234,8 +235,8 @@ void WorkerPool::OnLoginResult(std::size_t index, base::ByteView body) {
 /// The PIN was not refused: it, or the token, gets more time with each failure.
 void WorkerPool::OnLoginFailed(LoginOutcome outcome, const std::string& answer, const std::string& reason) {
   ++login_failures_;
-  const auto counted = login_->known_good ? LoginOutcome::kUncounted : outcome;
-  const auto pause = PinGuard::Pause(counted, login_failures_);
+  const bool counts = !login_->known_good || outcome == LoginOutcome::kUnanswered;
+  const auto pause = PinGuard::Pause(counts ? outcome : LoginOutcome::kUncounted, login_failures_, login_->known_good);
   const bool about_pin = reason == "PinNotInitialized" || reason == "PinExpired" || reason == "PinLocked";
   BlockFailed(answer, pause, about_pin ? reason : "LoginFailed");
 }

@@ -28,7 +28,8 @@ class DevHsm(unittest.TestCase):
         return done.stdout
 
     def check(self, *extra):
-        return subprocess.run([PROGRAM, "check", "--login", "--pkcs11-module", module_path(), "--pin-file", self.folder / "pin", *extra],
+        return subprocess.run([PROGRAM, "check", "--login", "--pkcs11-module", module_path(), "--pin-file", self.folder / "pin",
+                               "--state-dir", self.folder / "state", *extra],
                               env=dict(self.env, SOFTHSM2_CONF=str(self.folder / "softhsm2.conf")), capture_output=True, text=True)
 
     def tokens(self):

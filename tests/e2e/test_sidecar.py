@@ -317,7 +317,8 @@ class CommandLine(Case):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         token.pin_file.write_text("wrong\n")
         self.assertEqual(subprocess.run(args, env=token.env(), capture_output=True, timeout=60).returncode, 0)
-        refused = subprocess.run([*args, "--login"], env=token.env(), capture_output=True, text=True, timeout=60)
+        login = [*args, "--login", "--state-dir", str(self.folder / "checked")]
+        refused = subprocess.run(login, env=token.env(), capture_output=True, text=True, timeout=60)
         self.assertEqual(refused.returncode, 4, refused.stdout + refused.stderr)
 
 

@@ -195,7 +195,7 @@ TEST_F(PinTest, TriesEachNewWrongPinOnce) {
   Start("");
   ASSERT_TRUE(Reason("PinRefused"));
   fake_.SetPin("wrong again");
-  ASSERT_TRUE(loop_.Until([&] { return Logins() == 2; }));
+  ASSERT_TRUE(loop_.Until([&] { return Logins() >= 2; }));
   loop_.For(2500ms);
   EXPECT_EQ(Logins(), 2);
 }
@@ -276,7 +276,7 @@ TEST_F(PinTest, GoesOnTryingAPinThatWasGoodAfterLoginsWithoutAnAnswer) {
   ASSERT_TRUE(Ready(1));
   fake_.Set("login", "crash");
   ::kill(hsm_->WorkerPidsForTest().front(), SIGKILL);
-  ASSERT_TRUE(loop_.Until([&] { return Logins() >= 4; }));
+  ASSERT_TRUE(loop_.Until([&] { return Logins() >= 2; }));
   fake_.Set("login", "");
   EXPECT_TRUE(Ready(1)) << hsm_->State().message;
 }
@@ -302,7 +302,7 @@ TEST_P(LoginTroubleTest, ShowsTheAnswerAndRecovers) {
     fake_.folder().Write("calls", "");
     fake_.Set("login_rv", GetParam().rv);
     Start(fake_.state_dir(), 1);
-    ASSERT_TRUE(loop_.Until([&] { return Logins() == 2; })) << hsm_->State().message;
+    ASSERT_TRUE(loop_.Until([&] { return Logins() >= 2; })) << hsm_->State().message;
     ASSERT_TRUE(loop_.Until([&] { return hsm_->State().message.find(GetParam().rv) != std::string::npos; }))
         << hsm_->State().reason << ": " << hsm_->State().message;
     EXPECT_THAT(hsm_->State().reason, ::testing::AnyOf("LoginFailed", "PinExpired", "PinNotInitialized"));

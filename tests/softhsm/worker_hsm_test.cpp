@@ -298,7 +298,10 @@ TEST_F(SoftHsmTest, CheckTellsWhatItFindsWithAndWithoutLogin) {
   StartReady(Options(1));
   ASSERT_THAT(Generate("pkcs11:object=key", KeyAlgorithm::kEcdsa, 256), IsOk());
   hsm_.reset();
-  CheckOptions options{SoftHsm::module(), Options().tokens, {*encoding::ParsePkcs11Uri("pkcs11:object=key")}, false};
+  CheckOptions options;
+  options.module = SoftHsm::module();
+  options.tokens = Options().tokens;
+  options.keys = {*encoding::ParsePkcs11Uri("pkcs11:object=key")};
   auto report = Check(options);
   EXPECT_TRUE(report.ok) << ::testing::PrintToString(Details(report));
   ASSERT_EQ(report.lines.size(), 4u);

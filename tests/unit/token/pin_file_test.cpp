@@ -72,6 +72,23 @@ TEST_F(PinFileTest, SaysWhatCannotBeAPin) {
                                      {"12\0"s, "UTF-8"},
                                      {"\xFF\xFE1\0002\0"s, "UTF-8"},
                                      {"\xFE\xFF\0001\0002"s, "UTF-8"},
+                                     {"1234\xC2\xA0"s, "blank"},  // no-break space
+                                     {"\xE3\x80\x80"
+                                      "1234"s,
+                                      "blank"},                                   // ideographic space
+                                     {"1234\xC2\x85"s, "control character"},      // NEL
+                                     {"1234\xE2\x80\xA8"s, "control character"},  // line separator
+                                     {"1234\xE2\x80\x8B"s, "invisible"},          // zero width space
+                                     {"1234\xEF\xBB\xBF"s, "invisible"},
+                                     {"\xEF\xBB\xBF\xEF\xBB\xBF"
+                                      "1234"s,
+                                      "invisible"},
+                                     {"\xE2\x80\x8E"
+                                      "1234"s,
+                                      "invisible"},  // left-to-right mark
+                                     {"12\xC2\x9B"
+                                      "34"s,
+                                      "control character"},
                                      {"caf\xE9"s, "UTF-8"},
                                      {"\xC0\xB1"s, "UTF-8"},
                                      {"\xED\xA0\x80"s, "UTF-8"},

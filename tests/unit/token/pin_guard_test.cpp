@@ -89,20 +89,58 @@ TEST_F(PinGuardTest, EndsTheClaimOfOneWhoIsKnownToBeGone) {
   EXPECT_EQ(ask(kOther).kind, Kind::kTaken);
   Settle(kOther, LoginOutcome::kUncounted, "alive");
   ASSERT_EQ(Claim(kOther, "dead"), Kind::kTry);
-  EXPECT_EQ(ask(kOther).kind, Kind::kTry) << "known to be good";
+  const auto good = ask(kOther);
+  EXPECT_EQ(good.kind, Kind::kWait) << "it was good, but may have been changed at the token since";
+  EXPECT_EQ(good.until, now_ + 5s);
+}
+
+TEST_F(PinGuardTest, DoesNotTryAKnownGoodPinAtTheSpeedOfRestarts) {
+  ASSERT_EQ(Claim(kPin), Kind::kTry);
+  Settle(kPin, LoginOutcome::kAccepted);
+  int tries = 0;
+  for (const auto end = now_ + 1h; now_ < end; now_ += 1s) {  // killed in each login, and started again at once
+    Restart();
+    const auto verdict = guard_.Claim(kPin, base::Bytes(guard_.key()), std::to_string(tries), now_, 35s,
+                                      [](const std::string&) { return true; });
+    if (verdict.kind != Kind::kTry) continue;
+    EXPECT_TRUE(verdict.known_good);
+    ++tries;
+  }
+  EXPECT_LE(tries, 20);
+  EXPECT_GE(tries, 12) << "it goes on, so that it recovers by itself";
 }
 
 TEST_F(PinGuardTest, TriesAKnownGoodPinAgainAfterAnAttemptWithoutAnAnswer) {
-  EXPECT_EQ(Claim(kPin), Kind::kTry);
+  ASSERT_EQ(Claim(kPin), Kind::kTry);
   Settle(kPin, LoginOutcome::kAccepted);
-  for (int i = 0; i < 10; ++i) {
-    EXPECT_EQ(Claim(kPin, "dead"), Kind::kTry);
-    now_ += 31s;
-    EXPECT_EQ(Claim(kPin), Kind::kTry);
-    Settle(kPin, i % 2 == 0 ? LoginOutcome::kUncounted : LoginOutcome::kUnanswered);
-  }
+  ASSERT_EQ(Claim(kPin, "dead"), Kind::kTry);
+  now_ += 31s;
+  EXPECT_EQ(Claim(kPin), Kind::kWait) << "five seconds from the end of its time";
+  now_ += 4s;
+  ASSERT_EQ(Claim(kPin), Kind::kTry);
+  Settle(kPin, LoginOutcome::kUnanswered);
+  now_ += 9s;
+  EXPECT_EQ(Claim(kPin), Kind::kWait) << "the second one in a row: ten seconds";
+  now_ += 1s;
+  ASSERT_EQ(Claim(kPin), Kind::kTry);
+  Settle(kPin, LoginOutcome::kUncounted);
+  EXPECT_EQ(Claim(kPin), Kind::kTry) << "the token has answered: it is not the PIN";
+  Settle(kPin, LoginOutcome::kAccepted);
+  ASSERT_EQ(Claim(kPin, "dead"), Kind::kTry);
+  now_ += 35s;
+  EXPECT_EQ(Claim(kPin), Kind::kTry) << "counted anew";
   Settle(kPin, LoginOutcome::kRefused);
   EXPECT_EQ(Claim(kPin), Kind::kRefused) << "changed at the token";
+}
+
+TEST_F(PinGuardTest, ForgetsAMomentThatIsStillToCome) {
+  ASSERT_EQ(Claim(kPin), Kind::kTry);
+  now_ += 24h * 365;  // of a clock that was wrong
+  Settle(kPin, LoginOutcome::kUnclear);
+  now_ -= 24h * 365;
+  EXPECT_EQ(Claim(kPin), Kind::kWait);
+  now_ += 2s;
+  EXPECT_EQ(Claim(kPin), Kind::kTry) << "the pause runs from the first look";
 }
 
 TEST_F(PinGuardTest, DoublesThePauseAfterEachUnclearAnswer) {
