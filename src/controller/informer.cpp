@@ -107,6 +107,7 @@ void Informer::Run() {
 void Informer::RunOnce(bool& must_list) {
   if (must_list) {
     if (auto listed = ListOnce(); !listed) {
+      if (IsStopping()) return;
       obs::Warn("list failed", {{"resource", resource_.plural}, {"error", base::Describe(listed.error())}});
       BackOff();
       return;
@@ -142,12 +143,13 @@ base::Status Informer::ListOnce() {
   news_.clear();
   if (filter_ != nullptr) filter_->OnListBegin();
   // What a list that breaks off has brought is as good as an event; what it has not brought says nothing.
-  TRY_VOID(store_.ListEach(resource_, {[this](const std::string& version) {
-                                         version_ = version;
-                                         answered_ = true;
-                                         StartWatch();
-                                       },
-                                       [this](json object) { TakeListed(std::move(object)); }}));
+  TRY_VOID(store_.ListEach(resource_,
+                           {[this](const std::string& version) {
+                              version_ = version;
+                              answered_ = true;
+                              StartWatch();
+                            },
+                            [this](json object) { TakeListed(std::move(object)); }, [this] { return IsStopping(); }}));
   ApplyArrived();
   news_.clear();
   if (filter_ != nullptr) filter_->OnListEnd();

@@ -75,6 +75,8 @@ class ObjectStore {
     /// The version that all objects of the list have been read at, before the first of them: a watch may start there.
     std::function<void(const std::string& resource_version)> on_version;
     std::function<void(nlohmann::json object)> on_object;
+    /// Asked before each page; true ends the list with kAborted, reason "Stopped". Empty: nobody stops it.
+    std::function<bool()> stopped = {};
   };
   virtual base::Status ListEach(const Resource& resource, const ListSink& sink);
   virtual base::Result<nlohmann::json> Create(const Resource& resource, std::string_view ns,

@@ -302,6 +302,7 @@ base::Status RestStore::ReadPages(const Resource& resource, const std::string& p
   PageLimit limit(options.page, options.page_body);
   std::string token;
   for (;;) {
+    if (sink.stopped && sink.stopped()) return base::MakeError(Code::kAborted, "Stopped", "the list was stopped");
     std::string target = fmt::format("{}?limit={}", path, limit.now());
     if (!token.empty()) target += "&continue=" + Escape(token);
     const HttpRequest request{"GET", std::move(target), "", "", options.page_body};

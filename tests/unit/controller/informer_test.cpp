@@ -193,6 +193,21 @@ TEST(BusyInformerTest, KnowsWhatIsNewWhileItLists) {
   informer.Stop();
 }
 
+TEST(BusyInformerTest, StopsInTheMiddleOfALongList) {
+  BusyStore store;
+  Watched<bool> listing;
+  Informer informer(store, kWidgets, {milliseconds(1), milliseconds(5)}, base::SystemClock());
+  store.script = [&](const auto& list, const auto&) {
+    for (int page = 0; !list.stopped(); ++page) {  // would go on for ever
+      list.on_object(Version("a", "1"));
+      if (page == 3) listing.Update([](bool& on) { on = true; });
+    }
+  };
+  informer.Start();
+  ASSERT_TRUE(listing.WaitUntil([](bool on) { return on; }));
+  informer.Stop();
+}
+
 TEST_F(InformerTest, StopsWhileTheStoreFails) {
   store_.set_fault([](const FakeStore::Call&) {
     return FakeStore::Fault{base::MakeError(base::Code::kPermissionDenied, "forbidden")};

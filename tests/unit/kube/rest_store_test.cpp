@@ -265,6 +265,16 @@ TEST_F(RestStoreTest, GivesOutAPageBeforeItAsksForTheNext) {
   EXPECT_EQ(seen, (std::vector<std::string>{"9@1", "a@1", "b@1", "c@2"})) << "no second copy of the whole list";
 }
 
+TEST_F(RestStoreTest, AsksForNoFurtherPageOnceItIsStopped) {
+  Answers({Json(200, Page({"a"}, "9", "t")), Json(200, Page({"b"}, "9"))});
+  int seen = 0;
+  EXPECT_THAT(
+      Store().ListEach(kWidgets, {[](const std::string&) {}, [&](const json&) { ++seen; }, [&] { return seen > 0; }}),
+      IsErr(Code::kAborted));
+  EXPECT_EQ(seen, 1);
+  EXPECT_EQ(log_->requests.size(), 1U);
+}
+
 TEST_F(RestStoreTest, AnExpiredPageIsAnErrorToWhoHasSeenTheFirst) {
   Answers({Json(200, Page({"a"}, "9", "t")), Json(410, Status(410, "Expired"))});
   int seen = 0;
