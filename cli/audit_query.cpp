@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "audit/verify.hpp"
 #include "base/printable.hpp"
@@ -45,14 +46,24 @@ bool ReadTime(const Context& context, const char* flag, const std::string& text,
   return time.has_value();
 }
 
-/// As `sign` writes them: binary, or base64 with or without a line end.
-base::Result<base::Bytes> ReadSignature(const std::string& path) {
+/// The hashes under which the record may name the signature in this file: of all forms that `verify` takes, and hex.
+base::Result<std::set<std::string>> ReadSignature(const std::string& path) {
   constexpr std::size_t kMaxBytes = 64U << 10U;
-  TRY(auto bytes, ReadAll(path, kMaxBytes));
-  auto text = base::AsText(bytes);
-  while (text.ends_with('\n') || text.ends_with('\r')) text.remove_suffix(1);
-  if (auto decoded = encoding::FromBase64(text); decoded && !decoded->empty()) return decoded;
-  return bytes;
+  TRY(const auto bytes, ReadAll(path, kMaxBytes));
+  std::string text;
+  for (const char c : base::AsText(bytes)) {
+    if (c != ' ' && c != '\t' && c != '\r' && c != '\n') text += c == '-' ? '+' : c == '_' ? '/' : c;
+  }
+  if (text.empty()) {
+    return base::MakeError(base::Code::kInvalidArgument, "ConfigInvalid",
+                           path + " is empty: it should hold a signature");
+  }
+  std::set<std::string> hashes = SignatureHashes(bytes);
+  if (auto hex = encoding::FromHex(text)) hashes.merge(SignatureHashes(*hex));
+  constexpr std::size_t kGroup = 4;
+  while (text.size() % kGroup != 0) text += '=';  // base64url comes without
+  if (auto decoded = encoding::FromBase64(text); decoded && !decoded->empty()) hashes.merge(SignatureHashes(*decoded));
+  return hashes;
 }
 
 /// Writes rows as they come; a table in parts, each with columns of its own width.
@@ -131,9 +142,9 @@ ExitCode Run(const Context& context, const Flags& given) {
     return ExitCode::kUsage;
   }
   if (!flags.signature.empty()) {
-    const auto bytes = ReadSignature(flags.signature);
-    if (!bytes) return Fail(context, ExitCode::kConfiguration, bytes.error());
-    flags.filter.signatures = SignatureHashes(*bytes);
+    auto hashes = ReadSignature(flags.signature);
+    if (!hashes) return Fail(context, ExitCode::kConfiguration, hashes.error());
+    flags.filter.signatures = *std::move(hashes);
   }
   LateFacts late;
   flags.verify.observe = [&late](const std::string& stream, const audit::Line& line) { late.Observe(stream, line); };

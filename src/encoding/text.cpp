@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "base/printable.hpp"
+
 namespace signet::encoding {
 namespace {
 
@@ -28,26 +30,15 @@ int HexValue(char c) {
   return -1;
 }
 
-/// Length of the well-formed UTF-8 sequence at the front of `text`; 0 when there is none.
-std::size_t Utf8Length(std::string_view text) {
-  const auto at = [&](std::size_t i) { return static_cast<std::uint8_t>(text[i]); };
-  const auto tail = [&](std::size_t i) { return i < text.size() && (at(i) & 0xC0U) == 0x80U; };
-  const std::uint8_t lead = at(0);
-  if (lead < 0x80) return 1;
-  if (lead >= 0xC2 && lead <= 0xDF) return tail(1) ? 2 : 0;
-  if (lead >= 0xE0 && lead <= 0xEF) {
-    if (!tail(1) || !tail(2)) return 0;
-    if (lead == 0xE0 && at(1) < 0xA0) return 0;
-    if (lead == 0xED && at(1) > 0x9F) return 0;  // surrogates
-    return 3;
-  }
-  if (lead >= 0xF0 && lead <= 0xF4) {
-    if (!tail(1) || !tail(2) || !tail(3)) return 0;
-    if (lead == 0xF0 && at(1) < 0x90) return 0;
-    if (lead == 0xF4 && at(1) > 0x8F) return 0;
-    return 4;
-  }
-  return 0;
+/// RFC 8259 section 7: a pair of surrogates above U+FFFF.
+void AppendUnicodeEscape(std::string& out, std::uint32_t point) {
+  const auto unit = [&out](std::uint32_t value) {
+    out += "\\u";
+    for (const unsigned shift : {12U, 8U, 4U, 0U}) out += kHexDigits[(value >> shift) & 0xFU];
+  };
+  if (point < 0x10000) return unit(point);
+  unit(0xD800 + ((point - 0x10000) >> 10U));
+  unit(0xDC00 + ((point - 0x10000) & 0x3FFU));
 }
 
 void AppendEscape(std::string& out, char c) {
@@ -156,12 +147,16 @@ void AppendJsonString(std::string& out, std::string_view text) {
     if (c < 0x80) {
       AppendEscape(out, text[i]);
       ++i;
-    } else if (const std::size_t length = Utf8Length(text.substr(i)); length > 0) {
-      out.append(text, i, length);
-      i += length;
     } else {
-      out += "\xEF\xBF\xBD";
-      ++i;
+      const base::Character next = base::FirstCharacter(text.substr(i));
+      if (!next.valid) {
+        out += "\xEF\xBF\xBD";
+      } else if (base::IsHarmful(next.point)) {
+        AppendUnicodeEscape(out, next.point);
+      } else {
+        out.append(text, i, next.size);
+      }
+      i += next.size;
     }
     plain = i;
   }

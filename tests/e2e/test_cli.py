@@ -190,7 +190,8 @@ class Socket(Cli):
         self.assertIn(b"cannot write to stdout", done.stderr)
 
     def test_the_record_answers_who_signed_what(self):
-        self.expect(0, "sign", "--policy", "release", self.file, "--artifact", "registry.example.com/app", env=self.env)
+        out = self.folder / "asked.sig"
+        self.expect(0, "sign", "--policy", "release", self.file, "--artifact", "registry.example.com/app", "-o", out, env=self.env)
         self.expect(0, "sign", "--policy", "ed", self.small, env=self.env)
         audit = self.running.audit
         self.assertEqual(self.running.stop(), 0)
@@ -202,6 +203,14 @@ class Socket(Cli):
         self.assertEqual([row["policy"] for row in table], ["release", "ed"])
         lines = self.expect(0, "audit", "query", audit, "--digest", rows[0]["digest"][:20], "-o", "jsonl").stdout.splitlines()
         self.assertEqual(json.loads(lines[0])["operation"], rows[0]["operation"])
+        made = out.read_bytes()
+        for form in (made, base64.b64encode(made), base64.encodebytes(made), b" \r\n" + base64.b64encode(made) + b"\n\n",
+                     base64.urlsafe_b64encode(made).rstrip(b"="), made.hex().encode() + b"\n"):
+            with self.subTest(form=form[:16]):
+                out.write_bytes(form)
+                self.assertRegex(self.expect(0, "audit", "query", audit, "--signature", out).stderr, ", 1 shown\n$")
+        out.write_bytes(b" \n")
+        self.expect(3, "audit", "query", audit, "--signature", out)
         self.expect(0, "audit", "verify", audit)
         text = audit.read_text()
         audit.write_text(text.replace('"policy":"ed"', '"policy":"xy"'))

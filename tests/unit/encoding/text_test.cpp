@@ -61,6 +61,11 @@ TEST(AppendJsonStringTest, ReplacesOctetsThatAreNotUtf8) {
   }
 }
 
+TEST(AppendJsonStringTest, EscapesWhatATerminalMustNotGet) {
+  EXPECT_EQ(Quoted("a\xE2\x80\xAE\xC2\x9B\xF3\xA0\x81\x81z"), R"("a\u202e\u009b\udb40\udc41z")");
+  EXPECT_EQ(Quoted("\xC3\xA4\xE2\x82\xAC\xF0\x9F\x94\x91"), "\"\xC3\xA4\xE2\x82\xAC\xF0\x9F\x94\x91\"");
+}
+
 TEST(AppendJsonStringTest, KeepsALineOneLine) { EXPECT_EQ(Quoted("a\nb\r\x01"), R"("a\nb\r\u0001")"); }
 
 }  // namespace
