@@ -122,8 +122,9 @@ ExitCode Show(const Context& context, const Flags& flags, const std::vector<json
         if (one.empty()) continue;
         if (const auto checked = CheckKeyID(one, key.value("keyID", "")); !checked) {
           return Fail(context, ExitCode::kFailed, checked.error());
+        } else {
+          pem += checked->pem();
         }
-        pem += one;
       }
       if (pem.empty()) return Fail(context, ExitCode::kFailed, "no key is there yet: see `keys` without -o pem");
       return Print(context, pem);

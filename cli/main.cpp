@@ -14,6 +14,7 @@
 #include "cli/policy_commands.hpp"
 #include "cli/requests.hpp"
 #include "cli/sign.hpp"
+#include "cli/socket.hpp"
 #include "cli/verify.hpp"
 #include "cli/wait.hpp"
 #include "config/empty_values.hpp"
@@ -120,7 +121,10 @@ int main(int argc, char** argv) {
   signet::process::RaiseFileLimit();  // the files of a record are open together, so that none is moved away unread
   try {
     return static_cast<int>(context.run());
-  } catch (const std::exception& error) {  // of the JSON library, on what a server may send
+  } catch (const nlohmann::json::exception&) {  // members of another type than ours
+    return static_cast<int>(signet::cli::Fail(context, ExitCode::kFailed,
+                                              std::string("the answer cannot be read: ") + signet::cli::kNotOurs));
+  } catch (const std::exception& error) {
     return static_cast<int>(signet::cli::Fail(context, ExitCode::kFailed, error.what()));
   }
 }

@@ -102,13 +102,13 @@ ExitCode FailOfCheck(const Context& context, const base::Error& error) {
   return Fail(context, file ? ExitCode::kConfiguration : ExitCode::kFailed, error);
 }
 
-base::Status CheckKeyID(const std::string& pem, const std::string& key_id) {
-  const auto key = crypto::PublicKey::FromPem(pem);
+base::Result<crypto::PublicKey> CheckKeyID(const std::string& pem, const std::string& key_id) {
+  auto key = crypto::PublicKey::FromPem(pem);
   if (!key) return Refused("the published key is not a public key in PEM: " + key.error().message);
   if (key->keyID() != key_id) {
     return Refused(fmt::format("the published key is {}, but is named {}", key->keyID(), key_id));
   }
-  return {};
+  return key;
 }
 
 }  // namespace signet::cli

@@ -37,7 +37,7 @@ base::Result<crypto::PublicKey> CheckSignature(const SignFlags& flags, const Sig
 /// kConfiguration where the file of --key cannot be used, kFailed for what the other side sent.
 ExitCode FailOfCheck(const Context& context, const base::Error& error);
 
-/// Compares the key ID that is claimed for a PEM public key with the computed one.
-base::Status CheckKeyID(const std::string& pem, const std::string& key_id);
+/// The key of a PEM text, if it has the claimed key ID. Give out its own pem(): the text may hold more.
+base::Result<crypto::PublicKey> CheckKeyID(const std::string& pem, const std::string& key_id);
 
 }  // namespace signet::cli

@@ -58,7 +58,13 @@ base::Result<json> Call(const http::UnixClient& client, const http::ClientReques
 }
 
 base::Result<json> GetKey(const http::UnixClient& client, std::string_view policy) {
-  return Call(client, {"GET", "/v1/keys/" + kube::Escape(policy), {{"Accept", "application/json"}}, ""}, kDeadline);
+  TRY(json key,
+      Call(client, {"GET", "/v1/keys/" + kube::Escape(policy), {{"Accept", "application/json"}}, ""}, kDeadline));
+  if (Text(key, "policy") != policy) {
+    return base::MakeError(Code::kInternal, "",
+                           fmt::format("the answer is not about the key of {}: {}", policy, kNotOurs));
+  }
+  return key;
 }
 
 base::Result<json> GetKeys(const http::UnixClient& client) {

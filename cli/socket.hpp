@@ -15,6 +15,7 @@
 namespace signet::cli {
 
 inline constexpr const char* kUsualSocket = "/run/signet/signet.sock";
+inline constexpr const char* kNotOurs = "what answers there does not speak Signet's protocol";
 
 /// The flag's value, else SIGNET_SOCKET, else the usual one if it is there, else "".
 std::string FindSocket(const Context& context, const std::string& flag);

@@ -19,9 +19,8 @@ std::string ToBase64(base::ByteView bytes);
 /// Canonical base64 only: padded, no whitespace, unused bits zero. kInvalidArgument otherwise.
 base::Result<base::Bytes> FromBase64(std::string_view text);
 
-/// Appends `text` as a JSON string with quotes (RFC 8259 section 7). Bytes that are not UTF-8 become U+FFFD, so that
-/// the line stays JSON whatever a caller sends; characters that a terminal must not get (base/printable.hpp) become \u
-/// escapes.
+/// Appends `text` as a JSON string with quotes (RFC 8259 section 7). Whatever a caller sends: bytes that are not UTF-8
+/// become U+FFFD, and characters that a terminal must not get (base/printable.hpp) become \u escapes.
 void AppendJsonString(std::string& out, std::string_view text);
 
 }  // namespace signet::encoding

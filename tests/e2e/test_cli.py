@@ -332,6 +332,17 @@ class LyingSocket(Cli):
         self.expect(0, "keys", "release", "-o", "pem", env=self.env)
         self.key = {**self.published("release"), "publicKey": self.keys["other"]["pem"]}
         self.assertEqual(self.expect(1, "keys", "release", "-o", "pem", env=self.env).stdout, b"")
+        good = self.published("release")
+        for more in (self.keys["other"]["pem"], "and a text\n"):
+            self.key = {**good, "publicKey": good["publicKey"] + more}
+            self.assertEqual(self.expect(0, "keys", "release", "-o", "pem", env=self.env).stdout.decode(), good["publicKey"], "what was checked, and no more")
+        for wrong in ({"policy": "other"}, {"policy": 7}, {"policy": None}, {"keyID": 7}, {"publicKey": ["x"]}, {"ready": "yes", "algorithms": 5}):
+            with self.subTest(wrong=wrong):
+                self.key = {**good, **wrong}
+                done = self.expect(1, "keys", "release", env=self.env) if "publicKey" not in wrong else self.expect(1, "keys", "release", "-o", "pem", env=self.env)
+                self.assertIn("does not speak Signet's protocol", done.stderr)
+        self.key = {}
+        self.expect(1, "keys", "release", env=self.env)
 
 
 class Policies(Cli):
