@@ -63,7 +63,7 @@ class Cluster(Api, Cli):
         file.write_bytes(b"what is signed")
         signature = subprocess.run(["openssl", "dgst", "-sha256", "-sign", self.folder / "mine.key", file], check=True, capture_output=True).stdout
         status = {"signature": base64.b64encode(signature).decode(), "algorithm": "ECDSAWithSHA256", "keyID": hashlib.sha256(der).hexdigest(),
-                  "record": "01KAS000000000000000000000", "conditions": [{"type": "Ready", "status": "True", "reason": "Signed", "message": "",
+                  "record": "01KAS000000000000000000000", "conditions": [{"type": "Ready", "status": "True", "reason": "Signed", "message": "by hand",
                                                                           "lastTransitionTime": "2026-01-01T00:00:00Z"}]}
         self.end_processes()
         self.remove_webhooks()  # whoever may write statuses
