@@ -29,7 +29,8 @@ base::Result<crypto::PublicKey> TrustedKey(const SignFlags& flags, const Signatu
 
 /// Verifies the claim over the input that was sent. Without --key and --key-id that shows that the signature belongs to
 /// the key that the other side publishes; with one of them, that it belongs to the caller's.
-/// @return the key under which it verifies; or the errors of TrustedKey, and "SignatureRefused" for an algorithm that was not asked for, an empty or
+/// @return the key under which it verifies; or the errors of TrustedKey, and "SignatureRefused" for an algorithm that
+/// was not asked for, an empty or
 ///         oversized signature, and one that does not verify
 base::Result<crypto::PublicKey> CheckSignature(const SignFlags& flags, const SignInput& input,
                                                const SignatureClaim& claim);
