@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """Keys as the token keeps them, and answers that are given again: real programs, real SoftHSM."""
+import contextlib
 import subprocess
 import unittest
 
@@ -31,8 +32,12 @@ class Proofs(Case):
         self.generate_keys(token, folder)
         self.plant(token, "release")
         sidecar = self.sidecar(token, folder)
-        wait_for("the socket", lambda: sidecar.socket.exists())
         client = sidecar.client()
+
+        def serves():
+            with contextlib.suppress(OSError):
+                return client.call("GET", "/healthz").status == 200
+        wait_for("the socket", serves)
         wait_for("the reason", lambda: client.call("GET", "/v1/keys").json()["keys"][0].get("reason") == "KeyMismatch")
         refused = client.sign("release", digest_of(MESSAGE))
         self.assertEqual((refused.status, refused.json()["code"]), (503, "KeyNotReady"))
