@@ -1,5 +1,7 @@
 #include "controller/informer.hpp"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -154,6 +156,8 @@ base::Status Informer::ListOnce() {
   news_.clear();
   if (filter_ != nullptr) filter_->OnListEnd();
   RemoveUnlisted();
+  // Pages were read and freed between what stays: the C library keeps them until it is asked.
+  ::malloc_trim(0);
   {
     const std::lock_guard lock(mutex_);
     synced_ = true;

@@ -305,7 +305,9 @@ base::Status RestStore::ReadPages(const Resource& resource, const std::string& p
     if (sink.stopped && sink.stopped()) return base::MakeError(Code::kAborted, "Stopped", "the list was stopped");
     std::string target = fmt::format("{}?limit={}", path, limit.now());
     if (!token.empty()) target += "&continue=" + Escape(token);
-    const HttpRequest request{"GET", std::move(target), "", "", options.page_body};
+    // One object alone may be as large as any answer.
+    const auto most = limit.now() == 1 ? options.max_body : options.page_body;
+    const HttpRequest request{"GET", std::move(target), "", "", most};
     auto answer = core_->Ask("list", request, true, options.deadlines.total);
     if (!answer) {
       if (answer.error().reason != kAnswerTooLarge || !limit.Halve()) return base::Error(answer.error());

@@ -30,7 +30,7 @@ struct RestOptions {
   Deadlines deadlines;
   std::size_t max_in_flight = 32;
   std::size_t page = 500;                               ///< objects a page of a list; fewer where they are large
-  std::size_t page_body = 8U << 20;                     ///< octets of a page; one that is larger is asked for anew
+  std::size_t page_body = 2U << 20;                     ///< octets of a page; one that is larger is asked for anew
   std::size_t max_body = 64U << 20;                     ///< octets of one response
   std::size_t max_line = 8U << 20;                      ///< octets of one watch event
   std::chrono::milliseconds bookmark_interval{60'000};  ///< the server sends one about this often

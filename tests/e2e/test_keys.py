@@ -32,12 +32,12 @@ class Proofs(Case):
         self.generate_keys(token, folder)
         self.plant(token, "release")
         sidecar = self.sidecar(token, folder)
-        client = sidecar.client()
 
         def serves():
             with contextlib.suppress(OSError):
-                return client.call("GET", "/healthz").status == 200
+                return sidecar.client().call("GET", "/healthz").status == 200
         wait_for("the socket", serves)
+        client = sidecar.client()
         wait_for("the reason", lambda: client.call("GET", "/v1/keys").json()["keys"][0].get("reason") == "KeyMismatch")
         refused = client.sign("release", digest_of(MESSAGE))
         self.assertEqual((refused.status, refused.json()["code"]), (503, "KeyNotReady"))
