@@ -9,6 +9,7 @@
 #include "api/node.hpp"
 #include "api/object_json.hpp"
 #include "api/scalars.hpp"
+#include "api/texts.hpp"
 
 namespace signet::api {
 namespace {
@@ -394,6 +395,7 @@ Result<SigningPolicy> PolicyFromJson(const nlohmann::json& object) {
   const Node root(object, "");
   TRY(const auto spec, root.Get("spec"));
   TRY(out.spec, ReadSpec(spec));
+  TRY_VOID(CheckTexts(object));
   if (const auto status = object.find("status"); status != object.end()) out.status = PolicyStatusFromJson(*status);
   return out;
 }

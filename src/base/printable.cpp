@@ -45,6 +45,11 @@ std::string Filter(std::string_view text, Replace replace) {
   return out;
 }
 
+/// Whether a text of several lines may have `next`, with which `rest` begins.
+bool IsOfLines(const Character& next, std::string_view rest) {
+  return next.valid && (next.point == '\n' || next.point == '\t' || (next.point == '\r' && rest.starts_with("\r\n")));
+}
+
 }  // namespace
 
 Character FirstCharacter(std::string_view text) {
@@ -70,6 +75,16 @@ bool IsHarmful(std::uint32_t point) {
   return range != kHarmful.end() && range->first <= point;
 }
 
+std::optional<HarmfulCharacter> FirstHarmful(std::string_view text, Lines lines) {
+  for (std::size_t number = 1; !text.empty(); ++number) {
+    const Character next = FirstCharacter(text);
+    const bool fine = next.valid && (!IsHarmful(next.point) || (lines == Lines::kText && IsOfLines(next, text)));
+    if (!fine) return HarmfulCharacter{number, next.point, next.valid};
+    text.remove_prefix(next.size);
+  }
+  return std::nullopt;
+}
+
 std::string PrintableLine(std::string_view text) {
   return Filter(text, [](std::string& out, const Character& next, std::string_view /*rest*/) {
     out += next.valid && (next.point == '\n' || next.point == '\t') ? ' ' : '?';
@@ -78,9 +93,7 @@ std::string PrintableLine(std::string_view text) {
 
 std::string PrintableText(std::string_view text) {
   return Filter(text, [](std::string& out, const Character& next, std::string_view rest) {
-    const bool stays =
-        next.valid && (next.point == '\n' || next.point == '\t' || (next.point == '\r' && rest.starts_with("\r\n")));
-    out += stays ? rest.front() : '?';
+    out += IsOfLines(next, rest) ? rest.front() : '?';
   });
 }
 

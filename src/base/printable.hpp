@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -23,6 +24,16 @@ struct Character {
 /// The first character of `text`, which is not empty.
 Character FirstCharacter(std::string_view text);
 bool IsHarmful(std::uint32_t point);
+
+/// Which characters below U+0020 a text may have. kLine: none; kText: "\n", "\r\n" and tabs.
+enum class Lines : std::uint8_t { kLine, kText };
+struct HarmfulCharacter {
+  std::size_t number = 0;   ///< of the character in its text, from 1
+  std::uint32_t point = 0;  ///< 0 and not `valid`: a byte that is not UTF-8
+  bool valid = false;
+};
+/// The first character of `text` that PrintableLine or PrintableText would replace; nullopt if there is none.
+std::optional<HarmfulCharacter> FirstHarmful(std::string_view text, Lines lines);
 
 /// One line: line ends and tabs become spaces.
 std::string PrintableLine(std::string_view text);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "api/json.hpp"
+#include "api/texts.hpp"
 #include "frontend/problem.hpp"
 #include "frontend/review_server.hpp"
 #include "obs/log.hpp"
@@ -194,6 +195,7 @@ base::Status Admission::CheckStamp(const AdmissionReview& review, const char* wh
 AdmissionVerdict Admission::ValidateRequest(const AdmissionReview& review) const {
   const auto request = api::RequestFromJson(review.object);
   if (!request) return AdmissionVerdict::Invalid(request.error().message);
+  if (auto texts = api::CheckTexts(review.object); !texts) return AdmissionVerdict::Invalid(texts.error().message);
   if (auto stamped = CheckStamp(review, "requester", request->spec.stamp); !stamped) {
     return AdmissionVerdict::Forbid(stamped.error().message);
   }
@@ -238,6 +240,9 @@ std::vector<std::string> Admission::Explain(const AdmissionReview& review, const
 void Admission::ValidateApproval(const AdmissionReview& review, Answer answer) const {
   const auto approval = api::ApprovalFromJson(review.object);
   if (!approval) return answer(AdmissionVerdict::Invalid(approval.error().message));
+  if (auto texts = api::CheckTexts(review.object); !texts) {
+    return answer(AdmissionVerdict::Invalid(texts.error().message));
+  }
   if (auto stamped = CheckStamp(review, "approver", approval->spec.stamp); !stamped) {
     return answer(AdmissionVerdict::Forbid(stamped.error().message));
   }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "api/approval.hpp"
+#include "api/texts.hpp"
 #include "reconcile/resources.hpp"
 
 namespace signet::reconcile {
@@ -65,6 +66,13 @@ base::Result<policy::Approval> ApprovalIndex::Read(const nlohmann::json& object)
   const auto stamped = stamped_ ? stamped_(object) : base::Status{};
   out.vouched = stamped.has_value();
   if (!stamped) out.not_vouched = stamped.error().message;
+  // The webhook refuses such texts; an approval from before it did may have one. Its "no" still ends the request.
+  if (out.vouched && out.spec.decision == api::Decision::kApprove) {
+    if (auto texts = api::CheckTexts(object); !texts) {
+      out.vouched = false;
+      out.not_vouched = texts.error().message;
+    }
+  }
   return out;
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/printable.hpp"
+
 namespace signet::reconcile {
 namespace {
 
@@ -38,7 +40,7 @@ std::vector<api::Condition> ReadConditions(const nlohmann::json& object) {
 }
 
 void SetCondition(std::vector<api::Condition>& conditions, api::Condition next, base::TimePoint now) {
-  next.message = Bounded(std::move(next.message), kMaxConditionMessage);
+  next.message = Bounded(base::PrintableLine(next.message), kMaxConditionMessage);
   const auto it = std::find_if(conditions.begin(), conditions.end(),
                                [&](const api::Condition& condition) { return condition.type == next.type; });
   if (it == conditions.end()) {

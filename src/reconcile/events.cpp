@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "base/printable.hpp"
 #include "obs/log.hpp"
 #include "obs/metrics.hpp"
 #include "reconcile/conditions.hpp"
@@ -33,7 +34,7 @@ void StoreEventRecorder::Record(const kube::Resource& resource, const api::Objec
                                 std::string reason, std::string message) {
   const auto now = clock_.Now();
   const std::string time = base::FormatTimeSeconds(now);
-  message = Bounded(std::move(message), kMaxEventMessage);
+  message = Bounded(base::PrintableLine(message), kMaxEventMessage);
   // Events of cluster-scoped objects live in "default", as those of nodes do.
   const std::string ns = object.ns.empty() ? "default" : object.ns;
   nlohmann::json event = {

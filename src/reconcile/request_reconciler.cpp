@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "api/json.hpp"
+#include "api/texts.hpp"
 #include "base/kill_point.hpp"
 #include "obs/log.hpp"
 #include "obs/metrics.hpp"
@@ -157,6 +158,7 @@ Outcome RequestReconciler::Run(const RequestKey& key, Memory& memory) {
   }
   auto request = api::RequestFromJson(*object);
   if (!request) return Failed(view, "Invalid", request.error().message, memory);
+  if (auto texts = api::CheckTexts(*object); !texts) return Failed(view, "Invalid", texts.error().message, memory);
   return Decide(view, *object, request->spec, memory);
 }
 

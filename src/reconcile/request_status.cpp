@@ -8,6 +8,7 @@
 
 #include "api/json.hpp"
 #include "api/object_json.hpp"
+#include "base/printable.hpp"
 #include "encoding/text.hpp"
 #include "reconcile/conditions.hpp"
 
@@ -50,6 +51,9 @@ bool IsOneOf(std::string_view text, std::initializer_list<std::string_view> name
 }  // namespace
 
 std::vector<api::ApprovalStatus> ShownApprovals(std::vector<api::ApprovalStatus> approvals) {
+  for (auto& line : approvals) {
+    for (std::string* text : {&line.approver, &line.message, &line.signed_by}) *text = base::PrintableLine(*text);
+  }
   if (approvals.size() <= kMaxShownApprovals) return approvals;
   const auto decides = [](const api::ApprovalStatus& line) { return line.counts || line.reason == "Denies"; };
   std::stable_partition(approvals.begin(), approvals.end(), decides);

@@ -41,7 +41,8 @@ nlohmann::json DeniedStatus(const RequestView& view, std::string reason, std::st
 nlohmann::json FailedStatus(const RequestView& view, std::string reason, std::string message, base::TimePoint now);
 nlohmann::json SignedStatus(const RequestView& view, const signing::Signed& made, base::TimePoint now);
 
-/// As many as a status holds: those that count or deny before those that do not.
+/// As many as a status holds: those that count or deny before those that do not. Their texts are printable
+/// (base/printable.hpp).
 inline constexpr std::size_t kMaxShownApprovals = 64;
 std::vector<api::ApprovalStatus> ShownApprovals(std::vector<api::ApprovalStatus> approvals);
 

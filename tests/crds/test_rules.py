@@ -38,6 +38,20 @@ class Rules(unittest.TestCase):
         self.assertEqual(rules - refused, set(), "add a case to tests/unit/api/cases.json that it refuses")
         self.assertEqual(rules - taken, set(), "add a case to tests/unit/api/cases.json that it takes")
 
+    def test_objects_with_a_status_may_have_texts_that_new_ones_may_not(self):
+        """Before 1.30 a write of the status validates the spec as well. An object from before a rule must get its status."""
+        odd = "a\u202eb"
+        subjects = [{"kind": "User", "name": odd}]
+        specs = [("SigningPolicy", {"description": odd, "subjects": subjects, "approvals": {"approvers": subjects}}, 3),
+                 ("SigningRequest", {"requester": {"username": odd}}, 1)]
+        for kind, spec, refusals in specs:
+            new, old = least(kind, **spec), least(kind, **spec)
+            with_status = {**new, "status": {"observedGeneration": 1}}
+            created, written = evaluate([(kind, new, None), (kind, with_status, old)])
+            with self.subTest(kind):
+                self.assertEqual(len(created["failed"]), refusals, created)
+                self.assertEqual(written["failed"], [])
+
     def test_requests_and_approvals_cannot_be_changed_and_policies_can(self):
         changes = {"SigningRequest": {"expiresAfter": "2h"}, "SigningApproval": {"comment": "x"}, "SigningPolicy": {"suspend": True}}
         updates = [(kind, least(kind, **change), least(kind)) for kind, change in changes.items()]

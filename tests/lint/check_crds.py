@@ -4,6 +4,7 @@
 - every field is described, every list and string is bounded, names and columns are there;
 - every manifest in examples/ fits its schema and has no field the schema does not know;
 - what is refused in words of our own is refused by a rule, not by a pattern or by oneOf, and no rule is too dear;
+- rules refuse the characters of the table in src/base/printable.cpp, which the code refuses;
 - the schemas decide the cases of tests/unit/api/cases.json as src/api does (tests/crds evaluates the rules over them).
 Usage: check_crds.py [REPOSITORY]
 """
@@ -95,8 +96,22 @@ def all_costs(schema, where, times=1):
             yield from all_costs(schema[word], f"{where}[]", times * schema.get(most, math.inf))
 
 
+def root_costs(schema):
+    """The same for the rules at the root, which match `self.spec...` or, in a list, `each.name`."""
+    for rule in schema.get("x-kubernetes-validations", []):
+        for path, expression in re.findall(r"(\w[\w.]*)[.]matches[(]'([^']*)'[)]", rule["rule"]):
+            looped = re.search(r"self[.]([\w.]+)[.]all[(]each, ", rule["rule"])
+            steps = path.replace("each", looped[1] if looped else "?").removeprefix("self.").split(".")
+            at, times = schema, 1
+            for step in steps:
+                at = at["properties"][step]
+                times, at = (times * at["maxItems"], at["items"]) if at["type"] == "array" else (times, at)
+            yield from matching_cost({"type": "string", "maxLength": at["maxLength"],
+                                      "x-kubernetes-validations": [{"rule": f"self.matches('{expression}')"}]}, times)
+
+
 def check_costs(schema, kind):
-    costs = list(all_costs(schema, kind))
+    costs = [*all_costs(schema, kind), *((kind, cost) for cost in root_costs(schema))]
     for where, cost in costs:
         if cost > MOST_OF_A_RULE:
             problem(where, f"the rule may cost {cost}, API servers take {MOST_OF_A_RULE} at most: shorten the expression or the bounds")
@@ -104,8 +119,37 @@ def check_costs(schema, kind):
         problem(kind, f"the rules may cost {total}, API servers take {MOST_OF_A_CRD} at most")
 
 
+def harmful_classes(source):
+    """The expressions that rules match texts with, of one line and of several, from the table of src/base/printable.cpp."""
+    table = source.read_text().split("kHarmful")[1].split("}};")[0] + "}"
+    ranges = [(int(first, 16), int(last, 16)) for first, last in re.findall(r"[{]0x(\w+), 0x(\w+)[}]", table)]
+
+    def escape(point):
+        return f"\\\\x{point:02x}" if point < 0x100 else f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
+
+    def members(some):
+        return "".join(escape(first) + (f"-{escape(last)}" if last > first else "") for first, last in some)
+
+    assert ranges[0] == (0x00, 0x1F), "the table begins with C0"
+    lines = [(0x00, 0x08), (0x0B, 0x0C), (0x0E, 0x1F), *ranges[1:]]  # without tab, line feed and carriage return
+    return f"[{members(ranges)}]", f"[{members(lines)}]|\\\\r([^\\\\n]|$)"
+
+
+def check_harmful(schema, where, classes, found):
+    for rule in schema.get("x-kubernetes-validations", []):
+        for expression in re.findall(r"matches[(]'([^']*)'[)]", rule.get("rule", "")):
+            if "\\u" in expression:
+                found.append(expression)
+                if expression not in classes:
+                    problem(where, "the expression is not the table of src/base/printable.cpp")
+    for name, child in (*schema.get("properties", {}).items(),
+                        *((word, schema[word]) for word in ("items", "additionalProperties") if word in schema)):
+        check_harmful(child, f"{where}.{name}", classes, found)
+
+
 def check_schema(schema, where, top=False, in_rules=False, spoken=True):
-    in_rules = in_rules or "x-kubernetes-validations" in schema
+    # Rules at the root name one field each: they compare no whole objects.
+    in_rules = in_rules or ("x-kubernetes-validations" in schema and not top)
     check_description(schema, where)
     check_bounds(schema, where, in_rules)
     if spoken:
@@ -236,6 +280,11 @@ def main():
                 problem(where, f"{'.'.join(map(str, error.absolute_path))}: {error.message[:200]}")
             for field in unknown_fields(document, schemas[kind], ""):
                 problem(where, f"{field}: unknown field")
+    found = []
+    for kind, schema in schemas.items():
+        check_harmful(schema, kind, harmful_classes(root / "src/base/printable.cpp"), found)
+    if len(found) != 6:
+        problem("crds", f"{len(found)} rules refuse what a terminal obeys, expected 6")
     if set(validators) != set(NAMES):
         problem("crds", f"expected {sorted(NAMES)}, found {sorted(validators)}")
     cases = check_cases(root / "tests/unit/api/cases.json", validators) if set(validators) == set(NAMES) else 0

@@ -5,6 +5,7 @@
 
 #include "api/approval.hpp"
 #include "api/json.hpp"
+#include "api/texts.hpp"
 #include "support/matchers.hpp"
 
 namespace signet::api {
@@ -58,10 +59,10 @@ base::Status Read(const json& object, const std::string& kind) {
   }
   if (kind == "SigningApproval") {
     auto approval = ApprovalFromJson(object);
-    return approval ? base::Status{} : base::Status(approval.error());
+    return approval ? CheckTexts(object) : base::Status(approval.error());
   }
   auto request = RequestFromJson(object);
-  return request ? base::Status{} : base::Status(request.error());
+  return request ? CheckTexts(object) : base::Status(request.error());
 }
 
 TEST(ObjectCasesTest, AcceptsAndRefusesAsListed) {

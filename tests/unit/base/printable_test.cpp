@@ -81,6 +81,27 @@ TEST(PrintableTest, LeavesTextOfAnyLanguageAsItIs) {
   }
 }
 
+TEST(PrintableTest, FindsTheFirstHarmfulCharacter) {
+  for (const auto& bad : kHarmful) {
+    const std::string text =
+        "\xC3\xA9"
+        "a" +
+        bad + "b";
+    for (const auto lines : {Lines::kLine, Lines::kText}) {
+      const auto found = FirstHarmful(text, lines);
+      ASSERT_TRUE(found.has_value()) << text;
+      EXPECT_EQ(found->number, 3U);
+      EXPECT_EQ(found->valid, FirstCharacter(bad).valid);
+    }
+  }
+  EXPECT_EQ(FirstHarmful("\xE2\x80\xAE", Lines::kLine)->point, 0x202EU);
+  const std::string lines = "\xE6\x97\xA5\n\tb\r\n";
+  EXPECT_FALSE(FirstHarmful(lines, Lines::kText).has_value());
+  EXPECT_EQ(FirstHarmful(lines, Lines::kLine)->number, 2U);
+  EXPECT_EQ(FirstHarmful("a\rb\r\n", Lines::kText)->number, 2U);
+  EXPECT_FALSE(FirstHarmful("", Lines::kLine).has_value());
+}
+
 TEST(PrintableTest, KeepsLinesOnlyWhereThereAreLines) {
   EXPECT_EQ(PrintableLine("a\nb\tc\r"), "a b c?");
   EXPECT_EQ(PrintableText("a\nb\tc\r\nd\re"), "a\nb\tc\r\nd?e");

@@ -279,6 +279,24 @@ TEST_F(AdmissionTest, AnInvalidApprovalIsToldAtValidation) {
   EXPECT_THAT(Refusal(Validate(Stamped(CreateApproval(object)))), HasSubstr("requestRef"));
 }
 
+// Issue 11, row 15: kubectl prints these texts as they are.
+TEST_F(AdmissionTest, TextsThatATerminalObeysAreRefused) {
+  json object = Approval();
+  object["spec"]["comment"] = "looks good\u001b[2K";
+  const json refused = Validate(Stamped(CreateApproval(object)));
+  EXPECT_THAT(Refusal(refused), HasSubstr("spec.comment: character 11 is U+001B"));
+  EXPECT_EQ(refused["status"]["code"], 422);
+  object["spec"]["comment"] = "looks good\nsee the ticket";
+  EXPECT_EQ(Validate(Stamped(CreateApproval(object)))["allowed"], true);
+
+  json review = CreateApproval();
+  review["request"]["userInfo"]["username"] = "\u202eecila";
+  EXPECT_THAT(Refusal(Validate(Stamped(review))), HasSubstr("spec.approver.username: character 1 is U+202E"));
+  review = Review("CREATE", "SigningRequest", "signingrequests", Request());
+  review["request"]["userInfo"]["username"] = "eve\u009b1A";
+  EXPECT_THAT(Refusal(Validate(Stamped(review))), HasSubstr("spec.requester.username: character 4 is U+009B"));
+}
+
 // ---- HTTP --------------------------------------------------------------------------------
 
 class AdmissionHttpTest : public AdmissionTest {

@@ -95,6 +95,23 @@ TEST(ApprovalIndexTest, IsNotCrowdedOutByWhatNobodyVouchesFor) {
   EXPECT_EQ(given[1].not_vouched, "no stamp");
 }
 
+// Issue 11, row 15: such approvals are from before the webhook refused them.
+TEST(ApprovalIndexTest, CountsNoYesWithATextThatATerminalObeysAndEveryNo) {
+  ApprovalIndex index({});
+  json odd = Approval("a", "1");
+  odd["spec"]["comment"] = "ok\u001b[1A";
+  index.Change({"ci", "a"}, Shared(odd));
+  odd["metadata"]["name"] = "b";
+  odd["spec"]["decision"] = "Deny";
+  index.Change({"ci", "b"}, Shared(odd));
+  const auto given = index.For({"ci", "app"});
+  EXPECT_THAT(Names(given), ElementsAre("b", "a"));
+  ASSERT_EQ(given.size(), 2U);
+  EXPECT_TRUE(given[0].vouched) << "the no";
+  EXPECT_FALSE(given[1].vouched);
+  EXPECT_THAT(given[1].not_vouched, HasSubstr("spec.comment: character 3 is U+001B"));
+}
+
 // Issue 11, row 19: decisions are counted, not objects.
 TEST(ApprovalIndexTest, NeverDropsANoAndKeepsNoMoreThanPeopleSay) {
   ApprovalIndex index({});

@@ -12,6 +12,7 @@
 #include "reconcile/events.hpp"
 #include "reconcile/live_reads.hpp"
 #include "reconcile/namespace_labels.hpp"
+#include "reconcile/request_status.hpp"
 #include "reconcile/resources.hpp"
 #include "support/matchers.hpp"
 
@@ -223,7 +224,8 @@ TEST(StoreEventRecorderTest, WritesEventsThatKubectlDescribes) {
     meta.name = "app";
     meta.ns = "ci";
     meta.uid = "u";
-    recorder.Record(SigningRequests(), meta, EventRecorder::Type::kWarning, "Denied", "NotAllowed: no");
+    recorder.Record(SigningRequests(), meta, EventRecorder::Type::kWarning, "Denied",
+                    "NotAllowed: no\n\x1b[1A \xE2\x80\xAE");
     while (store.CountCalls("Create") == 0) std::this_thread::yield();
   }
   const auto events = store.ListAll(Events());
@@ -234,11 +236,27 @@ TEST(StoreEventRecorderTest, WritesEventsThatKubectlDescribes) {
   EXPECT_EQ(event["involvedObject"]["uid"], "u");
   EXPECT_EQ(event["reason"], "Denied");
   EXPECT_EQ(event["type"], "Warning");
+  EXPECT_EQ(event["message"], "NotAllowed: no ?[1A ?") << "kubectl prints it as it is";
 }
 
 TEST(ConditionsTest, CutsTextOnACharactersBorder) {
   EXPECT_EQ(Bounded("abc", 3), "abc");
   EXPECT_EQ(Bounded("ab\xC3\xA4", 3), "ab");
+}
+
+TEST(ConditionsTest, HasMessagesThatATerminalMayShow) {
+  std::vector<api::Condition> conditions;
+  SetCondition(conditions, {"Ready", false, "KeyNotReady", "label\n\x1b[2K\xC2\x9B \xE7\xBD\xB2", 1, {}}, {});
+  ASSERT_EQ(conditions.size(), 1U);
+  EXPECT_EQ(conditions[0].message, "label ?[2K? \xE7\xBD\xB2");
+
+  api::ApprovalStatus line;
+  line.name = "a";
+  line.approver = "eve\x1b[1A";
+  line.message = "for\xE2\x80\xAE";
+  const auto shown = ShownApprovals({line});
+  EXPECT_EQ(shown[0].approver, "eve?[1A");
+  EXPECT_EQ(shown[0].message, "for?");
 }
 
 TEST(ConditionsTest, ReadsWhatIsUsableAndLeavesTheRest) {

@@ -29,6 +29,16 @@ TEST_F(RequestReconcilerTest, FailsAnInvalidSpecWithItsPath) {
   EXPECT_THAT(service_.calls, IsEmpty());
 }
 
+// Issue 11, row 15. The webhook refuses such a text; this request is from before it did.
+TEST_F(RequestReconcilerTest, FailsATextThatATerminalObeys) {
+  Start();
+  Apply(Request({{"artifact", {{"name", "app"}, {"annotations", {{"log", "ok\u001b[1A"}}}}}}));
+  EXPECT_EQ(Reconcile().kind, Kind::kDone);
+  EXPECT_EQ(Reason("Failed"), "Invalid");
+  EXPECT_THAT(Message("Ready"), HasSubstr("spec.artifact.annotations[\"log\"]: character 3 is U+001B"));
+  EXPECT_THAT(service_.calls, IsEmpty());
+}
+
 struct Denial {
   const char* reason;
   policy::Reason decision;
