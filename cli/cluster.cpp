@@ -107,6 +107,7 @@ base::Result<Cluster> OpenCluster(const Context& context, const ClusterFlags& fl
   TRY(auto config, FindConfig(context, flags));
   Cluster cluster;
   cluster.ns = !flags.ns.empty() ? flags.ns : !config.namespace_name.empty() ? config.namespace_name : "default";
+  *context.asked = "the API server " + config.server;
   kube::RestOptions options;
   options.field_manager = "signet-cli";
   auto opened = kube::RestStore::Open(std::move(config), std::move(options));

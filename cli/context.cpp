@@ -80,6 +80,15 @@ ExitCode Fail(const Context& context, ExitCode code, const base::Error& error) {
   return Fail(context, code, error.message);
 }
 
+ExitCode FailOfAnswer(const Context& context, std::string_view what) {
+  // "[json.exception.type_error.302] type must be string, but is number"
+  if (const auto end = what.find("] "); what.starts_with('[') && end != std::string_view::npos)
+    what.remove_prefix(end + 2);
+  if (context.asked->empty()) return Fail(context, ExitCode::kFailed, fmt::format("JSON of another shape: {}", what));
+  return Fail(context, ExitCode::kFailed,
+              fmt::format("the answer of {} has another shape than Signet's: {}", *context.asked, what));
+}
+
 std::string Clean(std::string_view text) { return base::PrintableLine(text); }
 
 std::size_t Width(std::string_view text) {

@@ -9,6 +9,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -38,6 +39,8 @@ struct Context {
   Environment environment;
   bool in_is_terminal = false;
   int columns = 0;  ///< of the terminal that stdout is; 0: no limit
+  /// Who was asked last, for an answer that cannot be read: "the API server https://...", "the socket /run/...".
+  std::shared_ptr<std::string> asked = std::make_shared<std::string>();
   /// The command that the arguments named; set by its parse, run after it.
   std::function<ExitCode()> run;
 };
@@ -61,6 +64,9 @@ void Note(std::string_view line);
 /// "signet: LINE" on stderr. @return `code`
 ExitCode Fail(const Context& context, ExitCode code, std::string_view line);
 ExitCode Fail(const Context& context, ExitCode code, const base::Error& error);
+
+/// Names who sent an answer with a member of another type than ours; `what` is the JSON library's message.
+ExitCode FailOfAnswer(const Context& context, std::string_view what);
 
 /// base::PrintableLine: one line in which nothing moves the cursor or hides or turns text.
 std::string Clean(std::string_view text);

@@ -14,7 +14,6 @@
 #include "cli/policy_commands.hpp"
 #include "cli/requests.hpp"
 #include "cli/sign.hpp"
-#include "cli/socket.hpp"
 #include "cli/verify.hpp"
 #include "cli/wait.hpp"
 #include "config/empty_values.hpp"
@@ -121,9 +120,8 @@ int main(int argc, char** argv) {
   signet::process::RaiseFileLimit();  // the files of a record are open together, so that none is moved away unread
   try {
     return static_cast<int>(context.run());
-  } catch (const nlohmann::json::exception&) {  // members of another type than ours
-    return static_cast<int>(signet::cli::Fail(context, ExitCode::kFailed,
-                                              std::string("the answer cannot be read: ") + signet::cli::kNotOurs));
+  } catch (const nlohmann::json::exception& error) {  // members of another type than ours
+    return static_cast<int>(signet::cli::FailOfAnswer(context, error.what()));
   } catch (const std::exception& error) {
     return static_cast<int>(signet::cli::Fail(context, ExitCode::kFailed, error.what()));
   }

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <filesystem>
 
 #include "encoding/json.hpp"
@@ -37,13 +39,56 @@ base::Error ProblemError(const http::ClientResponse& response) {
   return error;
 }
 
+struct Member {
+  const char* name;
+  bool required;
+  bool (*fits)(const json&);
+  const char* what;
+};
+bool IsText(const json& value) { return value.is_string(); }
+bool IsBool(const json& value) { return value.is_boolean(); }
+bool IsNumber(const json& value) { return value.is_number_integer(); }
+bool IsTexts(const json& value) {
+  return value.is_array() && !value.empty() && std::all_of(value.begin(), value.end(), IsText);
+}
+
+/// What the protocol promises of a key (docs/openapi.yaml, Key). Other members are those of a later version.
+base::Status CheckKey(const http::UnixClient& client, const json& key) {
+  static constexpr std::array<Member, 10> kMembers = {{{"policy", true, IsText, "a text"},
+                                                       {"algorithms", true, IsTexts, "a list of names"},
+                                                       {"ready", true, IsBool, "true or false"},
+                                                       {"suspended", true, IsBool, "true or false"},
+                                                       {"keyID", false, IsText, "a text"},
+                                                       {"algorithm", false, IsText, "a text"},
+                                                       {"size", false, IsNumber, "a whole number"},
+                                                       {"publicKey", false, IsText, "a text"},
+                                                       {"reason", false, IsText, "a text"},
+                                                       {"message", false, IsText, "a text"}}};
+  const auto bad = [&](std::string what) {
+    return base::MakeError(Code::kInternal, "BadAnswer", fmt::format("{}: {}: {}", client.path(), what, kNotOurs));
+  };
+  if (!key.is_object()) return bad("a key in the answer is no object");
+  for (const auto& [name, required, fits, what] : kMembers) {
+    const auto found = key.find(name);
+    if (found == key.end() && !required) continue;
+    const std::string policy = Text(key, "policy");
+    const std::string place = policy.empty() ? "a key" : "the key of policy " + policy;
+    if (found == key.end()) return bad(fmt::format("{} in the answer has no member {}", place, name));
+    if (!fits(*found)) return bad(fmt::format("{} in the answer has a member {} that is not {}", place, name, what));
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string FindSocket(const Context& context, const std::string& flag) {
-  if (!flag.empty()) return flag;
-  if (!context.environment.socket.empty()) return context.environment.socket;
   std::error_code ignored;
-  return std::filesystem::is_socket(kUsualSocket, ignored) ? kUsualSocket : "";
+  const std::string found = !flag.empty()                                       ? flag
+                            : !context.environment.socket.empty()               ? context.environment.socket
+                            : std::filesystem::is_socket(kUsualSocket, ignored) ? kUsualSocket
+                                                                                : "";
+  if (!found.empty()) *context.asked = "the socket " + found;
+  return found;
 }
 
 base::Result<json> Call(const http::UnixClient& client, const http::ClientRequest& request,
@@ -64,11 +109,19 @@ base::Result<json> GetKey(const http::UnixClient& client, std::string_view polic
     return base::MakeError(Code::kInternal, "",
                            fmt::format("the answer is not about the key of {}: {}", policy, kNotOurs));
   }
+  TRY_VOID(CheckKey(client, key));
   return key;
 }
 
 base::Result<json> GetKeys(const http::UnixClient& client) {
-  return Call(client, {"GET", "/v1/keys", {{"Accept", "application/json"}}, ""}, kDeadline);
+  TRY(json answer, Call(client, {"GET", "/v1/keys", {{"Accept", "application/json"}}, ""}, kDeadline));
+  const auto keys = answer.find("keys");
+  if (keys == answer.end() || !keys->is_array()) {
+    return base::MakeError(Code::kInternal, "BadAnswer",
+                           fmt::format("{}: the answer has no list of keys: {}", client.path(), kNotOurs));
+  }
+  for (const json& key : *keys) TRY_VOID(CheckKey(client, key));
+  return answer;
 }
 
 ExitCode FailOfSocket(const Context& context, const base::Error& error) {

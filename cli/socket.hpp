@@ -25,7 +25,8 @@ std::string FindSocket(const Context& context, const std::string& flag);
 base::Result<nlohmann::json> Call(const http::UnixClient& client, const http::ClientRequest& request,
                                   std::chrono::milliseconds deadline, std::chrono::seconds* retry_after = nullptr);
 
-/// GET /v1/keys/{policy} as JSON (docs/openapi.yaml, Key), and GET /v1/keys.
+/// GET /v1/keys/{policy} as JSON, and GET /v1/keys. Each key has the members that docs/openapi.yaml requires of a Key,
+/// and those of its members that are there have the right type; kInternal "BadAnswer" otherwise.
 base::Result<nlohmann::json> GetKey(const http::UnixClient& client, std::string_view policy);
 base::Result<nlohmann::json> GetKeys(const http::UnixClient& client);
 

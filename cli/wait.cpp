@@ -47,15 +47,13 @@ base::Status Look(const http::UnixClient& client, const std::string& policy, mil
   TRY([[maybe_unused]] const json ready, Call(client, {"GET", "/readyz", {}, ""}, deadline));
   if (policy.empty()) return {};
   TRY(const json key, GetKey(client, policy));
-  if (key.value("suspended", json(false)) == true) {
+  if (key.value("suspended", false)) {
     return base::MakeError(base::Code::kUnavailable, "Suspended", fmt::format("policy {} is suspended", policy));
   }
-  if (key.value("ready", json(false)) == true) return {};
-  const auto text = [&](const char* member) {
-    const json value = key.value(member, json());
-    return value.is_string() ? value.get<std::string>() : std::string();
-  };
-  return base::MakeError(base::Code::kUnavailable, text("reason"), text("message"));
+  if (key.value("ready", false)) return {};
+  std::string message = key.value("message", "");
+  if (message.empty()) message = fmt::format("the key of policy {} cannot be used yet", policy);
+  return base::MakeError(base::Code::kUnavailable, key.value("reason", ""), std::move(message));
 }
 
 ExitCode Run(const Context& context, const Flags& flags) {

@@ -280,7 +280,7 @@ class LyingSocket(Cli):
 
     def published(self, name):
         return {"policy": "release", "keyID": self.keys[name]["id"], "publicKey": self.keys[name]["pem"], "algorithms": ["ECDSAWithSHA256"],
-                "ready": True}
+                "ready": True, "suspended": False}
 
     def sign(self, code, *more):
         out = self.folder / "out.sig"
@@ -339,10 +339,38 @@ class LyingSocket(Cli):
         for wrong in ({"policy": "other"}, {"policy": 7}, {"policy": None}, {"keyID": 7}, {"publicKey": ["x"]}, {"ready": "yes", "algorithms": 5}):
             with self.subTest(wrong=wrong):
                 self.key = {**good, **wrong}
-                done = self.expect(1, "keys", "release", env=self.env) if "publicKey" not in wrong else self.expect(1, "keys", "release", "-o", "pem", env=self.env)
-                self.assertIn("does not speak Signet's protocol", done.stderr)
+                self.assertIn("does not speak Signet's protocol", self.expect(1, "keys", "release", env=self.env).stderr)
         self.key = {}
         self.expect(1, "keys", "release", env=self.env)
+
+    def test_a_key_without_what_the_protocol_promises_is_an_error_that_names_it(self):
+        good = self.published("release")
+        for member, wrong in (("algorithms", []), ("algorithms", [7]), ("ready", "yes"), ("suspended", None), ("size", "256"), ("reason", 1)):
+            without = {name: value for name, value in good.items() if name != member}
+            for key, said in ((without, f"has no member {member}"), ({**good, member: wrong}, f"has a member {member} that is not ")):
+                if key is without and member not in good:
+                    continue
+                with self.subTest(said=said, key=key):
+                    for command, answer in ((("keys", "release"), key), (("keys",), {"keys": [good, key]}), (("keys", "-o", "json"), {"keys": [key]})):
+                        self.key = answer
+                        done = self.expect(1, *command, env=self.env)
+                        self.assertIn(f"{self.socket}: the key of policy release in the answer {said}", done.stderr)
+                        self.assertEqual(done.stdout, b"")
+        for answer in ({}, {"keys": 7}, {"keys": ["release"]}):
+            self.key = answer
+            self.assertIn("does not speak Signet's protocol", self.expect(1, "keys", env=self.env).stderr)
+        self.key = {"keys": []}
+        self.assertIn("No policies found", self.expect(0, "keys", env=self.env).stderr)
+
+    def test_waiting_says_what_is_known(self):
+        waits = {name: value for name, value in self.published("release").items() if name not in ("publicKey", "keyID")} | {"ready": False}
+        known = "the key of policy release cannot be used yet"
+        for more, said in (({}, known), ({"reason": "KeyNotReady", "message": ""}, f"KeyNotReady: {known}"), ({"message": "soon"}, "soon"),
+                           ({"reason": "KeyNotFound", "message": "none there"}, "KeyNotFound: none there")):
+            with self.subTest(more=more):
+                self.key = {**waits, **more}
+                done = self.expect(6, "wait", "--policy", "release", "--timeout", "200ms", env=self.env)
+                self.assertEqual(done.stderr.splitlines()[-1], f"signet: not ready after 200ms: {said}")
 
 
 class Policies(Cli):

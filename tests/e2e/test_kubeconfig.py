@@ -70,12 +70,13 @@ class Api(http.server.BaseHTTPRequestHandler):
             "port": recorder.port, "path": self.path.split("?")[0], "host": self.headers["Host"], "token": self.headers["Authorization"],
             "certificate": common_name, "sni": recorder.sni,
             "as": sorted((name.lower(), value) for name, value in self.headers.items() if name.lower().startswith("impersonate-"))})
+        answer = recorder.answers.get(self.path.split("?")[0], LIST)
         status = 401 if self.headers["Authorization"] in recorder.refused else 200
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(LIST)))
+        self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
-        self.wfile.write(LIST)
+        self.wfile.write(answer)
 
     def log_message(self, *_args):
         pass
@@ -83,7 +84,7 @@ class Api(http.server.BaseHTTPRequestHandler):
 
 class Recorder(Serving):
     def __init__(self, case, pki, **kw):
-        self.asked, self.refused, self.sni = [], [], None
+        self.asked, self.refused, self.sni, self.answers = [], [], None, {}
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(pki / "server.crt", pki / "server.key")
         context.load_verify_locations(pki / "ca.crt")
@@ -451,6 +452,15 @@ class Plugins(Kubeconfig):
         body = f"sleep 1000 2>/dev/null & echo $! > {self.count}\n" + self.printing({"token": "t"})
         self.addCleanup(lambda: os.kill(int(self.count.read_text()), 9))
         self.run_with(self.exec_user(self.plugin(body)))
+
+    def test_an_answer_of_another_shape_is_blamed_on_the_api_server(self):
+        spec = {"key": {"uri": "pkcs11:object=a"}, "algorithms": ["ECDSAWithSHA256"]}
+        self.server.answers = {"/apis/signet.dev/v1alpha1/signingpolicies/p": json.dumps({"metadata": {"name": "p"}, "spec": spec}).encode(),
+                               "/api/v1/namespaces/ci": b'{"metadata": []}'}
+        file = self.write("config", self.config(f"https://127.0.0.1:{self.server.port}"))
+        done = self.expect(1, "policy", "explain", "p", "--as", "system:serviceaccount:ci:x", "--kubeconfig", file)
+        self.assertIn(f"the answer of the API server https://127.0.0.1:{self.server.port}", done.stderr)
+        self.assertNotIn("protocol", done.stderr)
 
     def test_the_operator_refuses_plugins(self):
         file = self.write("config", self.config(f"https://127.0.0.1:{self.server.port}", self.exec_user(self.plugin(f"touch {self.count}"))))
