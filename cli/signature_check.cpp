@@ -57,9 +57,7 @@ base::Result<crypto::PublicKey> TrustedKey(const SignFlags& flags, const Signatu
     if (!published) return Refused("no public key came with the signature, so it cannot be verified: give --key");
     key = std::move(*published);
   }
-  if (!flags.key_id.empty() && Lower(flags.key_id) != key.keyID()) {
-    return Refused(fmt::format("the key is {}, not {} as --key-id asks", key.keyID(), Lower(flags.key_id)));
-  }
+  TRY_VOID(CheckPinnedID(flags.key_id, key));
   if (claim.key_id != key.keyID()) {
     return Refused(fmt::format("the answer names key {}, the {} key is {}", claim.key_id,
                                flags.key.empty() ? "published" : "pinned", key.keyID()));
@@ -95,6 +93,11 @@ base::Result<crypto::PublicKey> CheckSignature(const SignFlags& flags, const Sig
         fmt::format("the answer's signature does not verify under key {}: {}", key.keyID(), verified.error().message));
   }
   return key;
+}
+
+base::Status CheckPinnedID(const std::string& key_id, const crypto::PublicKey& key) {
+  if (key_id.empty() || Lower(key_id) == key.keyID()) return {};
+  return Refused(fmt::format("the key is {}, not {} as --key-id asks", key.keyID(), Lower(key_id)));
 }
 
 ExitCode FailOfCheck(const Context& context, const base::Error& error) {

@@ -35,6 +35,10 @@ base::Result<crypto::PublicKey> TrustedKey(const SignFlags& flags, const Signatu
 base::Result<crypto::PublicKey> CheckSignature(const SignFlags& flags, const SignInput& input,
                                                const SignatureClaim& claim);
 
+/// Ok where `key_id`, the value of --key-id, is empty or the ID of `key`; kPermissionDenied "SignatureRefused"
+/// otherwise.
+base::Status CheckPinnedID(const std::string& key_id, const crypto::PublicKey& key);
+
 /// kConfiguration where the file of --key cannot be used, kFailed for what the other side sent.
 ExitCode FailOfCheck(const Context& context, const base::Error& error);
 

@@ -3,12 +3,15 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "api/json.hpp"
 #include "cli/cluster.hpp"
 #include "cli/io.hpp"
+#include "cli/signature_check.hpp"
 #include "cli/socket.hpp"
 #include "encoding/text.hpp"
 
@@ -21,11 +24,14 @@ using encoding::SignatureAlgorithm;
 constexpr const char* kPurpose = R"(Verify a signature over a file, on this machine.
 
 The public key comes from a PEM file, from a policy (through the socket or the API server) or from the status of a
-SigningRequest, which also has the signature. The signature may be base64 or binary, DER or r||s. Without --algorithm,
-every algorithm that fits the key is tried, and the one that fits is named.)";
+SigningRequest, which also has the signature. A policy's or request's key must have the key ID that is published beside
+it, and any key the one of --key-id, such as the keyID of an answer of the socket or of a line of the record. The
+signature may be base64 or binary, DER or r||s. Without --algorithm, every algorithm that fits the key is tried, and the
+one that fits is named.)";
 constexpr const char* kFooter = R"(Examples:
   {signet} verify app.tar.gz --signature app.tar.gz.sig --key release.pem
   {signet} verify app.tar.gz --signature app.tar.gz.sig --policy release
+  {signet} verify app.tar.gz --signature app.tar.gz.sig --policy release --key-id ID
   {signet} verify app.tar.gz --request app-tar-gz-x7k2p
 
 Exit codes: 0 verified; 1 does not verify, or failed; 2 usage; 3 unreadable file, no socket, no kubeconfig.)";
@@ -34,29 +40,44 @@ constexpr std::size_t kMaxSignature = 64 * 1024;
 constexpr std::size_t kMaxMessage = 64U << 20;  // schemes that sign the message need it in memory
 
 struct Flags {
-  std::string file, signature, key, policy, request, algorithm, socket;
+  std::string file, signature, key, key_id, policy, request, algorithm, socket;
   ClusterFlags cluster;
 };
 
 struct Source {
   crypto::PublicKey key;
+  std::string whose;      ///< for people: "of policy release"
   base::Bytes signature;  ///< as found
   std::string algorithm;  ///< "": not known
 };
 
-base::Result<std::string> PemOf(const Context& context, const Flags& flags, const std::string& socket) {
-  if (!flags.key.empty()) {
-    TRY(const auto pem, ReadAll(flags.key, kMaxSignature));
-    return std::string(base::AsText(pem));
-  }
+base::Error NoKey(const Flags& flags) {
+  return base::MakeError(
+      Code::kFailedPrecondition,
+      fmt::format("policy {} publishes no key yet: `signet keys {}` shows why", flags.policy, flags.policy));
+}
+
+/// A key that is published with its key ID.
+base::Result<crypto::PublicKey> Published(const std::string& pem, const std::string& key_id, std::string_view whose) {
+  auto key = CheckKeyID(pem, key_id);
+  if (key) return key;
+  return base::MakeError(Code::kPermissionDenied, "SignatureRefused",
+                         fmt::format("the key {}: {}: get the key of a source that you trust, and give it with --key",
+                                     whose, key.error().message));
+}
+
+base::Result<crypto::PublicKey> KeyOfPolicy(const Context& context, const Flags& flags, const std::string& socket,
+                                            std::string_view whose) {
   if (!socket.empty()) {
     TRY(const auto key, GetKey(http::UnixClient(socket), flags.policy));
-    return key.value("publicKey", "");
+    const std::string pem = key.value("publicKey", "");
+    if (pem.empty()) return NoKey(flags);
+    return Published(pem, key.value("keyID", ""), whose);
   }
   TRY(auto cluster, OpenCluster(context, flags.cluster));
   TRY(const auto found, GetPolicy(cluster, flags.policy));
-  if (found.policy.status.key) return found.policy.status.key->public_key;
-  return base::MakeError(Code::kFailedPrecondition, fmt::format("policy {} has no key yet", flags.policy));
+  if (!found.policy.status.key) return NoKey(flags);
+  return Published(found.policy.status.key->public_key, found.policy.status.key->key_id, whose);
 }
 
 base::Result<Source> FromRequest(const Context& context, const Flags& flags) {
@@ -64,12 +85,33 @@ base::Result<Source> FromRequest(const Context& context, const Flags& flags) {
   TRY(const auto found, GetRequest(cluster, flags.request));
   const auto& status = found.request.status;
   if (status.signature.empty()) {
-    return base::MakeError(Code::kFailedPrecondition, fmt::format("SigningRequest {} is not signed", flags.request));
+    return base::MakeError(
+        Code::kFailedPrecondition,
+        fmt::format("SigningRequest {} is not signed: `signet show {}` shows why", flags.request, flags.request));
   }
   Source out;
-  TRY(out.key, crypto::PublicKey::FromPem(status.public_key));
-  TRY(out.signature, encoding::FromBase64(status.signature));
+  out.whose = fmt::format("in the status of SigningRequest {}", flags.request);
+  TRY(out.key, Published(status.public_key, status.key_id, out.whose));
+  auto signature = encoding::FromBase64(status.signature);
+  if (!signature) {
+    return base::MakeError(Code::kPermissionDenied, "SignatureRefused",
+                           fmt::format("the signature {}: {}", out.whose, signature.error().message));
+  }
+  out.signature = std::move(*signature);
   out.algorithm = status.algorithm;
+  return out;
+}
+
+base::Result<Source> FromFile(const Flags& flags) {
+  TRY(const auto pem, ReadAll(flags.key, kMaxSignature));
+  auto key = crypto::PublicKey::FromPem(base::AsText(pem));
+  if (!key) {
+    return base::MakeError(Code::kInvalidArgument, "ConfigInvalid",
+                           fmt::format("--key {}: the public key: {}", flags.key, key.error().message));
+  }
+  Source out;
+  out.key = std::move(*key);
+  out.whose = "in " + flags.key;
   return out;
 }
 
@@ -77,12 +119,13 @@ base::Result<Source> FindSource(const Context& context, const Flags& flags, cons
   Source out;
   if (!flags.request.empty()) {
     TRY(out, FromRequest(context, flags));
+  } else if (!flags.key.empty()) {
+    TRY(out, FromFile(flags));
   } else {
-    TRY(const auto pem, PemOf(context, flags, socket));
-    auto key = crypto::PublicKey::FromPem(pem);
-    if (!key) return base::MakeError(Code::kInvalidArgument, "ConfigInvalid", "the public key: " + key.error().message);
-    out.key = std::move(*key);
+    out.whose = fmt::format("of policy {}", flags.policy);
+    TRY(out.key, KeyOfPolicy(context, flags, socket, out.whose));
   }
+  TRY_VOID(CheckPinnedID(flags.key_id, out.key));
   if (!flags.signature.empty()) {
     TRY(out.signature, ReadAll(flags.signature, kMaxSignature));
   }
@@ -124,6 +167,24 @@ base::Result<std::optional<SignatureAlgorithm>> Check(const Flags& flags, const 
   return std::optional<SignatureAlgorithm>();
 }
 
+/// What was compared, and what to do.
+std::string Mismatch(const Flags& flags, const Source& source) {
+  const auto candidates = Candidates(source);
+  const auto fits = [&](SignatureAlgorithm one) { return encoding::Info(one).key == source.key.algorithm(); };
+  if (!std::any_of(candidates.begin(), candidates.end(), fits)) {
+    return fmt::format("{} is no algorithm of the key {}, which is {}: name another algorithm or key", source.algorithm,
+                       source.whose, encoding::Name(source.key.algorithm()));
+  }
+  std::string tried;
+  for (const auto one : candidates) tried += (tried.empty() ? "" : ", ") + std::string(encoding::Info(one).name);
+  const std::string signature =
+      flags.signature.empty() ? "the signature " + source.whose : "the signature in " + flags.signature;
+  return fmt::format(
+      "{} does not verify over {} with the key {}, {} (tried {}): compare file, signature and key with those of the "
+      "signing; `signet audit query` shows which key signed a digest",
+      signature, flags.file == "-" ? "stdin" : flags.file, source.whose, source.key.keyID(), tried);
+}
+
 ExitCode Run(const Context& context, const Flags& flags) {
   const int sources = static_cast<int>(!flags.key.empty()) + static_cast<int>(!flags.policy.empty()) +
                       static_cast<int>(!flags.request.empty());
@@ -132,6 +193,7 @@ ExitCode Run(const Context& context, const Flags& flags) {
     return Fail(context, ExitCode::kUsage, "verify needs --signature");
   const std::string socket = flags.policy.empty() ? "" : FindSocket(context, flags.socket);
   const auto end = [&](const base::Error& error) {
+    if (error.reason == "SignatureRefused") return Fail(context, ExitCode::kFailed, error);
     if (error.reason == "FileUnreadable") return Fail(context, ExitCode::kConfiguration, error);
     return socket.empty() ? FailOf(context, error) : FailOfSocket(context, error);
   };
@@ -139,12 +201,7 @@ ExitCode Run(const Context& context, const Flags& flags) {
   if (!source) return end(source.error());
   const auto found = Check(flags, *source);
   if (!found) return end(found.error());
-  if (!*found) {
-    return Fail(
-        context, ExitCode::kFailed,
-        fmt::format("the signature does not verify: not this file, not this key ({}), or not {}",
-                    source->key.keyID().substr(0, 16), source->algorithm.empty() ? "a signature" : source->algorithm));
-  }
+  if (!*found) return Fail(context, ExitCode::kFailed, Mismatch(flags, *source));
   return Print(context, fmt::format("verified with {}, key {}\n", encoding::Info(**found).name, source->key.keyID()));
 }
 
@@ -177,6 +234,8 @@ void AddVerify(CLI::App& parent, Context& context) {
       ->add_option("-s,--signature", flags->signature, "The signature (default with --request: the one in its status)")
       ->type_name("FILE");
   command->add_option("--key", flags->key, "The public key, PEM")->type_name("FILE");
+  command->add_option("--key-id", flags->key_id, "The key must have this ID: hex SHA-256 of the public key")
+      ->type_name("ID");
   command->add_option("--policy", flags->policy, "The key of this SigningPolicy")->type_name("NAME");
   command->add_option("--request", flags->request, "Key and signature of this SigningRequest")->type_name("NAME");
   command->add_option("--algorithm", flags->algorithm, "Only this one, such as ECDSAWithSHA256")

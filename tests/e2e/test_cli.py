@@ -372,6 +372,35 @@ class LyingSocket(Cli):
                 done = self.expect(6, "wait", "--policy", "release", "--timeout", "200ms", env=self.env)
                 self.assertEqual(done.stderr.splitlines()[-1], f"signet: not ready after 200ms: {said}")
 
+    def verify(self, code, *more):
+        signature = self.folder / "app.sig"
+        signature.write_text(self.answer["signature"])
+        return self.expect(code, "verify", self.file, "-s", signature, *more, env=self.env)
+
+    def test_verify_compares_the_key_with_its_published_id_and_the_one_that_is_asked_for(self):
+        own, other = (self.keys[name]["id"] for name in ("release", "other"))
+        self.verify(0, "--policy", "release")
+        self.verify(0, "--policy", "release", "--key-id", own.upper())
+        for source in (("--policy", "release"), ("--key", self.folder / "release.pem")):
+            self.assertIn(f"the key is {own}, not {other} as --key-id asks", self.verify(1, *source, "--key-id", other).stderr)
+        self.key = {**self.published("release"), "keyID": other}
+        self.assertIn(f"the key of policy release: the published key is {own}, but is named {other}", self.verify(1, "--policy", "release").stderr)
+        self.key.pop("keyID")
+        self.verify(1, "--policy", "release")
+        self.key.pop("publicKey")
+        self.assertIn("policy release publishes no key yet: `signet keys release` shows why", self.verify(1, "--policy", "release").stderr)
+
+    def test_verify_says_what_it_compared_and_what_to_do(self):
+        own = self.keys["release"]["id"]
+        self.answer = self.signed("release", b"something else")
+        for source, whose in ((("--policy", "release"), "of policy release"), (("--key", self.folder / "release.pem"), f"in {self.folder}/release.pem")):
+            said = self.verify(1, *source).stderr
+            for part in (f"the signature in {self.folder}/app.sig does not verify over {self.file} with the key {whose}, {own}",
+                         "(tried ECDSAWithSHA256, ECDSAWithSHA384, ECDSAWithSHA512)", "compare file, signature and key with those of the signing"):
+                self.assertIn(part, said)
+        said = self.verify(1, "--policy", "release", "--algorithm", "SHA256WithRSA").stderr
+        self.assertIn("SHA256WithRSA is no algorithm of the key of policy release, which is ECDSA: name another algorithm or key", said)
+
 
 class Policies(Cli):
     def test_the_sample_passes(self):
