@@ -1,7 +1,8 @@
 // authn/installation_key.hpp - the key behind every seal: Secret signet-seal in the operator's namespace.
 //
 // data.key (32 random octets) seals and verifies; data.previous, where it is there, verifies too, so that a key can be
-// changed by hand (docs/operator.md). The key is never logged, and leaves this process to that Secret only.
+// changed by hand (docs/admission.md, "Another seal key"). The key is never logged, and leaves this process to that
+// Secret only.
 //
 // Thread-safety: no shared state.
 // Blocking:      one to three store calls.

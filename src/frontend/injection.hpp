@@ -5,7 +5,7 @@
 //
 // The patch holds nothing secret: a token is made by the kubelet for this pod alone, and mounted in the sidecar alone.
 // It is no boundary either: whoever may create pods can ask for such a token in a pod of his own making, and is then
-// the same principal. Policies decide (docs/threat_model.md).
+// the same principal. Policies decide (docs/injection.md, "What it is not").
 //
 // Thread-safety: pure functions.
 // Blocking:      never. Linear in the pod.

@@ -1,4 +1,5 @@
-// process/signals.hpp - a service's signals and limits, from its first moment on. docs/operator.md has the table.
+// process/signals.hpp - a service's signals and limits, from its first moment on. docs/hardening.md,
+// "Signals", has the table.
 //
 // Thread-safety: before any other thread.
 // Sources:       signal(7), systemd.exec(5) (LimitNOFILE=), getrlimit(2).
