@@ -81,7 +81,7 @@ void Declare(CLI::App& app, Flags& flags, CommandLine& out) {
   app.add_option("--allow-uid", flags.allow_uids, "uids that may use the socket; not together with --listen");
   app.add_option("--listen", flags.listen,
                  "127.0.0.1:PORT, for every container of the pod: no caller is identified there");
-  app.add_option("--metrics", flags.metrics, "HOST:PORT of /metrics alone");
+  app.add_option("--metrics", flags.metrics, "HOST:PORT of /metrics, /healthz and /readyz");
   app.add_option("--policies", flags.policies, "folder of SigningPolicy manifests");
   app.add_option("--pkcs11-module", flags.module, "the HSM's PKCS#11 library");
   app.add_option("--pin-file", flags.pin_file, "file with the user PIN");

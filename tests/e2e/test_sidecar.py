@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -307,6 +308,19 @@ class CommandLine(Case):
                 self.assertEqual(done.returncode, code, done.stdout + done.stderr)
                 if code:
                     self.assertTrue(done.stderr.strip())
+
+    def test_help_names_the_paths_of_the_metrics_port(self):
+        text = subprocess.run([str(BIN / "signet-sidecar"), "--help"], capture_output=True, text=True, timeout=30).stdout
+        option = re.search(r"--metrics((?: .*\n)(?: {20}.*\n)*)", text)[1]
+        token, folder, port = self.token(), self.policies(policy("release")), free_port()
+        self.generate_keys(token, folder)
+        self.sidecar(token, folder, extra=["--metrics", f"127.0.0.1:{port}"]).ready()
+        served = []
+        for path in ("/metrics", "/healthz", "/readyz", "/v1/keys"):
+            with contextlib.suppress(urllib.error.HTTPError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10).close()
+                served.append(path)
+        self.assertEqual(re.findall(r"/\w+", option), served)
 
     def test_check_says_a_line_each_and_logs_in_only_when_asked(self):
         token = self.token()
