@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "crypto/issuers.hpp"
 #include "crypto/tls_impl.hpp"
 
 namespace signet::crypto {
@@ -27,6 +28,7 @@ base::Status AddAuthorities(X509_STORE* store, std::string_view pem) {
   ERR_clear_error();
   if (!at_end) return Bad("the CA file holds something that is no PEM certificate");
   if (count == 0) return Bad("the CA file holds no PEM certificate");
+  TryEveryIssuer(store);
   return {};
 }
 

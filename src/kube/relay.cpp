@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/environment.hpp"
+#include "crypto/issuers.hpp"
 #include "encoding/text.hpp"
 #include "kube/proxy.hpp"
 #include "kube/read_file.hpp"
@@ -79,6 +80,7 @@ base::Result<std::unique_ptr<asio::ssl::context>> ProxyTls(const ClusterConfig& 
   }
   boost::system::error_code ignored;  // the configuration's reader complains of a CA that is none
   context->add_certificate_authority(asio::buffer(pem), ignored);
+  crypto::TryEveryIssuer(store);
   context->set_verify_mode(asio::ssl::verify_peer);
   return context;
 }

@@ -9,6 +9,7 @@
 #include <sstream>
 #include <utility>
 
+#include "crypto/issuers.hpp"
 #include "kube/read_file.hpp"
 #include "kube/server_address.hpp"
 
@@ -72,6 +73,7 @@ base::Status Settings::ReadAuthorities(const ClusterConfig& config) {
   if (count == 0) return Invalid("the API server's CA is not a PEM certificate");
   // As Go does: a CA that is named is trusted, self-signed or not.
   X509_STORE_set_flags(authorities_.get(), X509_V_FLAG_PARTIAL_CHAIN);
+  crypto::TryEveryIssuer(authorities_.get());
   return {};
 }
 

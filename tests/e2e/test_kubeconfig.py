@@ -172,10 +172,19 @@ class Kubeconfig(Cli):
             self.issue(name, name, "DNS:unused")
         self.ca = encoded(self.pki / "ca.crt")
 
-    def issue(self, name, common_name, alternative):
+    def pem(self, name):
+        return (self.pki / f"{name}.crt").read_bytes()
+
+    def other_ca(self):
+        """A certificate of another key, under the CA's name."""
+        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", self.pki / "other.key", "-out", self.pki / "other.crt",
+                "-days", "3", "-subj", "/CN=test CA")
+        return self.pem("other")
+
+    def issue(self, name, common_name, alternative, more=""):
         openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", self.pki / f"{name}.key", "-out", self.pki / f"{name}.csr",
                 "-subj", f"/CN={common_name}")
-        (self.pki / f"{name}.ext").write_text(f"subjectAltName={alternative}\n")
+        (self.pki / f"{name}.ext").write_text(f"subjectAltName={alternative}\n{more}")
         openssl("x509", "-req", "-in", self.pki / f"{name}.csr", "-CA", self.pki / "ca.crt", "-CAkey", self.pki / "ca.key", "-CAcreateserial", "-days", "2",
                 "-extfile", self.pki / f"{name}.ext", "-out", self.pki / f"{name}.crt")
 
@@ -299,6 +308,19 @@ class SameAsKubectl(Kubeconfig):
             "proxy that is none": dict(files=put("30", cluster={"proxy-url": "ftp://127.0.0.1:1"})),
             "password": dict(files=put("31", {"token": "t", "username": "a", "password": "b"})),
         })
+
+    def test_each_ca_of_one_name_is_tried(self):
+        """While a cluster's CA is replaced, a bundle holds the old and the new one, often under one name. The server's certificate does not say by a key
+        identifier which of them signed it."""
+        self.issue("server", "test server", "IP:127.0.0.1", "authorityKeyIdentifier=none\n")
+        self.servers["a"] = Recorder(self, self.pki)
+        other = self.other_ca()
+        for name, bundle in {"the right one first": self.pem("ca") + other, "the right one last": other + self.other_ca() + self.pem("ca")}.items():
+            with self.subTest(name):
+                file = self.write("two", self.config(self.url("a"), cluster={"certificate-authority-data": base64.b64encode(bundle).decode()}))
+                self.assertIsNotNone(self.compare([file]))
+        none = self.write("none", self.config(self.url("a"), cluster={"certificate-authority-data": base64.b64encode(other + self.other_ca()).decode()}))
+        self.assertIsNone(self.compare([none]))
 
     def test_merging_and_forms(self):
         def named(name, server, current=None, **context):
@@ -502,6 +524,13 @@ class Ways(Kubeconfig):
                 self.assertEqual(proxy.asked, ["api.internal:6443"])
                 self.assertEqual((self.server.asked[0]["sni"], self.server.asked[0]["host"]), ("api.internal", "api.internal:6443"))
                 proxy.asked.clear()
+
+    def test_each_ca_of_one_name_is_tried_for_a_proxy_too(self):
+        self.issue("server", "test server", "DNS:api.internal,DNS:localhost", "authorityKeyIdentifier=none\n")
+        https = ProxyServer(self, self.proxy.route, tls=self.proxy_tls())
+        for bundle in (self.pem("ca") + self.other_ca(), self.other_ca() + self.pem("ca")):
+            self.run_to("https://api.internal:6443", cluster={"proxy-url": f"https://localhost:{https.port}",
+                                                              "certificate-authority-data": base64.b64encode(bundle).decode()})
 
     def test_the_environment_names_a_proxy(self):
         url = f"http://127.0.0.1:{self.proxy.port}"

@@ -1,6 +1,7 @@
 #include "crypto/tls_trust.hpp"
 
 #include "crypto/certificate.hpp"
+#include "crypto/openssl_types.hpp"
 #include "crypto/tls_session.hpp"
 #include "support/matchers.hpp"
 
@@ -21,6 +22,57 @@ CertificateAndKey NewCertificate(std::chrono::hours until = std::chrono::hours(1
   options.not_before = base::SystemClock().Now() - std::chrono::hours(2);
   options.not_after = base::SystemClock().Now() + until;
   return MakeServerCertificate(options).value();
+}
+
+/// An authority without a key identifier, and a server's certificate of it that names its issuer by the subject alone.
+struct PlainChain {
+  std::string authority_pem;
+  std::string expired_authority_pem;  ///< of the same key
+  CertificateAndKey server;
+};
+
+std::string PemOf(X509* certificate) {
+  const BioPtr bio(BIO_new(BIO_s_mem()));
+  PEM_write_bio_X509(bio.get(), certificate);
+  char* text = nullptr;
+  const long size = BIO_get_mem_data(bio.get(), &text);
+  return {text, static_cast<std::size_t>(size)};
+}
+
+X509Ptr MakePlain(const char* subject, const char* issuer, EVP_PKEY* key, EVP_PKEY* signer, const char* extension,
+                  const char* value, std::chrono::seconds until = std::chrono::hours(1)) {
+  X509Ptr made(X509_new());
+  X509_set_version(made.get(), 2);
+  ASN1_INTEGER_set(X509_get_serialNumber(made.get()), 1);
+  X509_gmtime_adj(X509_getm_notBefore(made.get()), -3600);
+  X509_gmtime_adj(X509_getm_notAfter(made.get()), until.count());
+  for (const auto& [name, text] :
+       {std::pair(X509_get_subject_name(made.get()), subject), std::pair(X509_get_issuer_name(made.get()), issuer)}) {
+    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, reinterpret_cast<const unsigned char*>(text), -1, -1, 0);
+  }
+  X509_set_pubkey(made.get(), key);
+  X509_EXTENSION* added = X509V3_EXT_conf(nullptr, nullptr, extension, value);
+  X509_add_ext(made.get(), added, -1);
+  X509_EXTENSION_free(added);
+  X509_sign(made.get(), signer, EVP_sha256());
+  return made;
+}
+
+PlainChain NewPlainChain() {
+  const PkeyPtr root(EVP_EC_gen("P-256"));
+  const PkeyPtr own(EVP_EC_gen("P-256"));
+  const auto authority = MakePlain("same", "same", root.get(), root.get(), "basicConstraints", "critical,CA:TRUE");
+  const auto expired = MakePlain("same", "same", root.get(), root.get(), "basicConstraints", "critical,CA:TRUE",
+                                 -std::chrono::minutes(1));
+  const auto server = MakePlain("server", "same", own.get(), root.get(), "subjectAltName", "DNS:gateway.example");
+  const BioPtr bio(BIO_new(BIO_s_mem()));
+  PEM_write_bio_PKCS8PrivateKey(bio.get(), own.get(), nullptr, nullptr, 0, nullptr, nullptr);
+  char* text = nullptr;
+  const long size = BIO_get_mem_data(bio.get(), &text);
+  return {PemOf(authority.get()),
+          PemOf(expired.get()),
+          {PemOf(server.get()),
+           base::Secret(base::ToBytes(AsBytes(std::string_view(text, static_cast<std::size_t>(size)))))}};
 }
 
 class TlsClientSideTest : public ::testing::Test {
@@ -82,6 +134,58 @@ TEST_F(TlsClientSideTest, RefusesOtherNames) {
 
 TEST_F(TlsClientSideTest, RefusesOtherAuthorities) {
   trust_ = TlsTrust::Create(NewCertificate().certificate_pem).value();
+  Connect("gateway.example");
+  EXPECT_EQ(client_->failure().reason, "CertificateRefused");
+}
+
+// While an authority is replaced, a bundle holds the old and the new one, often under one name.
+TEST_F(TlsClientSideTest, TriesEveryAuthorityOfOneName) {
+  const auto now = base::SystemClock().Now();
+  const auto issued = [&] {
+    const auto made = MakeAuthority({"same", now - std::chrono::hours(1), now + std::chrono::hours(1)}).value();
+    CertificateOptions options;
+    options.dns_names = {"gateway.example"};
+    options.not_before = now - std::chrono::minutes(1);
+    options.not_after = now + std::chrono::minutes(1);
+    auto server = Authority::Load(made.certificate_pem, made.key_pem).value().Issue(options).value();
+    return PlainChain{made.certificate_pem, "", std::move(server)};
+  };
+  const auto self_signed = [] {
+    auto server = NewCertificate();
+    return PlainChain{server.certificate_pem, "", std::move(server)};
+  };
+  for (const auto& make : {std::function<PlainChain()>(issued), std::function<PlainChain()>(self_signed),
+                           std::function<PlainChain()>(&NewPlainChain)}) {
+    const std::vector<PlainChain> chains = [&] {
+      std::vector<PlainChain> out;
+      for (int i = 0; i < 3; ++i) out.push_back(make());
+      return out;
+    }();
+    std::string bundle;
+    for (const auto& chain : chains) bundle += chain.authority_pem;
+    for (const auto& chain : chains) {
+      Serve(chain.server);
+      trust_ = TlsTrust::Create(bundle).value();
+      Connect("gateway.example");
+      EXPECT_EQ(client_->state(), State::kOpen) << client_->failure().message;
+    }
+    Serve(make().server);  // of a fourth one of that name
+    trust_ = TlsTrust::Create(bundle).value();
+    Connect("gateway.example");
+    EXPECT_EQ(client_->failure().reason, "CertificateRefused");
+  }
+}
+
+TEST_F(TlsClientSideTest, PrefersTheAuthorityThatHasNotExpired) {
+  const auto chain = NewPlainChain();
+  Serve(chain.server);
+  for (const auto& bundle :
+       {chain.expired_authority_pem + chain.authority_pem, chain.authority_pem + chain.expired_authority_pem}) {
+    trust_ = TlsTrust::Create(bundle).value();
+    Connect("gateway.example");
+    EXPECT_EQ(client_->state(), State::kOpen) << client_->failure().message;
+  }
+  trust_ = TlsTrust::Create(chain.expired_authority_pem + NewPlainChain().authority_pem).value();
   Connect("gateway.example");
   EXPECT_EQ(client_->failure().reason, "CertificateRefused");
 }
