@@ -29,13 +29,18 @@ namespace {
 
 using kube::ExecPlugin;
 
-constexpr std::chrono::minutes kTimeLimit{5};  // a browser may be open for a login meanwhile
 constexpr std::size_t kMaxOutput = 1U << 20;
 constexpr std::chrono::seconds kMargin{10};  // a credential is not used in its last seconds
 
 bool IsProgram(const std::string& path) {
   struct stat info {};
   return ::stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && ::access(path.c_str(), X_OK) == 0;
+}
+
+/// "5 minutes"
+std::string TextOf(std::chrono::milliseconds limit) {
+  const auto whole = std::chrono::floor<std::chrono::minutes>(limit);
+  return whole == limit ? fmt::format("{} minutes", whole.count()) : fmt::format("{} ms", limit.count());
 }
 
 /// The program's path; empty: there is none.
@@ -53,8 +58,13 @@ std::string FindProgram(const std::string& command, const std::string& path) {
 
 class PluginCredentials final : public kube::CredentialSource {
  public:
-  PluginCredentials(ExecPlugin plugin, std::string path, std::string info, bool interactive)
-      : plugin_(std::move(plugin)), path_(std::move(path)), info_(std::move(info)), interactive_(interactive) {}
+  PluginCredentials(ExecPlugin plugin, std::string path, std::string info, bool interactive,
+                    std::chrono::milliseconds limit)
+      : plugin_(std::move(plugin)),
+        path_(std::move(path)),
+        info_(std::move(info)),
+        interactive_(interactive),
+        limit_(limit) {}
 
   base::Result<std::shared_ptr<const kube::Credential>> Get() override {
     const std::lock_guard lock(mutex_);
@@ -86,6 +96,7 @@ class PluginCredentials final : public kube::CredentialSource {
   const std::string path_;
   const std::string info_;
   const bool interactive_;
+  const std::chrono::milliseconds limit_;
   std::mutex mutex_;
   std::shared_ptr<const kube::Credential> current_;
   std::optional<base::TimePoint> expires_;
@@ -121,13 +132,13 @@ base::Result<pid_t> PluginCredentials::Start(int in, int out) const {
 
 base::Result<std::string> PluginCredentials::Read(int out, pid_t plugin) const {
   const base::UniqueFd ended(static_cast<int>(::syscall(SYS_pidfd_open, plugin, 0)));  // -1, which poll passes over
-  const auto limit = base::SystemClock().Steady() + kTimeLimit;
+  const auto end = base::SystemClock().Steady() + limit_;
   std::string printed;
   std::array<char, 4096> buffer{};
   bool closed = false;  // its stdout
   for (bool runs = true; runs;) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(limit - base::SystemClock().Steady()).count();
-    if (!interactive_ && left <= 0) return Failed("has not ended after 5 minutes");
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - base::SystemClock().Steady()).count();
+    if (!interactive_ && left <= 0) return Failed(fmt::format("has not ended after {}", TextOf(limit_)));
     std::array<pollfd, 2> ready{pollfd{closed ? -1 : out, POLLIN, 0}, pollfd{ended.get(), POLLIN, 0}};
     if (::poll(ready.data(), ready.size(), interactive_ ? -1 : static_cast<int>(left)) <= 0) continue;
     // Once it has ended, what it has printed is in the pipe: `out` does not block.
@@ -171,7 +182,8 @@ base::Result<std::string> PluginCredentials::Run() const {
 }  // namespace
 
 base::Result<std::shared_ptr<kube::CredentialSource>> MakePluginCredentials(const kube::ClusterConfig& config,
-                                                                            std::string path, bool in_is_terminal) {
+                                                                            std::string path, bool in_is_terminal,
+                                                                            std::chrono::milliseconds limit) {
   const ExecPlugin& plugin = *config.exec;
   if (plugin.interactive == ExecPlugin::Interactive::kAlways && !in_is_terminal) {
     return base::MakeError(base::Code::kFailedPrecondition, std::string(kPluginFailed),
@@ -183,7 +195,7 @@ base::Result<std::shared_ptr<kube::CredentialSource>> MakePluginCredentials(cons
   auto info = config::MakeExecInfo(config, interactive);
   if (!info) return base::MakeError(base::Code::kFailedPrecondition, std::string(kPluginFailed), info.error().message);
   return std::shared_ptr<kube::CredentialSource>(
-      std::make_shared<PluginCredentials>(plugin, std::move(path), std::move(*info), interactive));
+      std::make_shared<PluginCredentials>(plugin, std::move(path), std::move(*info), interactive, limit));
 }
 
 }  // namespace signet::cli

@@ -8,6 +8,7 @@
 // Errors:        reason kPluginFailed, naming the file, the user's entry and the plugin.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -18,10 +19,14 @@
 namespace signet::cli {
 
 inline constexpr std::string_view kPluginFailed = "CredentialPluginFailed";
+/// A browser may be open for a login meanwhile.
+inline constexpr std::chrono::milliseconds kPluginTimeLimit = std::chrono::minutes(5);
 
 /// @param config  has `exec`; nothing is run before the first Get
 /// @param path    where commands without a slash are looked for: absolute folders of it only
-base::Result<std::shared_ptr<kube::CredentialSource>> MakePluginCredentials(const kube::ClusterConfig& config,
-                                                                            std::string path, bool in_is_terminal);
+/// @param limit   for one run of a plugin without the terminal, which is killed then
+base::Result<std::shared_ptr<kube::CredentialSource>> MakePluginCredentials(
+    const kube::ClusterConfig& config, std::string path, bool in_is_terminal,
+    std::chrono::milliseconds limit = kPluginTimeLimit);
 
 }  // namespace signet::cli
