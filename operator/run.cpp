@@ -1,10 +1,12 @@
 #include "operator/run.hpp"
 
+#include <filesystem>
 #include <sstream>
 #include <utility>
 
 #include "config/hardening_options.hpp"
 #include "config/kubeconfig.hpp"
+#include "kube/relay.hpp"
 #include "operator/controllers.hpp"
 #include "operator/once.hpp"
 #include "process/signals.hpp"
@@ -15,6 +17,18 @@ namespace signet::app {
 namespace {
 
 constexpr std::string_view kDefaultLeaseNamespace = "signet-system";
+
+/// The file alone: it is read once. A link in a folder is allowed as the file behind it.
+void AddRoots(const kube::SystemRoots& roots, std::vector<std::string>& files) {
+  files.push_back(roots.file);
+  for (const auto& folder : roots.folders) {
+    files.push_back(folder);
+    std::error_code failed;
+    for (std::filesystem::directory_iterator entry(folder, failed), end; entry != end; entry.increment(failed)) {
+      if (entry->is_symlink(failed)) files.push_back(entry->path());
+    }
+  }
+}
 
 }  // namespace
 
@@ -68,6 +82,7 @@ std::optional<Ending> Confine(const CommandLine& command, const Environment& env
          {&cluster->ca_file, &cluster->token_file, &cluster->client_certificate_file, &cluster->client_key_file}) {
       config::AddFolders(*file, files.read);
     }
+    if (const auto roots = kube::Relay::RootsOf(*cluster)) AddRoots(*roots, files.read);
   }
   const auto confinement = config::ToConfinement(config.hardening, std::move(files), config.hsm);
   if (!confinement) return Fail(ExitCode::kConfiguration, confinement.error());

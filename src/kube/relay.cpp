@@ -9,6 +9,7 @@
 #include <boost/beast/http.hpp>
 #include <mutex>
 #include <optional>
+#include <sstream>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -65,15 +66,23 @@ std::string InitialEnvironment(std::string_view name) {
   return "";
 }
 
+SystemRoots FindSystemRoots() {
+  const std::string file = InitialEnvironment("SSL_CERT_FILE");
+  const std::string folders = InitialEnvironment("SSL_CERT_DIR");
+  SystemRoots out{file.empty() ? X509_get_default_cert_file() : file, {}};
+  std::istringstream list(folders.empty() ? X509_get_default_cert_dir() : folders);
+  for (std::string folder; std::getline(list, folder, ':');) out.folders.push_back(folder);
+  return out;
+}
+
 /// The system's roots, as this process found them, and the cluster's CA.
 base::Result<std::unique_ptr<asio::ssl::context>> ProxyTls(const ClusterConfig& config) {
   auto context = std::make_unique<asio::ssl::context>(asio::ssl::context::tls_client);
   SSL_CTX_set_min_proto_version(context->native_handle(), TLS1_2_VERSION);
   X509_STORE* store = SSL_CTX_get_cert_store(context->native_handle());
-  const std::string file = InitialEnvironment("SSL_CERT_FILE");
-  const std::string folder = InitialEnvironment("SSL_CERT_DIR");
-  X509_STORE_load_file(store, file.empty() ? X509_get_default_cert_file() : file.c_str());
-  X509_STORE_load_path(store, folder.empty() ? X509_get_default_cert_dir() : folder.c_str());
+  const auto roots = FindSystemRoots();
+  X509_STORE_load_file(store, roots.file.c_str());
+  for (const auto& folder : roots.folders) X509_STORE_load_path(store, folder.c_str());
   std::string pem = config.ca_data;
   if (pem.empty()) {
     TRY(pem, ReadFile(config.ca_file));
@@ -317,6 +326,12 @@ class Relay::Impl {
 
 Relay::Relay(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Relay::~Relay() = default;
+
+std::optional<SystemRoots> Relay::RootsOf(const ClusterConfig& config) {
+  const auto proxy = ParseProxy(config.proxy_url);
+  if (!proxy || proxy->kind != Proxy::Kind::kHttps) return std::nullopt;
+  return FindSystemRoots();
+}
 
 bool Relay::IsNeeded(const ServerAddress& server, const ClusterConfig& config) {
   return server.IsIpv6() || !config.proxy_url.empty();

@@ -12,7 +12,9 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "base/result.hpp"
 #include "kube/cluster_config.hpp"
@@ -20,11 +22,20 @@
 
 namespace signet::kube {
 
+/// Where the system's roots are: SSL_CERT_FILE and SSL_CERT_DIR as this process found them, else OpenSSL's own places.
+struct SystemRoots {
+  std::string file;
+  std::vector<std::string> folders;
+};
+
 class Relay {
  public:
+  /// What a confined process must still be able to read: nullopt but for an https proxy.
+  static std::optional<SystemRoots> RootsOf(const ClusterConfig& config);
   static bool IsNeeded(const ServerAddress& server, const ClusterConfig& config);
   /// An https proxy must have a certificate of the system's roots or of the cluster's CA; client-go has the latter
   /// only.
+  /// The system's roots are read when a connection needs them: see RootsOf.
   static base::Result<std::unique_ptr<Relay>> Start(const ServerAddress& server, const ClusterConfig& config);
   ~Relay();
   Relay(const Relay&) = delete;

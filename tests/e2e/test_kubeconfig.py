@@ -3,6 +3,7 @@
 
 Recorder plays API servers and writes down who asked; the real kubectl and signet are given the same files."""
 import base64
+import contextlib
 import http.server
 import json
 import os
@@ -15,6 +16,7 @@ import ssl
 import subprocess
 import threading
 import unittest
+import weakref
 
 from harness import Case, client, wait_for
 from test_cli import CLEAN, SIGNET, Cli
@@ -149,13 +151,19 @@ class Proxy(socketserver.StreamRequestHandler):
             return self.wfile.write(bad)
         with socket.create_connection(("127.0.0.1", owner.route[target])) as upstream:
             self.wfile.write(good)
+            owner.upstreams.add(upstream)
             pump(self.connection, upstream)
 
 
 class ProxyServer(Serving):
     def __init__(self, case, route, login=None, **kw):
-        self.asked, self.route, self.login = [], route, login
+        self.asked, self.route, self.login, self.upstreams = [], route, login, weakref.WeakSet()
         super().__init__(case, Proxy, **kw)
+
+    def end_connections(self):
+        for upstream in list(self.upstreams):
+            with contextlib.suppress(OSError):
+                upstream.shutdown(socket.SHUT_RDWR)
 
 
 class Kubeconfig(Cli):

@@ -4,6 +4,8 @@ import json
 import pathlib
 import socket
 import socketserver
+import ssl
+import tempfile
 import unittest
 
 import yaml
@@ -11,7 +13,8 @@ import yaml
 from harness import digest_of, wait_for
 from test_cli import Cli
 from test_cluster import CLUSTER, KUBECONFIG, Api, apply, kubectl
-from test_kubeconfig import ProxyServer, Serving, pump
+from test_hardening import hardening, kernel_has_landlock
+from test_kubeconfig import ProxyServer, Serving, openssl, pump
 
 
 class Forward(socketserver.BaseRequestHandler):
@@ -32,6 +35,8 @@ class Cluster(Api, Cli):
         super().setUp()
         server = yaml.safe_load(pathlib.Path(KUBECONFIG).read_text())["clusters"][0]["cluster"]["server"]
         self.port = int(server.rsplit(":", 1)[1])
+        # The operator may read the folder of its kubeconfig, whatever else is in it.
+        self.elsewhere = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
 
     def changed(self, name, cluster=None, user=None, source=None):
         """A kubeconfig of the test cluster with changes; the path of it."""
@@ -75,16 +80,17 @@ class Cluster(Api, Cli):
         self.expect(0, "requests", "-n", self.ns, "--kubeconfig", file)
         self.assertIn(f'"{self.user}" cannot list', self.expect(1, "requests", "-n", "kube-system", "--kubeconfig", file).stderr)
 
-    def sign_by(self, cluster):
+    def sign_by(self, cluster, env=None):
         """Operator (lists, watches, webhook certificates, lease) and command both go this way."""
         operator_file = self.changed("operator.config", cluster, source=CLUSTER / "kubeconfig.operator")
-        self.run_operator(self.token(), config=operator_file)
+        operator = self.run_operator(self.token(), config=operator_file, env=env)
         apply(self.policy("release"))
         self.policy_ready("release")
         apply(self.request("made", "release", digest_of(b"artifact")))
         self.decided("made", "Signed")
-        shown = self.expect(0, "requests", "-n", self.ns, "-o", "name", "--kubeconfig", self.changed("cli.config", cluster))
+        shown = self.expect(0, "requests", "-n", self.ns, "-o", "name", "--kubeconfig", self.changed("cli.config", cluster), env=env)
         self.assertEqual(shown.stdout, b"signingrequest.signet.dev/made\n")
+        return operator
 
     def test_operator_and_command_over_ipv6(self):
         way = Ipv6(self, self.port)
@@ -95,6 +101,48 @@ class Cluster(Api, Cli):
         proxy = ProxyServer(self, {"api.internal:6443": self.port}, ("user", "word"))
         self.sign_by({"server": "https://api.internal:6443", "tls-server-name": "127.0.0.1", "proxy-url": f"http://user:word@127.0.0.1:{proxy.port}"})
         self.assertEqual(set(proxy.asked), {"api.internal:6443"})
+
+    def https_proxy(self, ca=None):
+        """A proxy with a certificate of a new CA, `ca`.crt, or of the cluster's."""
+        pki = CLUSTER / "pki"
+        if ca:
+            pki = self.elsewhere
+            openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", pki / f"{ca}.key", "-out", pki / f"{ca}.crt", "-days", "2",
+                    "-subj", f"/CN={ca}")
+        key, request, made, extensions = (self.folder / f"proxy.{end}" for end in ("key", "csr", "crt", "ext"))
+        extensions.write_text("subjectAltName=DNS:localhost\n")
+        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", request, "-subj", "/CN=proxy")
+        openssl("x509", "-req", "-in", request, "-CA", pki / f"{ca or 'ca'}.crt", "-CAkey", pki / f"{ca or 'ca'}.key", "-set_serial", "7", "-days", "2", "-extfile", extensions,
+                "-out", made)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(made, key)
+        return ProxyServer(self, {"api.internal:6443": self.port}, ("user", "word"), tls=context)
+
+    def sign_by_https_proxy(self, proxy, env=None):
+        operator = self.sign_by({"server": "https://api.internal:6443", "tls-server-name": "127.0.0.1", "proxy-url": f"https://user:word@localhost:{proxy.port}"}, env=env)
+        self.assertEqual(set(proxy.asked), {"api.internal:6443"})
+        state = hardening(operator.log)
+        self.assertTrue(state["seccomp"])
+        self.assertEqual(state["landlock"], kernel_has_landlock())
+        # Once more, from a connection that begins after the operator has given up its files.
+        proxy.asked.clear()
+        proxy.end_connections()
+        wait_for("a connection of the confined operator", lambda: proxy.asked, 60)
+
+    def test_a_confined_operator_behind_an_https_proxy_of_the_clusters_ca(self):
+        self.sign_by_https_proxy(self.https_proxy())
+
+    def test_a_confined_operator_behind_an_https_proxy_of_the_systems_roots(self):
+        proxy = self.https_proxy("root")
+        self.sign_by_https_proxy(proxy, env={"SSL_CERT_FILE": str(self.elsewhere / "root.crt"), "SSL_CERT_DIR": "/nonexistent"})
+
+    def test_a_confined_operator_behind_an_https_proxy_of_a_folder_of_roots(self):
+        proxy = self.https_proxy("root")
+        roots = self.elsewhere / "roots"
+        roots.mkdir()
+        (roots / "root.pem").write_bytes((self.elsewhere / "root.crt").read_bytes())
+        openssl("rehash", roots)
+        self.sign_by_https_proxy(proxy, env={"SSL_CERT_FILE": "/dev/null", "SSL_CERT_DIR": str(roots)})
 
 
 if __name__ == "__main__":
