@@ -86,6 +86,40 @@ class Admission(Api):
         self.assertFalse([line for line in records(operator.audit) if line["type"] == "intent" and line.get("requestUID") in uids])
 
 
+class Texts(Admission):
+    """kubectl prints texts as they are: none may move its cursor, or turn or hide what it shows."""
+
+    def odd(self, name, **annotations):
+        made = self.ask(name)
+        made["spec"]["artifact"] = {"name": "app", "annotations": annotations}
+        return made
+
+    def test_new_objects_are_refused_with_the_field(self):
+        self.begin()
+        self.assert_refused(self.mallory.call("POST", self.requests, self.odd("odd", log="ok\x1b[1A")), 'spec.artifact.annotations["log"]: character 3 is U+001B', 422)
+        status, made = self.mallory.call("POST", self.requests, self.odd("lines", log="one\n\ttwo"))
+        self.assertEqual(status, 201, made)
+        approval = {"apiVersion": "signet.dev/v1alpha1", "kind": "SigningApproval", "metadata": {"name": "odd"},
+                    "spec": {"requestRef": {"name": "lines", "uid": made["metadata"]["uid"]}, "decision": "Deny", "comment": "\u202eon"}}
+        status, answer = self.mallory.call("POST", f"{GROUP}/namespaces/{self.ns}/signingapprovals", approval)
+        self.assertEqual(status, 422, answer)
+        self.assertIn("spec.comment", answer["message"])
+        policy = self.for_alice("odd")
+        policy["spec"]["subjects"][0]["name"] = "ali\u200bce"
+        refused = kubectl("create", "-f", "-", data=json.dumps(policy), check=False)
+        self.assertIn("spec.subjects", refused.stderr)
+        self.assertNotEqual(refused.returncode, 0)
+
+    def test_a_stored_object_ends_with_a_status(self):
+        """One from before the webhook refused it."""
+        apply(self.odd("old", log="ok\x1b[1A"))
+        operator = self.begin()
+        ended = self.decided("old", "Failed")
+        self.assertEqual(condition(ended["status"], "Failed")["reason"], "Invalid")
+        self.assertIn('spec.artifact.annotations["log"]: character 3 is U+001B', condition(ended["status"], "Failed")["message"])
+        self.assert_never_signed(operator, ["old"])
+
+
 class Stamps(Admission):
     def test_a_requester_cannot_be_forged(self):
         self.begin()
