@@ -10,11 +10,13 @@
 #include "cli/signature_check.hpp"
 #include "cli/socket.hpp"
 #include "crypto/digest.hpp"
+#include "encoding/json.hpp"
 #include "encoding/text.hpp"
 
 namespace signet::cli {
 namespace {
 
+using encoding::TextAt;
 using nlohmann::json;
 using std::chrono::milliseconds;
 
@@ -72,24 +74,19 @@ base::Result<json> SendUntilDecided(const http::UnixClient& client, const std::s
 }
 
 /// A member that is a string; "" where it is absent or something else.
-std::string TextOf(const json& object, const char* name) {
-  const auto found = object.find(name);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
-
 /// What the socket claims to have signed. The policy's public key is asked for where no file of it was given.
 base::Result<SignatureClaim> ClaimOf(const json& answer, const SignFlags& flags, const http::UnixClient& client) {
   if (!answer.is_object()) return base::MakeError(base::Code::kInternal, "the socket's answer is not an object");
   SignatureClaim claim;
-  claim.algorithm = TextOf(answer, "algorithm");
-  claim.key_id = TextOf(answer, "keyID");
+  claim.algorithm = TextAt(answer, "algorithm");
+  claim.key_id = TextAt(answer, "keyID");
   claim.encoding = flags.encoding;
-  auto signature = encoding::FromBase64(TextOf(answer, "signature"));
+  auto signature = encoding::FromBase64(TextAt(answer, "signature"));
   if (!signature) return base::MakeError(base::Code::kInternal, "the socket's answer holds no signature");
   claim.signature = std::move(*signature);
   if (flags.key.empty()) {
     TRY(const json key, GetKey(client, flags.policy));
-    claim.public_key = TextOf(key, "publicKey");
+    claim.public_key = TextAt(key, "publicKey");
   }
   return claim;
 }
@@ -130,7 +127,7 @@ ExitCode SignThroughSocket(const Context& context, const SignFlags& flags, const
     return FailOfCheck(context, checked.error());
   }
   if (!flags.quiet) {
-    Note(fmt::format("signed with {}, key {}, record {}", claim->algorithm, claim->key_id, TextOf(*answer, "record")));
+    Note(fmt::format("signed with {}, key {}, record {}", claim->algorithm, claim->key_id, TextAt(*answer, "record")));
   }
   return Deliver(context, flags, claim->signature);
 }

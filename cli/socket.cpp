@@ -13,21 +13,17 @@ namespace signet::cli {
 namespace {
 
 using base::Code;
+using encoding::TextAt;
 using nlohmann::json;
 
 constexpr std::chrono::milliseconds kDeadline{30'000};
-
-std::string Text(const json& object, const char* member) {
-  const auto found = object.is_object() ? object.find(member) : object.end();
-  return object.is_object() && found != object.end() && found->is_string() ? found->get<std::string>() : "";
-}
 
 base::Error ProblemError(const http::ClientResponse& response) {
   base::Error error;
   const auto problem = encoding::ParseJson(response.body);
   if (problem && problem->is_object()) {
-    error.reason = Text(*problem, "code");
-    error.message = Text(*problem, "detail");
+    error.reason = TextAt(*problem, "code");
+    error.message = TextAt(*problem, "detail");
   }
   if (error.message.empty()) error.message = fmt::format("the socket answered with HTTP status {}", response.status);
   error.code = response.retry_after.count() > 0 ? Code::kUnavailable
@@ -71,7 +67,7 @@ base::Status CheckKey(const http::UnixClient& client, const json& key) {
   for (const auto& [name, required, fits, what] : kMembers) {
     const auto found = key.find(name);
     if (found == key.end() && !required) continue;
-    const std::string policy = Text(key, "policy");
+    const std::string policy = TextAt(key, "policy");
     const std::string place = policy.empty() ? "a key" : "the key of policy " + policy;
     if (found == key.end()) return bad(fmt::format("{} in the answer has no member {}", place, name));
     if (!fits(*found)) return bad(fmt::format("{} in the answer has a member {} that is not {}", place, name, what));
@@ -105,7 +101,7 @@ base::Result<json> Call(const http::UnixClient& client, const http::ClientReques
 base::Result<json> GetKey(const http::UnixClient& client, std::string_view policy) {
   TRY(json key,
       Call(client, {"GET", "/v1/keys/" + kube::Escape(policy), {{"Accept", "application/json"}}, ""}, kDeadline));
-  if (Text(key, "policy") != policy) {
+  if (TextAt(key, "policy") != policy) {
     return base::MakeError(Code::kInternal, "",
                            fmt::format("the answer is not about the key of {}: {}", policy, kNotOurs));
   }

@@ -161,8 +161,8 @@ Ending RunOnce(const config::OperatorConfig& config) {
   reconcile::ApprovalIndex index({});
   CoreHooks hooks;
   hooks.approvals = [&index](const controller::Key& request) { return index.For(request); };
-  hooks.read_approvals = [&index](kube::ObjectStore& store, const controller::Key& request) {
-    return index.ReadLive(store, request);
+  hooks.read_approvals = [&index](kube::ObjectStore& source, const controller::Key& request) {
+    return index.ReadLive(source, request);
   };
   hooks.policy = [store](std::string_view name) { return Read(*store, reconcile::SigningPolicies(), "", name); };
   hooks.request = [store](const controller::Key& key) {

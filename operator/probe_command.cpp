@@ -12,14 +12,10 @@
 namespace signet::app {
 namespace {
 
+using encoding::TextAt;
 using nlohmann::json;
 
 constexpr std::chrono::milliseconds kDeadline{3'000};
-
-std::string Text(const json& object, const char* member) {
-  const auto found = object.find(member);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
-}
 
 /// One line whatever is in it.
 std::string OneLine(std::string text) {
@@ -39,9 +35,9 @@ std::vector<std::string> FailingChecks(const http::ClientResponse& readyz) {
   const bool listed = body && body->is_object() && found != body->end() && found->is_array();
   for (const json& check : listed ? *found : none) {
     if (!check.is_object() || check.value("ok", json()) == true) continue;
-    std::string line = Text(check, "name");
+    std::string line = TextAt(check, "name");
     for (const char* member : {"reason", "message"}) {
-      const auto text = Text(check, member);
+      const auto text = TextAt(check, member);
       if (!text.empty()) line += ": " + text;
     }
     lines.push_back(OneLine(std::move(line)));

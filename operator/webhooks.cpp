@@ -7,6 +7,7 @@
 
 #include "api/json.hpp"
 #include "authn/installation_key.hpp"
+#include "encoding/json.hpp"
 #include "frontend/problem.hpp"
 #include "obs/log.hpp"
 #include "reconcile/resources.hpp"
@@ -16,28 +17,20 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::chrono::milliseconds kStartInterval{200};  // between tries until reviews can be answered
+constexpr std::chrono::milliseconds kReviewStartInterval{200};  // between tries until reviews can be answered
 constexpr std::chrono::seconds kStall{3};
 constexpr int kOverlapPauses = 3;  // of the time in which API servers learn, for paths: a review must never fail
 constexpr std::chrono::milliseconds kLeadInterval{200};  // between looks at whether this replica leads
 constexpr std::size_t kMostJobs = 64;
-constexpr std::chrono::seconds kStrayEvery{10};   // lines in the log: what anybody can cause must not fill it
-constexpr int kWorkers = 2;                       // one may wait for a slow answer
-constexpr std::size_t kMostBuffered = 64U << 20;  // octets of all reviews being received
-
-const std::string* TextAt(const json& object, const char* outer, const char* inner) {
-  const auto it = object.find(outer);
-  if (it == object.end() || !it->is_object()) return nullptr;
-  const auto found = it->find(inner);
-  return found != it->end() && found->is_string() ? found->get_ptr<const std::string*>() : nullptr;
-}
+constexpr std::chrono::seconds kStrayEvery{10};      // lines in the log: what anybody can cause must not fill it
+constexpr int kWorkers = 2;                          // one may wait for a slow answer
+constexpr std::size_t kMostReviewBytes = 64U << 20;  // octets of all reviews being received
 
 base::Error Nothing() { return base::MakeError(base::Code::kNotFound, "no such request, or no such policy"); }
 
 /// The name of the policy that this request names, if it is the one with that uid.
 base::Result<std::string> PolicyOf(const json& request, const std::string& uid) {
-  const auto* found = TextAt(request, "metadata", "uid");
-  if (found == nullptr || *found != uid) return Nothing();
+  if (uid.empty() || encoding::TextAt(encoding::At(request, "metadata"), "uid") != uid) return Nothing();
   const auto parsed = api::RequestFromJson(request);
   if (!parsed) return Nothing();
   return parsed->spec.policy_name;
@@ -69,7 +62,7 @@ base::Status Webhooks::Listen() {
   server.tcp = plan.listen;
   server.allow_remote = true;
   server.limits.body_bytes = frontend::Admission::kMostBody;
-  server.limits.buffered_bytes = kMostBuffered;
+  server.limits.buffered_bytes = kMostReviewBytes;
   server.tls = [this] {
     const std::lock_guard lock(mutex_);
     return context_;
@@ -174,7 +167,7 @@ void Webhooks::Keep() {
     }
     const bool starting = !sealing_ || !context_;
     const auto pause =
-        starting ? std::min(kStartInterval, options_.config.check_interval) : options_.config.check_interval;
+        starting ? std::min(kReviewStartInterval, options_.config.check_interval) : options_.config.check_interval;
     // Who begins to lead writes the configurations at once: nobody can ask for a signature before that.
     const auto until = core_.clock.Steady() + pause;
     while (core_.clock.Steady() < until && (led || !hooks_.leads())) {

@@ -69,7 +69,7 @@ Result<ApprovalSignature> ReadSignature(const Node& node) {
   return out;
 }
 
-Result<SigningApprovalSpec> ReadSpec(const Node& spec) {
+Result<SigningApprovalSpec> ReadApprovalSpec(const Node& spec) {
   TRY_VOID(spec.OnlyMembers({"requestRef", "decision", "comment", "policy", "signed", "approver", "stamp"}));
   SigningApprovalSpec out;
   TRY_VOID(ReadReference(spec, out));
@@ -104,7 +104,7 @@ Result<SigningApproval> ApprovalFromJson(const nlohmann::json& object) {
   TRY(out.metadata, MetadataFromJson(object));
   const Node root(object, "");
   TRY(const auto spec, root.Get("spec"));
-  TRY(out.spec, ReadSpec(spec));
+  TRY(out.spec, ReadApprovalSpec(spec));
   return out;
 }
 

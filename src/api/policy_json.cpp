@@ -348,7 +348,7 @@ Status ReadSwitches(const Node& spec, SigningPolicySpec& out) {
   return {};
 }
 
-Result<SigningPolicySpec> ReadSpec(const Node& spec) {
+Result<SigningPolicySpec> ReadPolicySpec(const Node& spec) {
   TRY_VOID(spec.OnlyMembers({"description", "suspend", "allowDirect", "key", "algorithms", "subjects", "artifacts",
                              "windows", "quota", "approvals", "pod", "verifySignatures"}));
   SigningPolicySpec out;
@@ -394,7 +394,7 @@ Result<SigningPolicy> PolicyFromJson(const nlohmann::json& object) {
   TRY(out.metadata, MetadataFromJson(object));
   const Node root(object, "");
   TRY(const auto spec, root.Get("spec"));
-  TRY(out.spec, ReadSpec(spec));
+  TRY(out.spec, ReadPolicySpec(spec));
   TRY_VOID(CheckTexts(object));
   if (const auto status = object.find("status"); status != object.end()) out.status = PolicyStatusFromJson(*status);
   return out;

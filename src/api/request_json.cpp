@@ -54,7 +54,7 @@ Status ReadInput(const Node& spec, SigningRequestSpec& out) {
   return {};
 }
 
-Result<SigningRequestSpec> ReadSpec(const Node& spec) {
+Result<SigningRequestSpec> ReadRequestSpec(const Node& spec) {
   TRY_VOID(spec.OnlyMembers({"policyRef", "digest", "message", "algorithm", "artifact", "expiresAfter",
                              "ttlSecondsAfterFinished", "requester", "stamp"}));
   SigningRequestSpec out;
@@ -98,7 +98,7 @@ Result<SigningRequest> RequestFromJson(const nlohmann::json& object) {
   TRY(out.metadata, MetadataFromJson(object));
   const Node root(object, "");
   TRY(const auto spec, root.Get("spec"));
-  TRY(out.spec, ReadSpec(spec));
+  TRY(out.spec, ReadRequestSpec(spec));
   if (const auto status = object.find("status"); status != object.end()) out.status = RequestStatusFromJson(*status);
   return out;
 }

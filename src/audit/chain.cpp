@@ -7,14 +7,12 @@
 #include <cerrno>
 #include <cstring>
 
+#include "encoding/text.hpp"
+
 namespace signet::audit {
 namespace {
 
 constexpr std::size_t kReadSize = 1U << 20U;
-
-bool IsHex(std::string_view text, std::size_t size) {
-  return text.size() == size && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
-}
 
 }  // namespace
 
@@ -83,7 +81,7 @@ bool Chain::CheckLinks() {
   const auto seq = line_.Number("seq");
   const auto prev = line_.Plain("prev");
   const auto type = line_.Plain("type");
-  if (!stream || !IsHex(*stream, 32) || !seq || !prev || !IsHex(*prev, 64) || !type) {
+  if (!stream || !encoding::IsLowerHex(*stream, 32) || !seq || !prev || !encoding::IsLowerHex(*prev, 64) || !type) {
     why_ = "not a record: stream, seq, prev or type is missing";
     return false;
   }

@@ -20,10 +20,6 @@ using base::MakeError;
 
 base::Error Bad(std::string message) { return MakeError(Code::kInvalidArgument, "AuditCorrupt", std::move(message)); }
 
-bool IsHex(std::string_view text, std::size_t size) {
-  return text.size() == size && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
-}
-
 std::optional<Result> ParseResult(std::string_view name) {
   for (const auto result : {Result::kSigned, Result::kFailed, Result::kDiscarded, Result::kUnknown}) {
     if (Name(result) == name) return result;
@@ -65,7 +61,8 @@ base::Status CheckOutcome(const Line& line) {
   if (!result) return Bad("result is none of signed, failed, discarded and unknown");
   const bool needs_hash = *result == Result::kSigned;
   const auto hash = line.Plain("signatureSha256");
-  if ((needs_hash && !hash) || (hash && !IsHex(*hash, 64))) return Bad("signatureSha256 is missing or no SHA-256");
+  if ((needs_hash && !hash) || (hash && !encoding::IsLowerHex(*hash, 64)))
+    return Bad("signatureSha256 is missing or no SHA-256");
   if (*result != Result::kSigned && line.Text("reason").empty()) return Bad("reason is missing");
   return {};
 }

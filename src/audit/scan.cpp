@@ -22,9 +22,9 @@ base::Error Corrupt(const std::filesystem::path& name, std::uint64_t line, std::
 
 /// Could `octets` be what a crash left of the very first line? Keeps us from appending to somebody else's file.
 bool IsOurs(std::string_view octets) {
-  static constexpr std::string_view kBeginning = "{\"stream\":\"";
+  static constexpr std::string_view kFirstLineStart = "{\"stream\":\"";
   if (octets.find_first_not_of('\0') == std::string_view::npos) return true;
-  return octets.substr(0, kBeginning.size()) == kBeginning.substr(0, octets.size());
+  return octets.substr(0, kFirstLineStart.size()) == kFirstLineStart.substr(0, octets.size());
 }
 
 /// Does the first line of the file that can be read name this stream?

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "authn/installation_key.hpp"
+#include "authn/secret_data.hpp"
 #include "encoding/text.hpp"
 #include "obs/log.hpp"
 
@@ -16,18 +17,7 @@ namespace {
 using base::Code;
 using nlohmann::json;
 
-constexpr std::chrono::minutes kBackdate{5};  // callers whose clocks are behind
 constexpr const char* kPublished = "ca.crt";
-
-/// A member of `data`, decoded; empty where it is absent or no base64.
-std::string Member(const json& secret, const char* name) {
-  const auto data = secret.find("data");
-  if (data == secret.end() || !data->is_object() || !data->contains(name) || !(*data)[name].is_string()) return {};
-  const auto octets = encoding::FromBase64((*data)[name].get_ref<const std::string&>());
-  return octets ? std::string(base::AsText(*octets)) : std::string();
-}
-
-std::string Base64(const std::string& text) { return encoding::ToBase64(base::AsBytes(text)); }
 
 json Metadata(const std::string& ns) { return {{"name", GatewayCertificate::kName}, {"namespace", ns}}; }
 
@@ -79,15 +69,15 @@ base::Result<json> GatewayCertificate::MakeSecret() {
                  {"kind", "Secret"},
                  {"metadata", Metadata(options_.ns)},
                  {"type", "kubernetes.io/tls"},
-                 {"data", {{"tls.crt", Base64(certificate)}, {"tls.key", Base64(key)}}}};
+                 {"data", {{"tls.crt", AsData(certificate)}, {"tls.key", AsData(key)}}}};
   base::WipeMemory(key.data(), key.size());
   return secret;
 }
 
 base::Status GatewayCertificate::Adopt(const json& secret) {
-  std::string certificate = Member(secret, "tls.crt");
-  std::string key = Member(secret, "tls.key");
-  const std::string trusted = Member(secret, "trusted.crt");
+  std::string certificate = DataMember(secret, "tls.crt");
+  std::string key = DataMember(secret, "tls.key");
+  const std::string trusted = DataMember(secret, "trusted.crt");
   if (authority_ && certificate == authority_certificate_) {
     base::WipeMemory(key.data(), key.size());
     bundle_ = certificate + trusted;

@@ -6,9 +6,13 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "encoding/json.hpp"
+
 namespace signet::authn {
 namespace {
 
+using encoding::At;
+using encoding::TextAt;
 using nlohmann::json;
 
 constexpr std::string_view kSha256 = "sha256:";
@@ -20,18 +24,6 @@ struct Kind {
 };
 constexpr std::array kKinds = {Kind{"containers", "containerStatuses"}, Kind{"initContainers", "initContainerStatuses"},
                                Kind{"ephemeralContainers", "ephemeralContainerStatuses"}};
-
-const json& At(const json& object, const char* member) {
-  static const json kNothing;
-  if (!object.is_object()) return kNothing;
-  const auto found = object.find(member);
-  return found == object.end() ? kNothing : *found;
-}
-
-std::string Text(const json& object, const char* member) {
-  const json& value = At(object, member);
-  return value.is_string() ? value.get<std::string>() : std::string();
-}
 
 /// Terminated, and never started again.
 bool HasEnded(const json& status, const std::string& restart_policy) {
@@ -45,13 +37,13 @@ bool HasEnded(const json& status, const std::string& restart_policy) {
 std::map<std::string, const json*> ByName(const json& statuses) {
   std::map<std::string, const json*> out;
   if (!statuses.is_array()) return out;
-  for (const json& status : statuses) out.emplace(Text(status, "name"), &status);
+  for (const json& status : statuses) out.emplace(TextAt(status, "name"), &status);
   return out;
 }
 
 /// What the spec orders: the digest in "repository[:tag]@sha256:...", or an entry in `unpinned`.
 std::string Ordered(const json& holder, const char* member, const std::string& name, identity::PodImages& images) {
-  const std::string image = Text(holder, member);
+  const std::string image = TextAt(holder, member);
   std::string digest = image.find('@') == std::string::npos ? std::string() : DigestOf(image);
   if (digest.empty()) {
     images.unpinned.push_back(name);
@@ -63,7 +55,7 @@ std::string Ordered(const json& holder, const char* member, const std::string& n
 
 void AddContainers(const json& pod, PodFacts& facts) {
   const json& spec = At(pod, "spec");
-  const std::string restart_policy = Text(spec, "restartPolicy");
+  const std::string restart_policy = TextAt(spec, "restartPolicy");
   auto& images = facts.images;
   std::size_t count = 0;
   std::size_t agreed = 0;
@@ -73,10 +65,10 @@ void AddContainers(const json& pod, PodFacts& facts) {
     const auto statuses = ByName(At(At(pod, "status"), kind.status));
     for (const json& container : containers) {
       if (++count > kMostContainers) break;
-      const std::string name = Text(container, "name");
+      const std::string name = TextAt(container, "name");
       const std::string ordered = Ordered(container, "image", name, images);
       const auto status = statuses.find(name);
-      const std::string runs = status == statuses.end() ? "" : DigestOf(Text(*status->second, "imageID"));
+      const std::string runs = status == statuses.end() ? "" : DigestOf(TextAt(*status->second, "imageID"));
       if (!runs.empty() && runs != ordered) images.digests.push_back(runs);
       if (!runs.empty() && runs == ordered) ++agreed;
       if (&kind != kKinds.data()) continue;
@@ -92,7 +84,7 @@ void AddImageVolumes(const json& spec, identity::PodImages& images) {
   if (!volumes.is_array()) return;
   for (const json& volume : volumes) {
     const json& image = At(volume, "image");
-    if (image.is_object()) Ordered(image, "reference", Text(volume, "name"), images);
+    if (image.is_object()) Ordered(image, "reference", TextAt(volume, "name"), images);
   }
 }
 
@@ -118,14 +110,14 @@ std::string DigestOf(std::string_view image_id) {
 base::Result<PodFacts> PodFactsOf(const json& pod) {
   PodFacts facts;
   const json& metadata = At(pod, "metadata");
-  facts.pod.ns = Text(metadata, "namespace");
-  facts.pod.name = Text(metadata, "name");
-  facts.pod.uid = Text(metadata, "uid");
+  facts.pod.ns = TextAt(metadata, "namespace");
+  facts.pod.name = TextAt(metadata, "name");
+  facts.pod.uid = TextAt(metadata, "uid");
   if (facts.pod.ns.empty() || facts.pod.name.empty() || facts.pod.uid.empty()) {
     return base::MakeError(base::Code::kInvalidArgument, "not a pod: it has no name, namespace or uid");
   }
   const json& spec = At(pod, "spec");
-  facts.pod.node = Text(spec, "nodeName");
+  facts.pod.node = TextAt(spec, "nodeName");
   AddContainers(pod, facts);
   AddImageVolumes(spec, facts.images);
   return facts;

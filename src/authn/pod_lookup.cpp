@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "authn/identity_error.hpp"
+
 namespace signet::authn {
 namespace {
 
@@ -11,15 +13,11 @@ using base::Code;
 
 base::Error Gone() { return base::MakeError(Code::kUnauthenticated, "Unauthenticated", "the token's pod is gone"); }
 
-base::Error Unavailable(std::string why) {
-  return base::MakeError(Code::kUnavailable, "IdentityUnavailable", std::move(why));
-}
-
 PodLookup::Answer Read(kube::ObjectStore& store, const identity::PodIdentity& pod) {
   const auto object = store.Get(Pods(), pod.ns, pod.name);
   if (!object) {
     if (object.error().code == Code::kNotFound) return Gone();
-    return Unavailable(base::Describe(object.error()));
+    return IdentityUnavailable(base::Describe(object.error()));
   }
   auto facts = PodFactsOf(*object);
   if (!facts || facts->pod.uid != pod.uid) return Gone();
@@ -32,7 +30,7 @@ std::optional<PodLookup::Answer> PodLookup::Find(const identity::PodIdentity& po
   if (const Answer* known = cache_.Find(pod.uid, deps_.clock->Steady())) return *known;
   switch (cache_.Join(pod.uid, std::move(later))) {
     case Cache::Next::kFull:
-      return Answer(Unavailable("too many callers wait for the API server"));
+      return Answer(IdentityUnavailable("too many callers wait for the API server"));
     case Cache::Next::kWait:
       break;
     case Cache::Next::kAsk:
@@ -51,11 +49,11 @@ void PodLookup::Ask(const identity::PodIdentity& pod, const Answered& answered) 
   };
   auto ask = [pod, deps = deps_, post, latest = deps_.clock->Steady() + options_.patience] {
     const auto asked = deps.clock->Steady();
-    post(asked, asked > latest ? Answer(Unavailable("the API server is too slow")) : Read(*deps.store, pod));
+    post(asked, asked > latest ? Answer(IdentityUnavailable("the API server is too slow")) : Read(*deps.store, pod));
   };
   // Its token was accepted: it does not wait behind those that may be made up.
   if (deps_.errands->Send(std::move(ask), Errands::Place::kFront)) return;
-  post(deps_.clock->Steady(), Unavailable("too many pods are being asked about"));
+  post(deps_.clock->Steady(), IdentityUnavailable("too many pods are being asked about"));
 }
 
 void PodLookup::OnAnswer(const std::string& uid, base::SteadyPoint asked, Answer answer) {
@@ -67,7 +65,8 @@ void PodLookup::OnAnswer(const std::string& uid, base::SteadyPoint asked, Answer
 
 void PodLookup::ReadNow(const identity::PodIdentity& pod, Cache::Done done) {
   if (readers_ >= options_.waiters) {
-    deps_.reactor->Post([done = std::move(done)] { done(Unavailable("too many callers wait for the API server")); });
+    deps_.reactor->Post(
+        [done = std::move(done)] { done(IdentityUnavailable("too many callers wait for the API server")); });
     return;
   }
   ++readers_;

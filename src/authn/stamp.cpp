@@ -9,21 +9,17 @@
 #include "base/check.hpp"
 #include "crypto/digest.hpp"
 #include "crypto/hmac.hpp"
+#include "encoding/json.hpp"
 #include "encoding/text.hpp"
 
 namespace signet::authn {
 namespace {
 
+using encoding::TextAt;
 using nlohmann::json;
 
 constexpr std::string_view kFormat = "signet-stamp/v1";
 constexpr std::size_t kNonceOctets = 16;
-
-std::string Text(const json& object, const char* member) {
-  if (!object.is_object()) return {};
-  const auto it = object.find(member);
-  return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
-}
 
 /// nlohmann's objects are sorted maps: a plain dump is canonical.
 std::string SealedText(std::string_view kind, std::string_view ns, json spec, const std::string& time,
@@ -38,7 +34,7 @@ std::string PathMac(const base::Secret& key, std::string_view text) {
       crypto::HmacSha256(key.Reveal(), base::AsBytes(fmt::format("signet-webhook-path/v2 {}", text))));
 }
 
-base::Error Refuse(const char* reason, std::string message) {
+base::Error NotStamped(const char* reason, std::string message) {
   return base::MakeError(base::Code::kUnauthenticated, reason, std::move(message));
 }
 
@@ -61,9 +57,9 @@ bool Sealer::Verifies(std::string_view kind, std::string_view ns, const json& sp
   if (!spec.is_object()) return false;
   const auto stamp = spec.find("stamp");
   if (stamp == spec.end() || !stamp->is_object()) return false;
-  const auto seal = encoding::FromHex(Text(*stamp, "seal"));
+  const auto seal = encoding::FromHex(TextAt(*stamp, "seal"));
   if (!seal) return false;
-  const std::string sealed = SealedText(kind, ns, spec, Text(*stamp, "time"), Text(*stamp, "nonce"));
+  const std::string sealed = SealedText(kind, ns, spec, TextAt(*stamp, "time"), TextAt(*stamp, "nonce"));
   bool good = false;
   for (const auto& key : keys_) {
     good |= crypto::EqualConstantTime(crypto::HmacSha256(key.Reveal(), base::AsBytes(sealed)), *seal);
@@ -119,33 +115,34 @@ base::Status StampJudge::Judge(std::string_view kind, const json& object) {
   const json& metadata = member("metadata");
   const auto stamp = spec.is_object() ? spec.find("stamp") : spec.end();
   if (!spec.is_object() || stamp == spec.end()) {
-    return Refuse("NotStamped",
-                  "it was made while Signet's admission webhook was away, so nobody knows who made it: make it anew");
+    return NotStamped(
+        "NotStamped",
+        "it was made while Signet's admission webhook was away, so nobody knows who made it: make it anew");
   }
-  if (!sealer_.Verifies(kind, Text(metadata, "namespace"), spec)) {
-    return Refuse("SealInvalid", "the seal in spec.stamp is not Signet's over this spec: make it anew");
+  if (!sealer_.Verifies(kind, TextAt(metadata, "namespace"), spec)) {
+    return NotStamped("SealInvalid", "the seal in spec.stamp is not Signet's over this spec: make it anew");
   }
-  const auto time = base::ParseTime(Text(*stamp, "time"));
-  const auto created = base::ParseTime(Text(metadata, "creationTimestamp"));
+  const auto time = base::ParseTime(TextAt(*stamp, "time"));
+  const auto created = base::ParseTime(TextAt(metadata, "creationTimestamp"));
   const auto now = clock_.Now();
   // A second more: creationTimestamp has whole seconds.
   const auto limit = kMaxDistance + std::chrono::seconds(1);
   if (!time || !created || Distance(*time, *created) > limit || *time > now + limit) {
-    return Refuse("StampNotFresh", fmt::format("spec.stamp is not from the moment of its creation (more than {} s "
-                                               "between stamp and creation): make it anew",
-                                               kMaxDistance.count()));
+    return NotStamped("StampNotFresh", fmt::format("spec.stamp is not from the moment of its creation (more than {} s "
+                                                   "between stamp and creation): make it anew",
+                                                   kMaxDistance.count()));
   }
-  const std::string uid = Text(metadata, "uid");
+  const std::string uid = TextAt(metadata, "uid");
   const std::lock_guard lock(mutex_);
   Forget(now);
-  const auto [entry, added] = seen_.try_emplace(Text(*stamp, "nonce"), Owner{uid, *time, false});
+  const auto [entry, added] = seen_.try_emplace(TextAt(*stamp, "nonce"), Owner{uid, *time, false});
   if (added) {
     // Nobody can make a fresh copy of an old stamp any more: nothing to remember.
     if (*time + kMemory < now) {
       seen_.erase(entry);
       if (closed_ && *time <= *closed_) {
-        return Refuse("StampReused",
-                      "so many copies of stamps of its time were seen that nobody can tell: make it anew");
+        return NotStamped("StampReused",
+                          "so many copies of stamps of its time were seen that nobody can tell: make it anew");
       }
     } else {
       by_time_.emplace(*time, entry->first);
@@ -154,7 +151,7 @@ base::Status StampJudge::Judge(std::string_view kind, const json& object) {
   }
   if (entry->second.uid == uid) return {};
   if (!entry->second.contested) Contest(entry);
-  return Refuse("StampReused", "its stamp was made for another object: make it anew");
+  return NotStamped("StampReused", "its stamp was made for another object: make it anew");
 }
 
 }  // namespace signet::authn

@@ -6,9 +6,11 @@
 #include <vector>
 
 #include "authn/bearer_token.hpp"
+#include "authn/identity_error.hpp"
 #include "authn/pod_facts.hpp"
 #include "base/secret.hpp"
 #include "crypto/digest.hpp"
+#include "encoding/json.hpp"
 #include "obs/log.hpp"
 #include "obs/metrics.hpp"
 
@@ -16,6 +18,8 @@ namespace signet::authn {
 namespace {
 
 using base::Code;
+using encoding::At;
+using encoding::TextAt;
 using nlohmann::json;
 
 constexpr const char* kPodName = "authentication.kubernetes.io/pod-name";
@@ -28,26 +32,6 @@ constexpr std::size_t kMostValues = 64;  // of groups, and of a member of extra
 const kube::Resource& TokenReviews() {
   static const kube::Resource kResource{"authentication.k8s.io", "v1", "tokenreviews", "TokenReview", false};
   return kResource;
-}
-
-base::Error Refuse(std::string why) {
-  return base::MakeError(Code::kUnauthenticated, "Unauthenticated", std::move(why));
-}
-
-base::Error Unavailable(std::string why) {
-  return base::MakeError(Code::kUnavailable, "IdentityUnavailable", std::move(why));
-}
-
-const json& At(const json& object, const char* member) {
-  static const json kNothing;
-  if (!object.is_object()) return kNothing;
-  const auto found = object.find(member);
-  return found == object.end() ? kNothing : *found;
-}
-
-std::string Text(const json& object, const char* member) {
-  const json& value = At(object, member);
-  return value.is_string() ? value.get<std::string>() : std::string();
 }
 
 std::vector<std::string> Texts(const json& list) {
@@ -68,28 +52,28 @@ base::Result<ReviewedPod> PodOf(const json& review, const std::string& audience)
   const json& status = At(review, "status");
   const json& authenticated = At(status, "authenticated");
   if (!authenticated.is_boolean() || !authenticated.get<bool>()) {
-    return Refuse("the API server does not know the token: it may have expired, or its pod is gone");
+    return Unauthenticated("the API server does not know the token: it may have expired, or its pod is gone");
   }
   const auto audiences = Texts(At(status, "audiences"));
   if (std::find(audiences.begin(), audiences.end(), audience) == audiences.end()) {
-    return Refuse("the token is for another audience");
+    return Unauthenticated("the token is for another audience");
   }
   ReviewedPod out;
   const json& user = At(status, "user");
-  out.principal.username = Text(user, "username");
-  out.principal.uid = Text(user, "uid");
+  out.principal.username = TextAt(user, "username");
+  out.principal.uid = TextAt(user, "uid");
   out.principal.groups = Texts(At(user, "groups"));
   out.principal.proof = identity::Proof::kTokenReview;
   if (const json& extra = At(user, "extra"); extra.is_object()) {
     for (const auto& [name, values] : extra.items()) out.principal.extra[name] = Texts(values);
   }
   const auto account = identity::ParseServiceAccount(out.principal.username);
-  if (!account) return Refuse("the token is not a service account's");
+  if (!account) return Unauthenticated("the token is not a service account's");
   out.pod.ns = std::string(account->ns);
   out.pod.name = FirstOf(out.principal, kPodName);
   out.pod.uid = FirstOf(out.principal, kPodUid);
   out.pod.node = FirstOf(out.principal, kNodeName);
-  if (out.pod.name.empty() || out.pod.uid.empty()) return Refuse("the token is not bound to a pod");
+  if (out.pod.name.empty() || out.pod.uid.empty()) return Unauthenticated("the token is not bound to a pod");
   return out;
 }
 
@@ -97,11 +81,11 @@ base::Result<ReviewedPod> PodOf(const json& review, const std::string& audience)
 base::Status ReadNode(kube::ObjectStore& store, identity::PodIdentity& pod) {
   const auto object = store.Get(Pods(), pod.ns, pod.name);
   if (!object) {
-    if (object.error().code == Code::kNotFound) return Refuse("the token's pod is gone");
+    if (object.error().code == Code::kNotFound) return Unauthenticated("the token's pod is gone");
     return {};
   }
   const auto facts = PodFactsOf(*object);
-  if (!facts || facts->pod.uid != pod.uid) return Refuse("the token's pod is gone");
+  if (!facts || facts->pod.uid != pod.uid) return Unauthenticated("the token's pod is gone");
   pod.node = facts->pod.node;
   return {};
 }
@@ -122,7 +106,7 @@ TokenReviewer::Answer ReviewToken(kube::ObjectStore& store, const std::string& a
                          {"metadata", json::object()},
                          {"spec", {{"token", token}, {"audiences", {audience}}}}};
   const auto review = store.Review(TokenReviews(), question);
-  if (!review) return Unavailable(base::Describe(review.error()));
+  if (!review) return IdentityUnavailable(base::Describe(review.error()));
   TRY(auto pod, PodOf(*review, audience));
   if (pod.pod.node.empty()) TRY_VOID(ReadNode(store, pod.pod));
   return std::make_shared<const ReviewedPod>(std::move(pod));
@@ -151,7 +135,7 @@ std::optional<TokenReviewer::Answer> TokenReviewer::Review(std::string_view toke
   const auto place = cache_.WasAccepted(key) ? Errands::Place::kFront : Errands::Place::kBack;
   switch (cache_.Join(key, std::move(later))) {
     case Cache::Next::kFull:
-      return Answer(Unavailable("too many callers wait for the API server"));
+      return Answer(IdentityUnavailable("too many callers wait for the API server"));
     case Cache::Next::kWait:
       break;
     case Cache::Next::kAsk:
@@ -165,7 +149,7 @@ void TokenReviewer::Ask(const std::string& key, std::string_view token, base::Ti
   auto ask = [this, key, ends, token = std::string(token), audience = options_.audience, deps = deps_,
               alive = std::weak_ptr<bool>(alive_), latest = deps_.clock->Steady() + options_.patience]() mutable {
     const auto asked = deps.clock->Steady();
-    auto answer = std::make_shared<Answer>(asked > latest ? Answer(Unavailable("the API server is too slow"))
+    auto answer = std::make_shared<Answer>(asked > latest ? Answer(IdentityUnavailable("the API server is too slow"))
                                                           : ReviewToken(*deps.store, audience, token));
     base::WipeMemory(token.data(), token.size());
     Count(*answer, std::chrono::duration<double>(deps.clock->Steady() - asked).count());
@@ -176,7 +160,7 @@ void TokenReviewer::Ask(const std::string& key, std::string_view token, base::Ti
   // Not from inside the caller's call.
   auto drop = [this, key, ends, deps = deps_, asked = deps_.clock->Steady(), alive = std::weak_ptr<bool>(alive_)] {
     deps.reactor->Post([this, key, ends, asked, alive] {
-      if (!alive.expired()) OnAnswer(key, ends, asked, Unavailable("too many tokens are being asked about"));
+      if (!alive.expired()) OnAnswer(key, ends, asked, IdentityUnavailable("too many tokens are being asked about"));
     });
   };
   if (!deps_.errands->Send({std::move(ask), drop}, place, source)) drop();

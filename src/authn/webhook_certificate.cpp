@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "authn/installation_key.hpp"
+#include "authn/secret_data.hpp"
 #include "encoding/text.hpp"
 #include "obs/log.hpp"
 
@@ -15,18 +16,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::chrono::minutes kBackdate{5};  // API servers whose clocks are behind
-constexpr int kTries = 3;                     // of Look, when another replica writes at the same time
-
-/// A member of `data`, decoded; empty where it is absent or no base64.
-std::string Member(const json& secret, const char* name) {
-  const auto data = secret.find("data");
-  if (data == secret.end() || !data->is_object() || !data->contains(name) || !(*data)[name].is_string()) return {};
-  const auto octets = encoding::FromBase64((*data)[name].get_ref<const std::string&>());
-  return octets ? std::string(base::AsText(*octets)) : std::string();
-}
-
-std::string Base64(const std::string& text) { return encoding::ToBase64(base::AsBytes(text)); }
+constexpr int kTries = 3;  // of Look, when another replica writes at the same time
 
 std::vector<std::string> Sorted(std::vector<std::string> names) {
   std::sort(names.begin(), names.end());
@@ -65,23 +55,23 @@ bool WebhookCertificate::IsServable(const Pair& pair) const {
 
 WebhookCertificate::Content WebhookCertificate::Read(const json& secret) const {
   Content content;
-  if (auto pair = Parse(Member(secret, "tls.crt"), Member(secret, "tls.key")); pair && IsServable(*pair)) {
+  if (auto pair = Parse(DataMember(secret, "tls.crt"), DataMember(secret, "tls.key")); pair && IsServable(*pair)) {
     content.current = std::move(*pair);
   }
-  if (auto pair = Parse(Member(secret, "next.crt"), Member(secret, "next.key")); pair && IsServable(*pair)) {
+  if (auto pair = Parse(DataMember(secret, "next.crt"), DataMember(secret, "next.key")); pair && IsServable(*pair)) {
     content.next = std::move(*pair);
   }
-  content.previous = Member(secret, "previous.crt");
+  content.previous = DataMember(secret, "previous.crt");
   return content;
 }
 
 base::Status WebhookCertificate::Write(const json* secret, const Content& content) {
-  json data = {{"tls.crt", Base64(content.current->certificate)}, {"tls.key", Base64(content.current->key)}};
+  json data = {{"tls.crt", AsData(content.current->certificate)}, {"tls.key", AsData(content.current->key)}};
   if (content.next) {
-    data["next.crt"] = Base64(content.next->certificate);
-    data["next.key"] = Base64(content.next->key);
+    data["next.crt"] = AsData(content.next->certificate);
+    data["next.key"] = AsData(content.next->key);
   }
-  if (!content.previous.empty()) data["previous.crt"] = Base64(content.previous);
+  if (!content.previous.empty()) data["previous.crt"] = AsData(content.previous);
   if (secret != nullptr) {
     json changed = *secret;
     changed["data"] = std::move(data);

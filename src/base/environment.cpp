@@ -1,10 +1,10 @@
 #include "base/environment.hpp"
 
+#include <unistd.h>
+
 #include <cstdlib>
 #include <map>
 #include <optional>
-
-extern char** environ;  // NOLINT: POSIX has no other way to list it
 
 namespace signet::base {
 namespace {

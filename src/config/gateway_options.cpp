@@ -16,8 +16,8 @@ using std::chrono::milliseconds;
 constexpr std::uint32_t kMostRate = 1'000'000;
 constexpr std::size_t kMostNames = 32;
 constexpr std::size_t kMostAudience = 255;
-constexpr auto kShortestLifetime = std::chrono::seconds(5);
-constexpr auto kLongestLifetime = std::chrono::hours(24 * 365);
+constexpr auto kShortestGatewayCertificate = std::chrono::seconds(5);
+constexpr auto kLongestGatewayCertificate = std::chrono::hours(24 * 365);
 
 bool IsAudience(const std::string& text) {
   return !text.empty() && text.size() <= kMostAudience &&
@@ -40,7 +40,8 @@ void ReadGateway(Reader section, GatewayOptions& out) {
   section.Text("audience", out.audience);
   section.Text("url", out.url);
   section.Number("rate", out.rate, 0, kMostRate);
-  section.Timespan("certificateLifetime", out.certificate_lifetime, kShortestLifetime, kLongestLifetime);
+  section.Timespan("certificateLifetime", out.certificate_lifetime, kShortestGatewayCertificate,
+                   kLongestGatewayCertificate);
   section.Timespan("checkInterval", out.check_interval, milliseconds(50), milliseconds(60'000));
   section.Timespan("drainDelay", out.drain_delay, milliseconds(0), milliseconds(300'000));
 }

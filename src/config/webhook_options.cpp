@@ -14,8 +14,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr auto kShortestLifetime = std::chrono::seconds(5);
-constexpr auto kLongestLifetime = std::chrono::hours(24 * 365 * 5);
+constexpr auto kShortestWebhookCertificate = std::chrono::seconds(5);
+constexpr auto kLongestWebhookCertificate = std::chrono::hours(24 * 365 * 5);
 
 bool IsLoopback(const std::string& host) { return host.starts_with("127.") || host == "::1"; }
 
@@ -34,7 +34,8 @@ void ReadWebhook(Reader section, WebhookOptions& out) {
   section.Text("listen", out.listen);
   section.Text("url", out.url);
   section.Text("service", out.service);
-  section.Timespan("certificateLifetime", out.certificate_lifetime, kShortestLifetime, kLongestLifetime);
+  section.Timespan("certificateLifetime", out.certificate_lifetime, kShortestWebhookCertificate,
+                   kLongestWebhookCertificate);
   section.Timespan("rotationPause", out.rotation_pause, milliseconds(100), milliseconds(3'600'000));
   section.Timespan("pathLifetime", out.path_lifetime, milliseconds(1'000), milliseconds(86'400'000));
   section.Text("clientCA", out.client_ca);

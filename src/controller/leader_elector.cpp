@@ -3,23 +3,19 @@
 #include <exception>
 #include <utility>
 
+#include "encoding/json.hpp"
 #include "obs/log.hpp"
 #include "obs/metrics.hpp"
 
 namespace signet::controller {
 namespace {
 
+using encoding::TextAt;
 using nlohmann::json;
 
 const kube::Resource& Leases() {
   static const kube::Resource kResource{"coordination.k8s.io", "v1", "leases", "Lease", true};
   return kResource;
-}
-
-std::string Text(const json& object, const char* member) {
-  if (!object.is_object()) return {};
-  const auto it = object.find(member);
-  return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
 }
 
 std::int64_t Number(const json& object, const char* member) {
@@ -50,7 +46,7 @@ void LeaseLock::Observe(const json& spec) {
     observed_ = spec;
     observed_at_ = clock_.Steady();
   }
-  holder_ = Text(observed_, "holderIdentity");
+  holder_ = TextAt(observed_, "holderIdentity");
 }
 
 base::Status LeaseLock::TryAcquireOrRenew() {

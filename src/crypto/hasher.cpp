@@ -4,22 +4,6 @@
 #include "crypto/openssl_types.hpp"
 
 namespace signet::crypto {
-namespace {
-
-const EVP_MD* Evp(encoding::HashAlgorithm hash) {
-  switch (hash) {
-    case encoding::HashAlgorithm::kSha256:
-      return EVP_sha256();
-    case encoding::HashAlgorithm::kSha384:
-      return EVP_sha384();
-    case encoding::HashAlgorithm::kSha512:
-      return EVP_sha512();
-  }
-  return nullptr;
-}
-
-}  // namespace
-
 struct Hasher::Impl {
   MdCtxPtr context{EVP_MD_CTX_new()};
   std::size_t size = 0;
@@ -27,7 +11,7 @@ struct Hasher::Impl {
 
 Hasher::Hasher(encoding::HashAlgorithm hash) : impl_(std::make_unique<Impl>()) {
   impl_->size = encoding::DigestSize(hash);
-  CHECK(impl_->context != nullptr && EVP_DigestInit_ex(impl_->context.get(), Evp(hash), nullptr) == 1,
+  CHECK(impl_->context != nullptr && EVP_DigestInit_ex(impl_->context.get(), DigestOf(hash), nullptr) == 1,
         "SHA-2 is always there");
 }
 

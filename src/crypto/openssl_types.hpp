@@ -16,6 +16,7 @@
 #include <string_view>
 
 #include "base/result.hpp"
+#include "encoding/algorithm.hpp"
 
 namespace signet::crypto {
 
@@ -44,6 +45,18 @@ inline int NoPassword(char* /*buffer*/, int /*size*/, int /*writing*/, void* /*d
 inline base::Error Bad(std::string message) {
   ERR_clear_error();
   return base::MakeError(base::Code::kInvalidArgument, std::move(message));
+}
+
+inline const EVP_MD* DigestOf(encoding::HashAlgorithm hash) {
+  switch (hash) {
+    case encoding::HashAlgorithm::kSha256:
+      return EVP_sha256();
+    case encoding::HashAlgorithm::kSha384:
+      return EVP_sha384();
+    case encoding::HashAlgorithm::kSha512:
+      return EVP_sha512();
+  }
+  return nullptr;
 }
 
 inline BioPtr MemoryBio(std::string_view text) {

@@ -22,11 +22,6 @@ using base::Result;
 using encoding::HashAlgorithm;
 using encoding::KeyAlgorithm;
 
-const EVP_MD* Evp(HashAlgorithm hash) {
-  if (hash == HashAlgorithm::kSha256) return EVP_sha256();
-  return hash == HashAlgorithm::kSha384 ? EVP_sha384() : EVP_sha512();
-}
-
 Result<KeyAlgorithm> AlgorithmOf(const EVP_PKEY* key) {
   switch (EVP_PKEY_get_base_id(key)) {
     case EVP_PKEY_EC:
@@ -276,7 +271,7 @@ base::Status PublicKey::Verify(encoding::SignatureAlgorithm algorithm, ByteView 
     const int padding = info.padding == encoding::Padding::kPss ? RSA_PKCS1_PSS_PADDING : RSA_PKCS1_PADDING;
     if (EVP_PKEY_CTX_set_rsa_padding(context.get(), padding) <= 0) return failed();
   }
-  if (EVP_PKEY_CTX_set_signature_md(context.get(), Evp(*info.hash)) <= 0) return failed();
+  if (EVP_PKEY_CTX_set_signature_md(context.get(), DigestOf(*info.hash)) <= 0) return failed();
   if (info.padding == encoding::Padding::kPss &&
       EVP_PKEY_CTX_set_rsa_pss_saltlen(context.get(), RSA_PSS_SALTLEN_DIGEST) <= 0) {
     return failed();

@@ -51,7 +51,7 @@ Result<const Kind*> FindKind(std::string_view name) {
   return Bad("not an SSH key type that Signet serves: use ssh-ed25519, ecdsa-sha2-nistp256/384/521 or ssh-rsa");
 }
 
-Result<PkeyPtr> FromParams(const char* type, OSSL_PARAM_BLD* builder) {
+Result<PkeyPtr> SshKeyFromParams(const char* type, OSSL_PARAM_BLD* builder) {
   const ParamsPtr params(OSSL_PARAM_BLD_to_param(builder));
   const PkeyCtxPtr context(EVP_PKEY_CTX_new_from_name(nullptr, type, nullptr));
   EVP_PKEY* key = nullptr;
@@ -80,7 +80,7 @@ Result<PkeyPtr> ReadEcdsa(SshReader& reader, const Kind& kind) {
       OSSL_PARAM_BLD_push_octet_string(builder.get(), OSSL_PKEY_PARAM_PUB_KEY, point.data(), point.size()) != 1) {
     return Bad("the SSH key is not a valid key");
   }
-  return FromParams("EC", builder.get());  // refuses points that are not on the curve
+  return SshKeyFromParams("EC", builder.get());  // refuses points that are not on the curve
 }
 
 Result<PkeyPtr> ReadRsa(SshReader& reader) {
@@ -102,7 +102,7 @@ Result<PkeyPtr> ReadRsa(SshReader& reader) {
       OSSL_PARAM_BLD_push_BN(builder.get(), OSSL_PKEY_PARAM_RSA_E, e.get()) != 1) {
     return Bad("the SSH key is not a valid key");
   }
-  return FromParams("RSA", builder.get());
+  return SshKeyFromParams("RSA", builder.get());
 }
 
 std::string Fingerprint(ByteView blob) {

@@ -90,4 +90,16 @@ base::Result<json> ParseJson(std::string_view text) {
   return builder.Take();
 }
 
+const json& At(const json& object, std::string_view name) {
+  static const json kNull;
+  if (!object.is_object()) return kNull;
+  const auto found = object.find(name);
+  return found == object.end() ? kNull : *found;
+}
+
+std::string TextAt(const json& object, std::string_view name) {
+  const json& value = At(object, name);
+  return value.is_string() ? value.get<std::string>() : std::string();
+}
+
 }  // namespace signet::encoding

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <nlohmann/json_fwd.hpp>
+#include <string>
 #include <string_view>
 
 #include "base/result.hpp"
@@ -16,5 +17,12 @@ inline constexpr std::size_t kMaxJsonDepth = 32;
 
 /// @return kInvalidArgument, reason "Malformed", saying where.
 base::Result<nlohmann::json> ParseJson(std::string_view text);
+
+/// The member `name` of `object`; a JSON null if `object` is not an object or has no such member. The reference is
+/// valid as long as `object`.
+const nlohmann::json& At(const nlohmann::json& object, std::string_view name);
+
+/// The string member `name` of `object`; empty if there is none, or if it is not a string.
+std::string TextAt(const nlohmann::json& object, std::string_view name);
 
 }  // namespace signet::encoding

@@ -90,6 +90,10 @@ base::Result<base::Bytes> FromHex(std::string_view text) {
   return bytes;
 }
 
+bool IsLowerHex(std::string_view text, std::size_t size) {
+  return text.size() == size && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
 std::string ToBase64(base::ByteView bytes) {
   std::string text;
   text.reserve((bytes.size() + 2) / 3 * 4);

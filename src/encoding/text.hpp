@@ -3,6 +3,7 @@
 // Sources: RFC 4648 sections 4 (base64, with padding) and 8 (hex, lower case out).
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -14,6 +15,9 @@ namespace signet::encoding {
 std::string ToHex(base::ByteView bytes);
 /// Lower or upper case, even length. kInvalidArgument otherwise.
 base::Result<base::Bytes> FromHex(std::string_view text);
+
+/// True if `text` has `size` characters, each of them 0-9 or a-f.
+bool IsLowerHex(std::string_view text, std::size_t size);
 
 std::string ToBase64(base::ByteView bytes);
 /// Canonical base64 only: padded, no whitespace, unused bits zero. kInvalidArgument otherwise.

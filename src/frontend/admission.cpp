@@ -21,7 +21,7 @@ constexpr std::string_view kApproval = "SigningApproval";
 constexpr std::string_view kPolicy = "SigningPolicy";
 constexpr std::string_view kNamespaceController = "system:serviceaccount:kube-system:namespace-controller";
 
-const json* Member(const json& object, std::string_view name) {
+const json* FindMember(const json& object, std::string_view name) {
   if (!object.is_object()) return nullptr;
   const auto it = object.find(name);
   return it == object.end() ? nullptr : &*it;
@@ -36,7 +36,7 @@ bool NamesCaller(const json* stated, const json& caller) {
   if (stated == nullptr) return true;
   if (!stated->is_object()) return false;
   for (const auto& [key, value] : stated->items()) {
-    const json* ours = Member(caller, key);
+    const json* ours = FindMember(caller, key);
     if (ours == nullptr || *ours != value) return false;
   }
   return stated->contains("username");
@@ -47,8 +47,8 @@ base::Status CheckUnstamped(const json& spec, const char* who, const json& calle
   const auto refuse = [](std::string message) {
     return base::MakeError(base::Code::kPermissionDenied, std::move(message));
   };
-  if (Member(spec, "stamp") != nullptr) return refuse("spec.stamp is made by Signet: leave it out");
-  if (!NamesCaller(Member(spec, who), caller)) {
+  if (FindMember(spec, "stamp") != nullptr) return refuse("spec.stamp is made by Signet: leave it out");
+  if (!NamesCaller(FindMember(spec, who), caller)) {
     return refuse(fmt::format("spec.{} is stamped by Signet: leave it out", who));
   }
   return {};
@@ -64,7 +64,7 @@ json StampPatch(const authn::Sealer& sealer, const AdmissionReview& review, json
 }
 
 AdmissionVerdict MutateRequest(const authn::Sealer& sealer, const AdmissionReview& review, base::TimePoint now) {
-  const json* spec = Member(review.object, "spec");
+  const json* spec = FindMember(review.object, "spec");
   if (spec == nullptr || !spec->is_object()) return AdmissionVerdict::Invalid("spec: is missing");
   if (auto fine = CheckUnstamped(*spec, "requester", review.user_info); !fine) {
     return AdmissionVerdict::Forbid(fine.error().message);
@@ -77,8 +77,8 @@ AdmissionVerdict MutateRequest(const authn::Sealer& sealer, const AdmissionRevie
 /// Specs of requests and approvals never change; metadata may.
 AdmissionVerdict CheckImmutable(const AdmissionReview& review) {
   const json none;
-  const json* before = Member(review.old_object, "spec");
-  const json* after = Member(review.object, "spec");
+  const json* before = FindMember(review.old_object, "spec");
+  const json* after = FindMember(review.object, "spec");
   if ((before == nullptr ? none : *before) == (after == nullptr ? none : *after)) return AdmissionVerdict::Allow();
   return AdmissionVerdict::Invalid(fmt::format("spec: a {} is immutable: make a new one", review.kind));
 }
@@ -114,7 +114,7 @@ void Admission::Mutate(const AdmissionReview& review, Answer answer) const {
 }
 
 void Admission::MutateApproval(const AdmissionReview& review, Answer answer) const {
-  const json* spec = Member(review.object, "spec");
+  const json* spec = FindMember(review.object, "spec");
   if (spec == nullptr || !spec->is_object()) return answer(AdmissionVerdict::Invalid("spec: is missing"));
   if (auto fine = CheckUnstamped(*spec, "approver", review.user_info); !fine) {
     return answer(AdmissionVerdict::Forbid(fine.error().message));
@@ -126,12 +126,12 @@ void Admission::MutateApproval(const AdmissionReview& review, Answer answer) con
     verdict.patch = std::move(patch);
     return verdict;
   };
-  const json* reference = Member(*spec, "requestRef");
-  const RequestRef request{review.ns, reference == nullptr ? "" : TextOf(Member(*reference, "name")),
-                           reference == nullptr ? "" : TextOf(Member(*reference, "uid"))};
+  const json* reference = FindMember(*spec, "requestRef");
+  const RequestRef request{review.ns, reference == nullptr ? "" : TextOf(FindMember(*reference, "name")),
+                           reference == nullptr ? "" : TextOf(FindMember(*reference, "uid"))};
   // What is wrong with the rest is told by /validate, once, with the code that reads it later. A signed approval says
   // itself which revision was seen: filling it in would turn a mistake into a statement.
-  const bool complete = Member(*spec, "policy") != nullptr || Member(*spec, "signed") != nullptr;
+  const bool complete = FindMember(*spec, "policy") != nullptr || FindMember(*spec, "signed") != nullptr;
   if (complete || request.name.empty() || request.uid.empty() || !deps_.revision) {
     return answer(stamp(*spec, json::array()));
   }
@@ -173,7 +173,7 @@ base::Status Admission::CheckStamp(const AdmissionReview& review, const char* wh
     return base::MakeError(base::Code::kPermissionDenied, std::move(message));
   };
   const json& spec = review.object["spec"];
-  const json* named = Member(spec, who);
+  const json* named = FindMember(spec, who);
   if (!stamp || named == nullptr) {
     return refuse(
         "it was not stamped: is the MutatingWebhookConfiguration signet.dev missing? the operator puts it "
@@ -260,8 +260,8 @@ void Admission::ValidateApproval(const AdmissionReview& review, Answer answer) c
 /// A no that was deleted before it was acted on would be no no. The garbage collector is asked as anybody: who may
 /// write an object may give it an owner that is not there. Where the owner is the request, it is gone or going.
 void Admission::ValidateRemoval(const AdmissionReview& review, Answer answer) const {
-  const json* spec = Member(review.old_object, "spec");
-  const bool denies = spec != nullptr && TextOf(Member(*spec, "decision")) == api::Name(api::Decision::kDeny);
+  const json* spec = FindMember(review.old_object, "spec");
+  const bool denies = spec != nullptr && TextOf(FindMember(*spec, "decision")) == api::Name(api::Decision::kDeny);
   if (!denies || !deps_.may_be_removed || review.user.username == kNamespaceController) {
     return answer(AdmissionVerdict::Allow());
   }

@@ -15,21 +15,22 @@ using api::Node;
 using base::Result;
 using base::Status;
 using nlohmann::json;
+using Operation = AdmissionReview::Operation;
 
 constexpr std::string_view kApiVersion = "admission.k8s.io/v1";
-constexpr std::size_t kMostText = 1024;
+constexpr std::size_t kMaxReviewText = 1024;
 
 /// Absent and null are the empty string.
 Result<std::string> TextOr(const Node& parent, std::string_view member) {
   const auto node = parent.Find(member);
   if (!node || node->value().is_null()) return std::string();
-  TRY(const auto text, node->Text(0, kMostText));
+  TRY(const auto text, node->Text(0, kMaxReviewText));
   return std::string(text);
 }
 
 Result<std::string> Text(const Node& parent, std::string_view member) {
   TRY(const auto node, parent.Get(member));
-  TRY(const auto text, node.Text(1, kMostText));
+  TRY(const auto text, node.Text(1, kMaxReviewText));
   return std::string(text);
 }
 
@@ -47,9 +48,8 @@ Status ReadKind(const Node& request, AdmissionReview& out) {
 }
 
 Status ReadOperation(const Node& request, AdmissionReview& out) {
-  using Operation = AdmissionReview::Operation;
   TRY(const auto node, request.Get("operation"));
-  TRY(const auto text, node.Text(1, kMostText));
+  TRY(const auto text, node.Text(1, kMaxReviewText));
   for (const auto operation : {Operation::kCreate, Operation::kUpdate, Operation::kDelete, Operation::kConnect}) {
     if (text != Name(operation)) continue;
     out.operation = operation;
@@ -91,7 +91,6 @@ Status ReadRequest(const Node& request, AdmissionReview& out) {
   }
   TRY(const bool has_object, HasObject(request, "object"));
   TRY(const bool has_old_object, HasObject(request, "oldObject"));
-  using Operation = AdmissionReview::Operation;
   const bool needs_object = out.operation == Operation::kCreate || out.operation == Operation::kUpdate;
   if (needs_object && !has_object) return request.Bad("has no object");
   if (out.operation == Operation::kUpdate && !has_old_object) return request.Bad("has no oldObject");

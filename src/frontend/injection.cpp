@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "encoding/json.hpp"
 #include "frontend/injection_annotations.hpp"
 #include "frontend/injection_mesh.hpp"
 #include "frontend/injection_sidecar.hpp"
@@ -15,26 +16,19 @@ namespace {
 
 using base::Result;
 using base::Status;
+using encoding::At;
 using nlohmann::json;
 
 constexpr std::string_view kOptOut = "label the pod signet.dev/inject: \"false\" to run it without Signet";
 
-base::Error Bad(std::string message) { return base::MakeError(base::Code::kInvalidArgument, std::move(message)); }
 base::Error Foreign(std::string message) { return base::MakeError(base::Code::kPermissionDenied, std::move(message)); }
-
-const json& Member(const json& object, std::string_view name) {
-  static const json kNull;
-  if (!object.is_object()) return kNull;
-  const auto found = object.find(name);
-  return found == object.end() ? kNull : *found;
-}
 
 /// A list; null and absent are an empty one.
 Result<const json*> List(const json& parent, const char* member, const std::string& path) {
   static const json kNone = json::array();
-  const json& found = Member(parent, member);
+  const json& found = At(parent, member);
   if (found.is_null()) return &kNone;
-  if (!found.is_array()) return Bad(fmt::format("{}.{}: must be a list", path, member));
+  if (!found.is_array()) return BadPod(fmt::format("{}.{}: must be a list", path, member));
   return &found;
 }
 
@@ -60,7 +54,7 @@ struct Pod {
 
 Status ObjectsOnly(const json& list, const std::string& path) {
   for (std::size_t i = 0; i < list.size(); ++i) {
-    if (!list[i].is_object()) return Bad(fmt::format("{}[{}]: must be an object", path, i));
+    if (!list[i].is_object()) return BadPod(fmt::format("{}[{}]: must be an object", path, i));
   }
   return {};
 }
@@ -74,8 +68,8 @@ Status ReadContainers(const json& spec, const char* member, Pod& pod) {
     one.path = fmt::format("spec.{}[{}]", member, i);
     one.pointer = fmt::format("/spec/{}/{}", member, i);
     one.init = std::string_view(member) == "initContainers";
-    const json& name = Member(*one.value, "name");
-    if (!name.is_string()) return Bad(one.path + ".name: is missing");
+    const json& name = At(*one.value, "name");
+    if (!name.is_string()) return BadPod(one.path + ".name: is missing");
     one.name = name.get<std::string>();
     TRY(one.mounts, List(*one.value, "volumeMounts", one.path));
     TRY_VOID(ObjectsOnly(*one.mounts, one.path + ".volumeMounts"));
@@ -85,7 +79,7 @@ Status ReadContainers(const json& spec, const char* member, Pod& pod) {
     if (one.name != kSidecarName) {
       pod.containers.push_back(std::move(one));
     } else if (pod.sidecar) {
-      return Bad(fmt::format("{}.name: there are two containers {}", one.path, kSidecarName));
+      return BadPod(fmt::format("{}.name: there are two containers {}", one.path, kSidecarName));
     } else {
       pod.sidecar = std::move(one);
     }
@@ -95,27 +89,27 @@ Status ReadContainers(const json& spec, const char* member, Pod& pod) {
 
 Result<Pod> ReadPod(const json& object) {
   Pod pod;
-  pod.metadata = &Member(object, "metadata");
-  pod.spec = &Member(object, "spec");
-  if (!pod.spec->is_object()) return Bad("spec: is missing");
+  pod.metadata = &At(object, "metadata");
+  pod.spec = &At(object, "spec");
+  if (!pod.spec->is_object()) return BadPod("spec: is missing");
   TRY_VOID(ReadContainers(*pod.spec, "containers", pod));
-  if (pod.containers.empty()) return Bad("spec.containers: has none besides the sidecar");
+  if (pod.containers.empty()) return BadPod("spec.containers: has none besides the sidecar");
   TRY_VOID(ReadContainers(*pod.spec, "initContainers", pod));
   TRY(pod.volumes, List(*pod.spec, "volumes", "spec"));
   TRY_VOID(ObjectsOnly(*pod.volumes, "spec.volumes"));
   return pod;
 }
 
-bool IsSet(const json& spec, const char* member) { return Member(spec, member) == true; }
+bool IsSet(const json& spec, const char* member) { return At(spec, member) == true; }
 
 /// Pods in which the sidecar could not run, or not keep its token to itself.
 Status CheckSurroundings(const json& spec) {
-  const bool windows = Member(Member(spec, "os"), "name") == "windows" ||
-                       Member(Member(spec, "nodeSelector"), "kubernetes.io/os") == "windows";
-  if (windows) return Bad(fmt::format("spec: the sidecar does not run on Windows; {}", kOptOut));
+  const bool windows =
+      At(At(spec, "os"), "name") == "windows" || At(At(spec, "nodeSelector"), "kubernetes.io/os") == "windows";
+  if (windows) return BadPod(fmt::format("spec: the sidecar does not run on Windows; {}", kOptOut));
   for (const char* shared : {"shareProcessNamespace", "hostPID"}) {
     if (!IsSet(spec, shared)) continue;
-    return Bad(
+    return BadPod(
         fmt::format("spec.{}: other containers could read the sidecar's token through /proc; leave it out, or {}",
                     shared, kOptOut));
   }
@@ -149,10 +143,10 @@ bool IsOurs(const json& volume_name) { return volume_name == kIdentityVolume || 
 
 /// Where and how a chosen container has the socket: whoever may write there can put another socket in its place.
 bool IsSocketMount(const json& mount) {
-  const json& path = Member(mount, "mountPath");
-  return Member(mount, "name") == kSocketVolume && path.is_string() &&
-         Normal(path.get_ref<const std::string&>()) == kSocketFolder && Member(mount, "readOnly") == true &&
-         Member(mount, "subPath").is_null() && Member(mount, "subPathExpr").is_null();
+  const json& path = At(mount, "mountPath");
+  return At(mount, "name") == kSocketVolume && path.is_string() &&
+         Normal(path.get_ref<const std::string&>()) == kSocketFolder && At(mount, "readOnly") == true &&
+         At(mount, "subPath").is_null() && At(mount, "subPathExpr").is_null();
 }
 
 /// The token is for the sidecar alone, the socket for the chosen containers, who only connect to it.
@@ -162,7 +156,7 @@ Status CheckMounts(const Container& container, bool chosen) {
                                container.name, name.get_ref<const std::string&>(), what));
   };
   for (const json& mount : *container.mounts) {
-    const json& name = Member(mount, "name");
+    const json& name = At(mount, "name");
     if (name == kIdentityVolume) return refuse("volumeMounts", name, "is for the sidecar alone");
     if (name != kSocketVolume) continue;
     if (!chosen) return refuse("volumeMounts", name, "is for the containers that signet.dev/containers chooses");
@@ -172,7 +166,7 @@ Status CheckMounts(const Container& container, bool chosen) {
   }
   TRY(const json* devices, List(*container.value, "volumeDevices", container.path));
   for (const json& device : *devices) {
-    const json& name = Member(device, "name");
+    const json& name = At(device, "name");
     if (IsOurs(name)) return refuse("volumeDevices", name, "is no device");
   }
   return {};
@@ -191,7 +185,7 @@ Status PlaceVolume(const Pod& pod, const json& wanted, json& patch) {
   const json& name = wanted["name"];
   for (std::size_t i = 0; i < pod.volumes->size(); ++i) {
     const json& volume = (*pod.volumes)[i];
-    if (Member(volume, "name") != name) continue;
+    if (At(volume, "name") != name) continue;
     if (volume == wanted) return {};
     return Foreign(fmt::format("spec.volumes[{}]: the name {} is Signet's, and this is another volume: rename it", i,
                                name.get<std::string>()));
@@ -215,7 +209,7 @@ Status PlaceVolumes(const Pod& pod, const InjectionOptions& options, json& patch
 Result<bool> HasSocket(const Container& container) {
   bool found = false;
   for (const json& mount : *container.mounts) {
-    const json& path = Member(mount, "mountPath");
+    const json& path = At(mount, "mountPath");
     if (!path.is_string()) continue;  // the API server says so
     const auto normal = Normal(path.get_ref<const std::string&>());
     if (!IsAtOrBelow(normal, kSocketFolder)) continue;
@@ -253,14 +247,14 @@ Status PlaceSocket(const Container& container, const InjectionChoices& choices, 
 
   const auto find = [&](std::string_view name) -> const json* {
     const auto found = std::find_if(container.env->begin(), container.env->end(),
-                                    [&](const json& one) { return Member(one, "name") == name; });
+                                    [&](const json& one) { return At(one, "name") == name; });
     return found == container.env->end() ? nullptr : &*found;
   };
   json variables = json::array();
   const json* socket = find("SIGNET_SOCKET");
-  if (socket != nullptr && Member(*socket, "value") != kSocketPath) {
-    return Bad(fmt::format("{}.env: SIGNET_SOCKET of container {} is set to something else than {}: leave it out",
-                           container.path, container.name, kSocketPath));
+  if (socket != nullptr && At(*socket, "value") != kSocketPath) {
+    return BadPod(fmt::format("{}.env: SIGNET_SOCKET of container {} is set to something else than {}: leave it out",
+                              container.path, container.name, kSocketPath));
   }
   if (socket == nullptr) variables.push_back({{"name", "SIGNET_SOCKET"}, {"value", kSocketPath}});
   // One that the pod has chosen stays: a container may sign under a policy of its own.
@@ -287,10 +281,11 @@ Result<std::vector<const Container*>> Chosen(const Pod& pod, const InjectionChoi
     if (found == pod.containers.end()) {
       std::string known;
       for (const auto& container : pod.containers) known += (known.empty() ? "" : ", ") + container.name;
-      return Bad(fmt::format("annotation signet.dev/containers: the pod has no container {}: it has {}", name, known));
+      return BadPod(
+          fmt::format("annotation signet.dev/containers: the pod has no container {}: it has {}", name, known));
     }
     if (found->init && !native) {
-      return Bad(
+      return BadPod(
           fmt::format("annotation signet.dev/containers: {} is an init container and would run before the socket "
                       "is there: that needs native sidecars (Kubernetes 1.29)",
                       name));
@@ -308,9 +303,10 @@ Result<std::uint16_t> MetricsPort(const Pod& pod, const InjectionChoices& choice
   for (const auto& container : pod.containers) {
     TRY(const json* ports, List(*container.value, "ports", container.path));
     for (const json& one : *ports) {
-      if (Member(one, "containerPort") != port || Member(one, "protocol") == "UDP") continue;
+      if (At(one, "containerPort") != port || At(one, "protocol") == "UDP") continue;
       if (choices.metrics_port) {
-        return Bad(fmt::format("annotation signet.dev/metrics-port: container {} uses port {}", container.name, port));
+        return BadPod(
+            fmt::format("annotation signet.dev/metrics-port: container {} uses port {}", container.name, port));
       }
       out.warnings.push_back(
           fmt::format("signet: container {} uses port {}: the sidecar serves no metrics; choose a port with "
@@ -323,7 +319,7 @@ Result<std::uint16_t> MetricsPort(const Pod& pod, const InjectionChoices& choice
 }
 
 void WarnOfNames(const json& spec, const std::string& url, Injection& out) {
-  const json& policy = Member(spec, "dnsPolicy");
+  const json& policy = At(spec, "dnsPolicy");
   const bool cluster_name = url.find(".svc") != std::string::npos;
   if (!IsSet(spec, "hostNetwork") || !cluster_name || policy == "ClusterFirstWithHostNet" || policy == "None") return;
   out.warnings.emplace_back(
@@ -333,8 +329,8 @@ void WarnOfNames(const json& spec, const std::string& url, Injection& out) {
 /// The pod's own budget (Kubernetes 1.32) bounds the sum of its containers: what it names, the sidecar leaves to it.
 void LeaveToPod(const json& pod_resources, api::SidecarResources& wanted) {
   const auto names = [&](const char* resource) {
-    return !Member(Member(pod_resources, "requests"), resource).is_null() ||
-           !Member(Member(pod_resources, "limits"), resource).is_null();
+    return !At(At(pod_resources, "requests"), resource).is_null() ||
+           !At(At(pod_resources, "limits"), resource).is_null();
   };
   if (names("cpu")) wanted.cpu_request = wanted.cpu_limit = "";
   if (names("memory")) wanted.memory_request = wanted.memory_limit = "";
@@ -357,8 +353,8 @@ Status PlaceSidecar(const Pod& pod, const InjectionOptions& options, InjectionCh
                     const MeshPlace& mesh, Injection& out) {
   SidecarPlan plan;
   plan.form = form;
-  LeaveToPod(Member(*pod.spec, "resources"), choices.resources);
-  const json& restart = Member(*pod.spec, "restartPolicy");
+  LeaveToPod(At(*pod.spec, "resources"), choices.resources);
+  const json& restart = At(*pod.spec, "restartPolicy");
   plan.end_with_pod = form == SidecarForm::kContainer && !restart.is_null() && restart != "Always";
   TRY(plan.metrics_port, MetricsPort(pod, choices, out));
   json wanted = SidecarContainer(options, choices, plan);
@@ -385,10 +381,10 @@ Status PlaceSidecar(const Pod& pod, const InjectionOptions& options, InjectionCh
 }
 
 void Annotate(const Pod& pod, const InjectionOptions& options, SidecarForm form, json& patch) {
-  const json& present = Member(*pod.metadata, "annotations");
+  const json& present = At(*pod.metadata, "annotations");
   // What an earlier call wrote stays: a replica of another version may have made it.
   const std::string status = fmt::format("{}/{}", options.version, Name(form));
-  const bool injected = pod.sidecar && Member(present, kInjectedAnnotation).is_string();
+  const bool injected = pod.sidecar && At(present, kInjectedAnnotation).is_string();
   if (!present.is_object()) {
     patch.push_back({{"op", "add"}, {"path", "/metadata/annotations"}, {"value", {{kInjectedAnnotation, status}}}});
     return;
@@ -399,15 +395,15 @@ void Annotate(const Pod& pod, const InjectionOptions& options, SidecarForm form,
 
 /// The kubelet's picture of a static pod, which nobody can change.
 bool IsMirror(const json& metadata) {
-  return !Member(Member(metadata, "annotations"), "kubernetes.io/config.mirror").is_null();
+  return !At(At(metadata, "annotations"), "kubernetes.io/config.mirror").is_null();
 }
 
 }  // namespace
 
 Result<Injection> InjectSidecar(const json& object, const InjectionOptions& options) {
   Injection out;
-  const json& metadata = Member(object, "metadata");
-  if (!metadata.is_object()) return Bad("metadata: is missing");
+  const json& metadata = At(object, "metadata");
+  if (!metadata.is_object()) return BadPod("metadata: is missing");
   if (IsMirror(metadata)) return out;
   TRY(const auto choices, ReadInjectionChoices(metadata, options.resources));
   if (choices.opted_out) return out;

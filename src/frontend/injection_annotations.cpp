@@ -16,18 +16,17 @@ using base::Result;
 using base::Status;
 using nlohmann::json;
 
-constexpr std::string_view kPrefix = "signet.dev/";
-constexpr std::size_t kMostText = 4096;
+constexpr std::size_t kMaxAnnotation = 4096;
 constexpr std::size_t kMostContainers = 128;
 constexpr std::uint16_t kLeastPort = 1024;  // the sidecar is not root
 
-base::Error Bad(std::string message) { return base::MakeError(base::Code::kInvalidArgument, std::move(message)); }
-
 base::Error BadAnnotation(std::string_view member, std::string_view what) {
-  return Bad(fmt::format("annotation {}{}: {}", kPrefix, member, what));
+  return BadPod(fmt::format("annotation {}{}: {}", kAnnotationPrefix, member, what));
 }
 
-std::string NameOf(std::string_view member) { return fmt::format("annotation {}sidecar-{}", kPrefix, member); }
+std::string NameOf(std::string_view member) {
+  return fmt::format("annotation {}sidecar-{}", kAnnotationPrefix, member);
+}
 
 std::string_view Trim(std::string_view text) {
   while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
@@ -125,14 +124,14 @@ Status ReadAnnotation(std::string_view member, const json& value, InjectionChoic
   const auto& text = value.get_ref<const std::string&>();
   if (found->read == Pass) return {};
   if (text.empty()) return BadAnnotation(member, "is empty: leave it out");
-  if (text.size() > kMostText) return BadAnnotation(member, "is too long");
+  if (text.size() > kMaxAnnotation) return BadAnnotation(member, "is too long");
   return found->read(text, out);
 }
 
 Status ReadLabel(const json& labels, InjectionChoices& out) {
   const auto label = labels.find(api::kInjectLabel);
   if (label == labels.end()) return {};
-  if (*label != "true" && *label != "false") return Bad("label signet.dev/inject: must be \"true\" or \"false\"");
+  if (*label != "true" && *label != "false") return BadPod("label signet.dev/inject: must be \"true\" or \"false\"");
   out.opted_out = *label == "false";
   return {};
 }
@@ -141,10 +140,10 @@ Status ReadLabel(const json& labels, InjectionChoices& out) {
 Result<const json*> Map(const json& metadata, const char* member) {
   static const json kNone = json::object();
   if (metadata.is_null()) return &kNone;
-  if (!metadata.is_object()) return Bad("metadata: must be an object");
+  if (!metadata.is_object()) return BadPod("metadata: must be an object");
   const auto found = metadata.find(member);
   if (found == metadata.end() || found->is_null()) return &kNone;
-  if (!found->is_object()) return Bad(fmt::format("metadata.{}: must be an object", member));
+  if (!found->is_object()) return BadPod(fmt::format("metadata.{}: must be an object", member));
   return &*found;
 }
 
@@ -158,7 +157,8 @@ Result<InjectionChoices> ReadInjectionChoices(const json& metadata, const api::S
   if (out.opted_out) return out;
   TRY(const json* annotations, Map(metadata, "annotations"));
   for (const auto& [key, value] : annotations->items()) {
-    if (key.starts_with(kPrefix)) TRY_VOID(ReadAnnotation(std::string_view(key).substr(kPrefix.size()), value, out));
+    if (key.starts_with(kAnnotationPrefix))
+      TRY_VOID(ReadAnnotation(std::string_view(key).substr(kAnnotationPrefix.size()), value, out));
   }
   TRY_VOID(api::CheckSidecarResources(out.resources, NameOf));
   return out;

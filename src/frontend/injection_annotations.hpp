@@ -10,6 +10,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.hpp"
@@ -17,7 +19,13 @@
 
 namespace signet::frontend {
 
+inline constexpr std::string_view kAnnotationPrefix = "signet.dev/";
 inline constexpr const char* kInjectedAnnotation = "signet.dev/injected";  ///< out: VERSION/FORM
+
+/// kInvalidArgument: what the pod says about its sidecar, or itself, is wrong.
+inline base::Error BadPod(std::string message) {
+  return base::MakeError(base::Code::kInvalidArgument, std::move(message));
+}
 
 struct InjectionChoices {
   bool opted_out = false;               ///< label signet.dev/inject: "false"

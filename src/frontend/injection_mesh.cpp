@@ -4,9 +4,12 @@
 #include <array>
 #include <charconv>
 
+#include "encoding/json.hpp"
+
 namespace signet::frontend {
 namespace {
 
+using encoding::At;
 using nlohmann::json;
 
 constexpr std::array<std::string_view, 4> kProxies = {"istio-proxy", "linkerd-proxy", "kuma-sidecar",
@@ -15,13 +18,6 @@ constexpr std::array<const char*, 3> kExclusions = {"traffic.sidecar.istio.io/ex
                                                     "config.linkerd.io/skip-outbound-ports",
                                                     "traffic.kuma.io/exclude-outbound-ports"};
 constexpr unsigned kHttps = 443;
-
-const json& Member(const json& object, const char* name) {
-  static const json kNull;
-  if (!object.is_object()) return kNull;
-  const auto found = object.find(name);
-  return found == object.end() ? kNull : *found;
-}
 
 bool ParsePort(std::string_view text, unsigned& port) {
   while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
@@ -56,15 +52,15 @@ bool Lists(std::string_view text, unsigned port) {
 }
 
 bool IsExcluded(const json& pod, unsigned port) {
-  const json& annotations = Member(Member(pod, "metadata"), "annotations");
+  const json& annotations = At(At(pod, "metadata"), "annotations");
   return std::any_of(kExclusions.begin(), kExclusions.end(), [&](const char* name) {
-    const json& ports = Member(annotations, name);
+    const json& ports = At(annotations, name);
     return ports.is_string() && Lists(ports.get_ref<const std::string&>(), port);
   });
 }
 
 bool IsProxy(const json& container) {
-  const json& name = Member(container, "name");
+  const json& name = At(container, "name");
   return name.is_string() &&
          std::find(kProxies.begin(), kProxies.end(), name.get_ref<const std::string&>()) != kProxies.end();
 }
@@ -74,11 +70,11 @@ bool IsProxy(const json& container) {
 MeshPlace PlaceInMesh(const json& pod, std::string_view gateway) {
   MeshPlace place;
   if (IsExcluded(pod, PortOf(gateway))) return place;
-  const json& init = Member(Member(pod, "spec"), "initContainers");
+  const json& init = At(At(pod, "spec"), "initContainers");
   for (std::size_t i = 0; init.is_array() && i < init.size(); ++i) {
-    if (IsProxy(init[i]) && Member(init[i], "restartPolicy") == "Always") place.behind = i + 1;
+    if (IsProxy(init[i]) && At(init[i], "restartPolicy") == "Always") place.behind = i + 1;
   }
-  const json& containers = Member(Member(pod, "spec"), "containers");
+  const json& containers = At(At(pod, "spec"), "containers");
   place.proxy_is_late =
       place.behind == 0 && containers.is_array() && std::any_of(containers.begin(), containers.end(), IsProxy);
   return place;

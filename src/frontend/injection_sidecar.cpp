@@ -4,9 +4,12 @@
 
 #include <algorithm>
 
+#include "encoding/json.hpp"
+
 namespace signet::frontend {
 namespace {
 
+using encoding::At;
 using nlohmann::json;
 
 constexpr const char* kProgram = "/usr/bin/signet-sidecar";
@@ -71,13 +74,6 @@ std::string_view Repository(std::string_view image) {
   return image.substr(0, image.find(':'));
 }
 
-const json& Member(const json& object, const char* name) {
-  static const json kNull;
-  if (!object.is_object()) return kNull;
-  const auto found = object.find(name);
-  return found == object.end() ? kNull : *found;
-}
-
 /// Without the place of the metrics, which depends on the other containers, and the CA, of which a replica that made
 /// the container may have known another one.
 json Comparable(const json& args) {
@@ -97,7 +93,7 @@ json Comparable(const json& args) {
 bool Holds(const json& found, const json& wanted) {
   if (!wanted.is_object()) return found == wanted;
   for (const auto& [key, value] : wanted.items()) {
-    if (!Holds(Member(found, key.c_str()), value)) return false;
+    if (!Holds(At(found, key.c_str()), value)) return false;
   }
   return true;
 }
@@ -149,18 +145,18 @@ json IdentityVolume(const std::string& audience) {
 }
 
 std::string ForeignMember(const json& found, const json& wanted) {
-  const json& image = Member(found, "image");
+  const json& image = At(found, "image");
   if (!image.is_string() ||
       Repository(image.get_ref<const std::string&>()) != Repository(wanted["image"].get_ref<const std::string&>())) {
     return "image";
   }
-  if (Member(found, "command") != wanted["command"]) return "command";
-  if (Comparable(Member(found, "args")) != Comparable(wanted["args"])) return "args";
-  if (Member(found, "restartPolicy") != Member(wanted, "restartPolicy")) return "restartPolicy";
-  const json& context = Member(found, "securityContext");
+  if (At(found, "command") != wanted["command"]) return "command";
+  if (Comparable(At(found, "args")) != Comparable(wanted["args"])) return "args";
+  if (At(found, "restartPolicy") != At(wanted, "restartPolicy")) return "restartPolicy";
+  const json& context = At(found, "securityContext");
   if (!Holds(context, wanted["securityContext"])) return "securityContext";
-  if (!Member(Member(context, "capabilities"), "add").is_null()) return "securityContext.capabilities.add";
-  if (!HasMounts(Member(found, "volumeMounts"), wanted["volumeMounts"])) return "volumeMounts";
+  if (!At(At(context, "capabilities"), "add").is_null()) return "securityContext.capabilities.add";
+  if (!HasMounts(At(found, "volumeMounts"), wanted["volumeMounts"])) return "volumeMounts";
   return "";
 }
 

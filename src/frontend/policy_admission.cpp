@@ -17,7 +17,7 @@ using nlohmann::json;
 using Operation = AdmissionReview::Operation;
 
 /// A string at `path`; empty where it is something else.
-std::string TextAt(const json& object, std::initializer_list<std::string_view> path) {
+std::string TextAtPath(const json& object, std::initializer_list<std::string_view> path) {
   const json* value = &object;
   for (const auto member : path) {
     const auto it = value->is_object() ? value->find(member) : value->end();
@@ -30,9 +30,9 @@ std::string TextAt(const json& object, std::initializer_list<std::string_view> p
 /// The pinned key that the edit would leave behind without its author saying so.
 base::Status CheckKeyChange(const AdmissionReview& review, const api::SigningPolicySpec& before,
                             const api::SigningPolicySpec& after) {
-  const std::string pinned = TextAt(review.old_object, {"status", "key", "keyID"});
+  const std::string pinned = TextAtPath(review.old_object, {"status", "key", "keyID"});
   if (pinned.empty() || !policy::ChangesKey(before, after)) return {};
-  if (TextAt(review.object, {"metadata", "annotations", Admission::kConfirmAnnotation}) == pinned) return {};
+  if (TextAtPath(review.object, {"metadata", "annotations", Admission::kConfirmAnnotation}) == pinned) return {};
   return base::MakeError(
       base::Code::kInvalidArgument,
       fmt::format("spec.key: this policy signs with the key {}, which the edit would leave behind; make another policy "
@@ -45,9 +45,9 @@ std::vector<std::string> SharedKey(const std::string& name, const api::SigningPo
   const std::string uri = encoding::FormatPkcs11Uri(spec.key.uri);
   std::vector<std::string> out;
   for (const auto& other : policies) {
-    const std::string other_name = TextAt(*other, {"metadata", "name"});
+    const std::string other_name = TextAtPath(*other, {"metadata", "name"});
     if (other_name == name) continue;
-    const auto theirs = encoding::ParsePkcs11Uri(TextAt(*other, {"spec", "key", "uri"}));
+    const auto theirs = encoding::ParsePkcs11Uri(TextAtPath(*other, {"spec", "key", "uri"}));
     if (!theirs || encoding::FormatPkcs11Uri(*theirs) != uri) continue;
     out.push_back(fmt::format("spec.key.uri: policy {} names this key too, so each can undo the limits of the other",
                               other_name));
@@ -94,9 +94,9 @@ void Admission::ValidatePolicy(const AdmissionReview& review, Answer answer) con
 void Admission::RecordChange(const AdmissionReview& review, AdmissionVerdict verdict, Answer answer) const {
   const json& named = review.object.is_null() ? review.old_object : review.object;
   PolicyChange change;
-  change.policy = TextAt(named, {"metadata", "name"});
+  change.policy = TextAtPath(named, {"metadata", "name"});
   if (change.policy.empty()) change.policy = review.name;
-  change.uid = TextAt(named, {"metadata", "uid"});
+  change.uid = TextAtPath(named, {"metadata", "uid"});
   change.verb = Name(review.operation);
   change.user = review.user.username;
   change.old_hash = SpecHash(review.old_object);

@@ -6,6 +6,8 @@
 #include <optional>
 #include <utility>
 
+#include "http/beast_text.hpp"
+
 namespace signet::http {
 namespace {
 
@@ -15,11 +17,6 @@ using ErrorCode = beast::error_code;
 
 constexpr std::size_t kReserved = 64 * 1024;  // at most, on a client's word alone
 
-constexpr std::string_view kEmptyChunked = "0\r\n\r\n";
-
-std::string_view View(beast::string_view text) { return {text.data(), text.size()}; }
-
-char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 std::string ToLower(std::string_view text) {
   std::string lower(text);
   std::transform(lower.begin(), lower.end(), lower.begin(), Lower);

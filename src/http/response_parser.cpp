@@ -6,6 +6,8 @@
 #include <optional>
 #include <utility>
 
+#include "http/beast_text.hpp"
+
 namespace signet::http {
 namespace {
 
@@ -14,11 +16,7 @@ using beast::http::field;
 using ErrorCode = beast::error_code;
 
 constexpr std::size_t kMostReserved = 64 * 1024;
-constexpr std::string_view kEmptyChunked = "0\r\n\r\n";
 
-std::string_view View(beast::string_view text) { return {text.data(), text.size()}; }
-
-char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 bool SameName(std::string_view a, std::string_view b) {
   return a.size() == b.size() &&
          std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return Lower(x) == Lower(y); });

@@ -20,7 +20,7 @@ using TlsState = crypto::TlsSession::State;
 
 constexpr std::size_t kMostUnparsed = 64 * 1024;
 constexpr std::size_t kKeptBuffer = 64 * 1024;
-constexpr std::size_t kReceiveBuffer = 17 * 1024;  // a whole record
+constexpr std::size_t kUpstreamReceiveBuffer = 17 * 1024;  // a whole record
 
 base::Error Lost(std::string_view why) {
   return MakeError(Code::kUnavailable, "ConnectionLost", "the connection ended before the answer: " + std::string(why));
@@ -33,7 +33,7 @@ UpstreamConnection::UpstreamConnection(Owner& owner, base::Reactor& reactor, Buf
       buffers_(buffers),
       socket_(IoContextOf(reactor)),
       parser_(std::move(parser)),
-      received_(kReceiveBuffer) {}
+      received_(kUpstreamReceiveBuffer) {}
 
 void UpstreamConnection::Open(const std::string& address, std::uint16_t port, std::unique_ptr<crypto::TlsSession> tls) {
   tls_ = std::move(tls);

@@ -14,7 +14,7 @@ using base::MakeError;
 
 constexpr std::chrono::seconds kFirstPenalty{1};
 constexpr unsigned kMostDoublings = 4;
-constexpr std::size_t kKeptScratch = 64 * 1024;
+constexpr std::size_t kKeptUpstreamScratch = 64 * 1024;
 constexpr std::uint16_t kHttps = 443;
 
 /// The address as a URI writes it.
@@ -23,7 +23,7 @@ std::string Bracketed(const std::string& host) { return host.find(':') == std::s
 void Compose(const UpstreamRequest& request, std::string_view host_line, const std::string* credentials,
              std::string& out) {
   out.clear();
-  if (out.capacity() > kKeptScratch) std::string().swap(out);
+  if (out.capacity() > kKeptUpstreamScratch) std::string().swap(out);
   out.reserve(512 + request.fields.size() + request.body.size() + (credentials != nullptr ? credentials->size() : 0));
   out.append(request.method).append(" ").append(request.target).append(" HTTP/1.1\r\n").append(host_line);
   if (credentials != nullptr) out += *credentials;

@@ -11,15 +11,10 @@ namespace signet::kube {
 namespace {
 
 using base::Code;
+using encoding::TextAt;
 using nlohmann::json;
 
 constexpr std::size_t kMaxMessage = 512;
-
-std::string Text(const json& object, const char* member) {
-  if (!object.is_object()) return {};
-  const auto it = object.find(member);
-  return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
-}
 
 Code CodeOf(int status, std::string_view reason) {
   switch (status) {
@@ -55,9 +50,9 @@ Code CodeOf(int status, std::string_view reason) {
 
 base::Error ErrorOf(int http_status, const json& body, std::string_view what) {
   base::Error error;
-  error.reason = Text(body, "reason");
+  error.reason = TextAt(body, "reason");
   error.code = CodeOf(http_status, error.reason);
-  std::string message = Text(body, "message");
+  std::string message = TextAt(body, "message");
   if (message.empty()) message = "no explanation";
   if (message.size() > kMaxMessage) message.resize(kMaxMessage);
   error.message = fmt::format("{}: {}", what, message);

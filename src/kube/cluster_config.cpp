@@ -7,15 +7,12 @@
 #include <sstream>
 #include <utility>
 
+#include "kube/config_error.hpp"
 #include "kube/proxy.hpp"
 #include "kube/server_address.hpp"
 
 namespace signet::kube {
 namespace {
-
-base::Error Refuse(std::string message) {
-  return base::MakeError(base::Code::kInvalidArgument, "ConfigInvalid", std::move(message));
-}
 
 bool Exists(const std::string& path) {
   struct stat info {};
@@ -30,19 +27,20 @@ bool IsHeaderValue(std::string_view text) {
 base::Status CheckImpersonation(const Impersonation& wanted) {
   if (wanted.user.empty()) {
     if (wanted.uid.empty() && wanted.groups.empty() && wanted.extra.empty()) return {};
-    return Refuse("impersonating a group, a uid or extra fields needs a user as well: name one with --as, or `as`");
+    return ConfigInvalid(
+        "impersonating a group, a uid or extra fields needs a user as well: name one with --as, or `as`");
   }
   std::vector<std::string_view> values{wanted.user, wanted.uid};
   for (const auto& group : wanted.groups) {
-    if (group.empty()) return Refuse("a group to impersonate has an empty name");
+    if (group.empty()) return ConfigInvalid("a group to impersonate has an empty name");
     values.emplace_back(group);
   }
   for (const auto& [key, texts] : wanted.extra) {
-    if (key.empty()) return Refuse("an extra field to impersonate (as-user-extra) has an empty name");
+    if (key.empty()) return ConfigInvalid("an extra field to impersonate (as-user-extra) has an empty name");
     values.insert(values.end(), texts.begin(), texts.end());
   }
   if (std::all_of(values.begin(), values.end(), IsHeaderValue)) return {};
-  return Refuse("a user, group, uid or extra field to impersonate holds a control character");
+  return ConfigInvalid("a user, group, uid or extra field to impersonate holds a control character");
 }
 
 }  // namespace
@@ -51,17 +49,18 @@ base::Status Validate(const ClusterConfig& config) {
   TRY_VOID(ParseServer(config.server));
   if (!config.proxy_url.empty()) TRY_VOID(ParseProxy(config.proxy_url));
   if (config.ca_file.empty() == config.ca_data.empty()) {
-    return Refuse("name one CA for the API server: a file or its content");
+    return ConfigInvalid("name one CA for the API server: a file or its content");
   }
-  if (!config.token_file.empty() && !config.token.empty()) return Refuse("a token and a token file are both set");
+  if (!config.token_file.empty() && !config.token.empty())
+    return ConfigInvalid("a token and a token file are both set");
   const bool certificate = !config.client_certificate_file.empty() || !config.client_certificate_data.empty();
   const bool key = !config.client_key_file.empty() || !config.client_key_data.empty();
-  if (certificate != key) return Refuse("a client certificate needs its key, and the key its certificate");
+  if (certificate != key) return ConfigInvalid("a client certificate needs its key, and the key its certificate");
   if (!config.client_certificate_file.empty() && !config.client_certificate_data.empty()) {
-    return Refuse("the client certificate is set as a file and as data");
+    return ConfigInvalid("the client certificate is set as a file and as data");
   }
   if (!config.client_key_file.empty() && !config.client_key_data.empty()) {
-    return Refuse("the client key is set as a file and as data");
+    return ConfigInvalid("the client key is set as a file and as data");
   }
   TRY_VOID(CheckImpersonation(config.impersonation));
   return {};

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/environment.hpp"
+#include "kube/config_error.hpp"
 #include "kube/impersonation.hpp"
 #include "kube/read_file.hpp"
 #include "kube/relay.hpp"
@@ -41,10 +42,6 @@ namespace http = web::http;
 namespace streams = concurrency::streams;
 using base::Code;
 using std::chrono::milliseconds;
-
-base::Error Invalid(std::string message) {
-  return base::MakeError(Code::kInvalidArgument, "ConfigInvalid", std::move(message));
-}
 
 // ---- responses ----
 
@@ -257,7 +254,7 @@ class CpprestTransport final : public Transport {
       const web::uri server("https://" + connect_to + server_.path);
       return std::make_shared<Clients>(Clients{{server, settings}, {server, patient}, std::move(credential)});
     } catch (const std::exception& error) {
-      return Invalid(std::string("the API server's address is not a URI: ") + error.what());
+      return ConfigInvalid(std::string("the API server's address is not a URI: ") + error.what());
     }
   }
 
@@ -429,9 +426,10 @@ base::Result<std::unique_ptr<Transport>> OpenCpprestTransport(ClusterConfig conf
   InitializeProcess();
   TRY_VOID(Validate(config));
   if (config.exec && config.credentials == nullptr) {
-    return Invalid(config.exec->where +
-                   " runs a credential plugin (exec), which only the command signet does: use a client certificate or "
-                   "a tokenFile instead (kubectl create token NAME makes a token)");
+    return ConfigInvalid(
+        config.exec->where +
+        " runs a credential plugin (exec), which only the command signet does: use a client certificate or "
+        "a tokenFile instead (kubectl create token NAME makes a token)");
   }
   TRY(auto server, ParseServer(config.server));
   auto transport = std::make_unique<CpprestTransport>(std::move(config), std::move(server), max_body);

@@ -9,12 +9,10 @@
 #include <optional>
 #include <utility>
 
+#include "kube/config_error.hpp"
+
 namespace signet::kube {
 namespace {
-
-base::Error Refuse(std::string message) {
-  return base::MakeError(base::Code::kInvalidArgument, "ConfigInvalid", std::move(message));
-}
 
 std::string Lower(std::string_view text) {
   std::string out(text);
@@ -114,7 +112,7 @@ base::Result<Proxy> ParseProxy(std::string_view url) {
   constexpr const char* kForm = "the proxy's URL must be http://host:port, https://host:port or socks5://host:port";
   Proxy out;
   const auto at = url.find("://");
-  if (at == std::string_view::npos) return Refuse(kForm);
+  if (at == std::string_view::npos) return ConfigInvalid(kForm);
   const std::string scheme = Lower(url.substr(0, at));
   std::string_view rest = url.substr(at + 3);
   if (scheme == "http") {
@@ -124,7 +122,7 @@ base::Result<Proxy> ParseProxy(std::string_view url) {
   } else if (scheme == "socks5" || scheme == "socks5h") {  // Go leaves names to the proxy in both
     out.kind = Proxy::Kind::kSocks5;
   } else {
-    return Refuse(kForm);
+    return ConfigInvalid(kForm);
   }
   rest = rest.substr(0, rest.find_first_of("/?#"));
   if (const auto sign = rest.rfind('@'); sign != std::string_view::npos) {
@@ -132,18 +130,18 @@ base::Result<Proxy> ParseProxy(std::string_view url) {
     const auto colon = std::min(identity.find(':'), identity.size());
     const auto user = PercentDecode(identity.substr(0, colon));
     const auto password = PercentDecode(colon == identity.size() ? "" : identity.substr(colon + 1));
-    if (!user || !password) return Refuse("user or password in the proxy's URL are not percent-encoded");
+    if (!user || !password) return ConfigInvalid("user or password in the proxy's URL are not percent-encoded");
     out.user = *user;
     out.password = *password;
     rest.remove_prefix(sign + 1);
   }
   const auto is_plain = [](char c) { return c > ' ' && c != 0x7f && c != '\\' && c != '%'; };
   if (!SplitHostPort(rest, out.host, out.port) || !std::all_of(rest.begin(), rest.end(), is_plain)) {
-    return Refuse(kForm);
+    return ConfigInvalid(kForm);
   }
   constexpr std::size_t kMaxSocksText = 255;  // RFC 1929
   if (out.user.size() > kMaxSocksText || out.password.size() > kMaxSocksText) {
-    return Refuse("user or password in the proxy's URL are longer than 255 bytes");
+    return ConfigInvalid("user or password in the proxy's URL are longer than 255 bytes");
   }
   if (out.port.empty()) {
     out.port = out.kind == Proxy::Kind::kHttp ? "80" : out.kind == Proxy::Kind::kHttps ? "443" : "1080";
@@ -167,7 +165,7 @@ base::Result<std::string> ProxyFor(const ServerAddress& server, const ProxyEnvir
   std::string url(named);
   if (!ParseProxy(url) && url.find("://") == std::string::npos) url = "http://" + url;
   if (const auto parsed = ParseProxy(url); !parsed) {
-    return Refuse("the environment's HTTPS_PROXY: " + parsed.error().message);
+    return ConfigInvalid("the environment's HTTPS_PROXY: " + parsed.error().message);
   }
   return url;
 }

@@ -7,12 +7,10 @@
 #include <charconv>
 #include <utility>
 
+#include "kube/config_error.hpp"
+
 namespace signet::kube {
 namespace {
-
-base::Error Refuse(std::string message) {
-  return base::MakeError(base::Code::kInvalidArgument, "ConfigInvalid", std::move(message));
-}
 
 bool IsPort(std::string_view text) {
   unsigned port = 0;
@@ -68,20 +66,20 @@ base::Result<ServerAddress> ParseServer(std::string_view url) {
   };
   if (url.size() < kScheme.size() || !std::equal(kScheme.begin(), kScheme.end(), url.begin(),
                                                  [&](char lower, char c) { return is_scheme(c, lower); })) {
-    return Refuse(std::string(kForm));
+    return ConfigInvalid(std::string(kForm));
   }
   url.remove_prefix(kScheme.size());
   if (url.find_first_of("@?#\\ \t\r\n") != std::string_view::npos) {
-    return Refuse(std::string(kForm) + ", without user, query and fragment");
+    return ConfigInvalid(std::string(kForm) + ", without user, query and fragment");
   }
   ServerAddress out;
   const auto slash = std::min(url.find('/'), url.size());
-  if (!SplitHostPort(url.substr(0, slash), out.host, out.port)) return Refuse(std::string(kForm));
+  if (!SplitHostPort(url.substr(0, slash), out.host, out.port)) return ConfigInvalid(std::string(kForm));
   if (const auto zone = out.host.find("%25"); zone != std::string::npos && out.IsIpv6()) out.host.erase(zone + 1, 2);
   if (!std::all_of(out.host.begin(), out.host.end(), IsHostCharacter) ||
       (out.host.find('%') != std::string::npos && !out.IsIpv6()) ||
       (out.IsIpv6() && !IsIpAddress(out.CertificateName()))) {
-    return Refuse(std::string(kForm) + ": this is no host name or address");
+    return ConfigInvalid(std::string(kForm) + ": this is no host name or address");
   }
   out.authority = out.IsIpv6() ? "[" + out.CertificateName() + "]" : out.host;
   if (!out.port.empty()) out.authority += ":" + out.port;

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "crypto/issuers.hpp"
+#include "kube/config_error.hpp"
 #include "kube/read_file.hpp"
 #include "kube/server_address.hpp"
 
@@ -18,9 +19,9 @@ namespace {
 
 using base::Code;
 
-base::Error Invalid(std::string message) {
+base::Error TlsInvalid(std::string message) {
   ERR_clear_error();
-  return base::MakeError(Code::kInvalidArgument, "ConfigInvalid", std::move(message));
+  return ConfigInvalid(std::move(message));
 }
 
 struct Freer {
@@ -70,7 +71,7 @@ base::Status Settings::ReadAuthorities(const ClusterConfig& config) {
     ++count;
   }
   ERR_clear_error();  // the end of the text is an error to OpenSSL
-  if (count == 0) return Invalid("the API server's CA is not a PEM certificate");
+  if (count == 0) return TlsInvalid("the API server's CA is not a PEM certificate");
   // As Go does: a CA that is named is trusted, self-signed or not.
   X509_STORE_set_flags(authorities_.get(), X509_V_FLAG_PARTIAL_CHAIN);
   crypto::TryEveryIssuer(authorities_.get());
@@ -86,7 +87,7 @@ base::Status Settings::ReadClientCertificate(const ClusterConfig& config, const 
   }
   const Owned<BIO> bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
   certificate_.reset(PEM_read_bio_X509(bio.get(), nullptr, NoPassword, nullptr));
-  if (!certificate_) return Invalid("the client certificate is not PEM");
+  if (!certificate_) return TlsInvalid("the client certificate is not PEM");
   chain_.reset(sk_X509_new_null());
   while (X509* next = PEM_read_bio_X509(bio.get(), nullptr, NoPassword, nullptr)) sk_X509_push(chain_.get(), next);
   ERR_clear_error();
@@ -102,9 +103,9 @@ base::Status Settings::ReadClientCertificate(const ClusterConfig& config, const 
                                                 : key_text.Reveal();
   const Owned<BIO> key_bio(BIO_new_mem_buf(key.data(), static_cast<int>(key.size())));
   key_.reset(PEM_read_bio_PrivateKey(key_bio.get(), nullptr, NoPassword, nullptr));
-  if (!key_) return Invalid("the client key is not an unencrypted PEM key");
+  if (!key_) return TlsInvalid("the client key is not an unencrypted PEM key");
   if (X509_check_private_key(certificate_.get(), key_.get()) != 1) {
-    return Invalid("the client key does not belong to the client certificate");
+    return TlsInvalid("the client key does not belong to the client certificate");
   }
   return {};
 }

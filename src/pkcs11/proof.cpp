@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "crypto/digest.hpp"
+#include "pkcs11/key_error.hpp"
 #include "pkcs11/session.hpp"
 
 namespace signet::pkcs11 {
@@ -13,10 +14,6 @@ namespace {
 
 constexpr std::string_view kName = "signet.dev/proof-of-possession/v1";
 constexpr std::size_t kRandomSize = 32;
-
-base::Error Refused(std::string reason, std::string message) {
-  return base::MakeError(base::Code::kFailedPrecondition, std::move(reason), std::move(message));
-}
 
 /// name, NUL, random, SubjectPublicKeyInfo; for algorithms with a digest, its hash.
 base::Bytes Challenge(const crypto::PublicKey& key, const encoding::AlgorithmInfo& info) {
@@ -32,15 +29,16 @@ base::Bytes Challenge(const crypto::PublicKey& key, const encoding::AlgorithmInf
 
 base::Status CheckUsable(const KeyRecord& key) {
   if (key.always_authenticate) {
-    return Refused("KeyNotUsable",
-                   "the key wants the PIN for every signature (CKA_ALWAYS_AUTHENTICATE), which Signet does not serve: "
-                   "name another key, or make it without");
+    return KeyRefused(
+        "KeyNotUsable",
+        "the key wants the PIN for every signature (CKA_ALWAYS_AUTHENTICATE), which Signet does not serve: "
+        "name another key, or make it without");
   }
   if (!key.can_sign) {
-    return Refused("KeyNotUsable", "the key in the HSM may not sign (CKA_SIGN is false): name another key");
+    return KeyRefused("KeyNotUsable", "the key in the HSM may not sign (CKA_SIGN is false): name another key");
   }
   if (key.algorithms.empty()) {
-    return Refused(
+    return KeyRefused(
         "MechanismMissing",
         fmt::format("the token lets this {} key sign by no mechanism that takes a digest (CKM_ECDSA, "
                     "CKM_RSA_PKCS, CKM_RSA_PKCS_PSS; CKM_EDDSA for Ed25519); one that hashes by itself cannot "
@@ -61,7 +59,7 @@ base::Result<PossessionProof> Session::Prove(const KeyRecord& key) {
       return PossessionProof{verified, algorithm, crypto::Sha256Hex(input), crypto::Sha256Hex(*outcome.signature)};
     }
     last = outcome.signature.error();
-    if (last.native.source.empty()) return Refused("KeyNotUsable", last.message);  // ours: the HSM did sign
+    if (last.native.source.empty()) return KeyRefused("KeyNotUsable", last.message);  // ours: the HSM did sign
     if (last.reason != "MechanismMissing") break;  // tokens list mechanisms that they refuse for some keys
   }
   return last;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "pkcs11/calls.hpp"
+#include "pkcs11/key_error.hpp"
 #include "pkcs11/mechanisms.hpp"
 #include "pkcs11/rv.hpp"
 #include "pkcs11/session.hpp"
@@ -27,10 +28,7 @@ class SearchGuard {
   CK_SESSION_HANDLE session_;
 };
 
-base::Error Refused(std::string reason, std::string message) {
-  return base::MakeError(base::Code::kFailedPrecondition, std::move(reason), std::move(message));
-}
-base::Error Unusable(std::string message) { return Refused("KeyNotUsable", std::move(message)); }
+base::Error Unusable(std::string message) { return KeyRefused("KeyNotUsable", std::move(message)); }
 
 }  // namespace
 
@@ -131,7 +129,7 @@ base::Result<crypto::PublicKey> Session::OwnPublicKey(ObjectHandle private_key) 
   if (!parts && IsDeviceTrouble(parts.error())) return parts;
   if (!parts) return told;
   if (!told.empty() && told.keyID() != parts->keyID()) {
-    return Refused("KeyMismatch", "the private key's CKA_PUBLIC_KEY_INFO is another key's: import the key again");
+    return KeyRefused("KeyMismatch", "the private key's CKA_PUBLIC_KEY_INFO is another key's: import the key again");
   }
   return parts;
 }
@@ -152,9 +150,10 @@ base::Result<crypto::PublicKey> Session::OnePublicKey(unsigned long object_class
     if (!key && IsTrouble(key.error())) return key;
     if (!key) continue;
     if (!found.empty() && found.keyID() != key->keyID()) {
-      return Refused("KeyAmbiguous",
-                     fmt::format("several different public keys have the {} of the private key: give each pair its own",
-                                 query.id ? "CKA_ID" : "label"));
+      return KeyRefused(
+          "KeyAmbiguous",
+          fmt::format("several different public keys have the {} of the private key: give each pair its own",
+                      query.id ? "CKA_ID" : "label"));
     }
     found = *std::move(key);
   }
@@ -175,10 +174,11 @@ base::Result<crypto::PublicKey> Session::PublicKeyOf(ObjectHandle private_key, c
       if (found.empty()) continue;
       if (own.empty()) return found;
       if (own.keyID() == found.keyID()) continue;
-      return Refused("KeyMismatch",
-                     fmt::format("the public key with the CKA_ID of the private key {} is another one than the private "
-                                 "key says itself: remove the one that does not belong to it",
-                                 record.label));
+      return KeyRefused(
+          "KeyMismatch",
+          fmt::format("the public key with the CKA_ID of the private key {} is another one than the private "
+                      "key says itself: remove the one that does not belong to it",
+                      record.label));
     }
   }
   if (!own.empty()) return own;
@@ -219,7 +219,7 @@ base::Result<ObjectHandle> Session::OnePrivateKey(const KeyQuery& query) const {
     handles = std::move(kept);
   }
   if (handles.size() > 1) {
-    return Refused("KeyAmbiguous", "more than one private key fits the key's URI: name it by id as well");
+    return KeyRefused("KeyAmbiguous", "more than one private key fits the key's URI: name it by id as well");
   }
   return handles.front();
 }

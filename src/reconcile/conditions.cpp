@@ -4,14 +4,12 @@
 #include <nlohmann/json.hpp>
 
 #include "base/printable.hpp"
+#include "encoding/json.hpp"
 
 namespace signet::reconcile {
 namespace {
 
-std::string Text(const nlohmann::json& object, const char* key) {
-  const auto it = object.find(key);
-  return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
-}
+using encoding::TextAt;
 
 }  // namespace
 
@@ -24,16 +22,16 @@ std::vector<api::Condition> ReadConditions(const nlohmann::json& object) {
   for (const auto& entry : *list) {
     if (!entry.is_object()) continue;
     api::Condition condition;
-    condition.type = Text(entry, "type");
+    condition.type = TextAt(entry, "type");
     if (condition.type.empty()) continue;
-    condition.status = Text(entry, "status") == "True";
-    condition.reason = Text(entry, "reason");
-    condition.message = Text(entry, "message");
+    condition.status = TextAt(entry, "status") == "True";
+    condition.reason = TextAt(entry, "reason");
+    condition.message = TextAt(entry, "message");
     const auto generation = entry.find("observedGeneration");
     if (generation != entry.end() && generation->is_number_integer()) {
       condition.observed_generation = generation->get<std::int64_t>();
     }
-    if (auto time = base::ParseTime(Text(entry, "lastTransitionTime"))) condition.last_transition_time = *time;
+    if (auto time = base::ParseTime(TextAt(entry, "lastTransitionTime"))) condition.last_transition_time = *time;
     out.push_back(std::move(condition));
   }
   return out;

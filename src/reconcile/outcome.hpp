@@ -3,6 +3,7 @@
 // Thread-safety: values; Adapter from any thread.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <utility>
 
@@ -12,6 +13,9 @@
 #include "obs/log.hpp"
 
 namespace signet::reconcile {
+
+/// The cache is behind. Its next event usually comes first.
+inline constexpr base::Duration kRetrySoon = std::chrono::milliseconds(100);
 
 struct Outcome {
   enum class Kind : std::uint8_t {

@@ -21,7 +21,7 @@ const kube::Resource& Secrets() {
 }
 
 /// The member's text; empty: absent. What is no text of ours is refused by the guard, not overwritten.
-std::string TextOf(const json& secret, const std::string& name) {
+std::string PinText(const json& secret, const std::string& name) {
   const auto data = secret.find("data");
   if (data == secret.end() || !data->is_object() || !data->contains(name)) return {};
   const json& value = (*data)[name];
@@ -67,7 +67,7 @@ base::Status SecretPinMemory::ChangeOnce(const std::string& name, const Edit& ed
                              {"kind", "Secret"},
                              {"metadata", {{"name", kPinSecret}, {"namespace", ns_}}},
                              {"type", "Opaque"}};
-  const std::string before = TextOf(secret, name);
+  const std::string before = PinText(secret, name);
   std::string text = before;
   TRY_VOID(edit(text));
   if (text == before) return {};

@@ -6,6 +6,7 @@
 
 #include "base/clock.hpp"
 #include "encoding/json.hpp"
+#include "reconcile/quota_error.hpp"
 
 namespace signet::reconcile {
 namespace {
@@ -15,10 +16,6 @@ constexpr std::int64_t kLargestBlock = 1000;
 constexpr std::int64_t kShareOfTheRest =
     4;  // so that the last of a day is not parked with replicas that do not need it
 constexpr std::int64_t kLargestNumber = 1LL << 50U;
-
-base::Error Unavailable(std::string message) {
-  return base::MakeError(base::Code::kUnavailable, "QuotaUnavailable", std::move(message));
-}
 
 std::string DayText(std::int64_t day) {
   return base::FormatTimeSeconds(base::TimePoint(std::chrono::days(day))).substr(0, 10);
@@ -56,7 +53,7 @@ base::Result<QuotaBook> QuotaBook::Parse(std::string_view text) {
       }
     }
   } catch (const nlohmann::json::exception&) {
-    return Unavailable("lacks a member, or has one of a wrong type");
+    return QuotaUnavailable("lacks a member, or has one of a wrong type");
   }
   return book;
 }
@@ -83,7 +80,7 @@ std::string QuotaBook::Text(const std::string& policy) const {
 
 base::Result<policy::Lease> QuotaBook::Lend(const policy::LeaseAsk& ask, const Borrower& borrower) {
   if (ask.day < since_) {
-    return Unavailable("the budget of " + DayText(ask.day) + " is closed: the clock of this replica is behind");
+    return QuotaUnavailable("the budget of " + DayText(ask.day) + " is closed: the clock of this replica is behind");
   }
   // Yesterday stays for replicas whose clocks are a little behind.
   since_ = std::max(since_, ask.day - 1);

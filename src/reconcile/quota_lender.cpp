@@ -8,9 +8,11 @@
 
 #include "base/bytes.hpp"
 #include "crypto/digest.hpp"
+#include "encoding/json.hpp"
 #include "encoding/text.hpp"
 #include "obs/log.hpp"
 #include "obs/metrics.hpp"
+#include "reconcile/quota_error.hpp"
 #include "reconcile/resources.hpp"
 
 namespace signet::reconcile {
@@ -22,21 +24,10 @@ using nlohmann::json;
 constexpr std::size_t kNameDigits = 20;
 constexpr unsigned kShards = 64;
 
-base::Error Unavailable(std::string message) {
-  return base::MakeError(Code::kUnavailable, "QuotaUnavailable", std::move(message));
-}
-
 json NewConfigMap(const std::string& name) {
   return {{"metadata",
            {{"name", name},
             {"labels", {{"app.kubernetes.io/managed-by", "signet-operator"}, {"signet.dev/quota", "true"}}}}}};
-}
-
-std::string TextOf(const json& map, const std::string& member) {
-  const auto data = map.find("data");
-  if (data == map.end() || !data->is_object() || !data->contains(member)) return {};
-  const json& text = (*data)[member];
-  return text.is_string() ? text.get<std::string>() : std::string();
 }
 
 /// Books of policies that nobody asks for any more.
@@ -130,7 +121,7 @@ base::Result<QuotaLender::Leases> QuotaLender::LendAll(const Place& place, const
     if (leases || leases.error().code != Code::kAborted) return leases;
     if (!Pause(attempt)) break;
   }
-  return Unavailable("too many replicas ask for parts of this budget at once");
+  return QuotaUnavailable("too many replicas ask for parts of this budget at once");
 }
 
 /// @return kAborted: another replica has written in between
@@ -139,14 +130,14 @@ base::Result<QuotaLender::Leases> QuotaLender::LendOnce(const Place& place, cons
   const auto& policy = asks.front().ask.policy;
   auto map = store_.Get(ConfigMaps(), options_.ns, name);
   if (!map && map.error().code != Code::kNotFound) {
-    return Unavailable(fmt::format("ConfigMap {}/{} cannot be read: {}", options_.ns, name, map.error().message));
+    return QuotaUnavailable(fmt::format("ConfigMap {}/{} cannot be read: {}", options_.ns, name, map.error().message));
   }
   const bool exists = map.has_value();
   json next = exists ? std::move(*map) : NewConfigMap(name);
-  const auto before = TextOf(next, place.member);
+  const auto before = encoding::TextAt(encoding::At(next, "data"), place.member);
   auto book = QuotaBook::Parse(before);
   if (!book) {
-    return Unavailable(
+    return QuotaUnavailable(
         fmt::format("ConfigMap {}/{}: {} is not what Signet wrote ({}): delete it, and the replicas write "
                     "anew what they have",
                     options_.ns, name, place.member, book.error().message));
@@ -167,7 +158,8 @@ base::Result<QuotaLender::Leases> QuotaLender::LendOnce(const Place& place, cons
   if (code == Code::kAborted || code == Code::kAlreadyExists || (exists && code == Code::kNotFound)) {
     return base::MakeError(Code::kAborted, "Conflict", written.error().message);
   }
-  return Unavailable(fmt::format("ConfigMap {}/{} cannot be written: {}", options_.ns, name, written.error().message));
+  return QuotaUnavailable(
+      fmt::format("ConfigMap {}/{} cannot be written: {}", options_.ns, name, written.error().message));
 }
 
 }  // namespace signet::reconcile

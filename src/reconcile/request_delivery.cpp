@@ -18,8 +18,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr base::Duration kLookAgain = 100ms;  // the cache is behind; its next event usually comes first
-
 /// A signature that was made and not delivered yet is taken back by these. Windows and quotas were met when it was
 /// made.
 bool TakesBack(policy::Reason reason) {
@@ -226,7 +224,7 @@ Outcome RequestReconciler::Deliver(const RequestView& view, signing::Signed made
       obs::GetCounter("signet_requests_finished_total", "SigningRequests decided", {{"result", "signed"}}).Add();
       return Outcome::Done();
     case Delivery::kDiscarded:
-      return Outcome::After(kLookAgain);
+      return Outcome::After(kRetrySoon);
     case Delivery::kOpen:
       break;
   }

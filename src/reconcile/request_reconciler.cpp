@@ -21,7 +21,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr base::Duration kLookAgain = 100ms;  // the cache is behind; its next event usually comes first
 constexpr base::Duration kShortest = 20ms;
 constexpr base::Duration kLongestBackoff = 5s;
 constexpr base::Duration kLongestWait = 10min;
@@ -115,7 +114,7 @@ RequestReconciler::Turn::~Turn() {
 
 Outcome RequestReconciler::Reconcile(const RequestKey& key) {
   const Turn turn(*this, key);
-  if (!turn.mine()) return Outcome::After(kLookAgain);
+  if (!turn.mine()) return Outcome::After(kRetrySoon);
   Memory memory = Recall(key);
   const Outcome outcome = Run(key, memory);
   Remember(key, std::move(memory));
@@ -257,7 +256,7 @@ Outcome RequestReconciler::Decide(RequestView& view, const nlohmann::json& objec
   auto why = Classify(answer.error().error, spec);
   switch (why.verdict) {
     case Verdict::kDenied:
-      return Outcome::After(kLookAgain);  // changed once more in between: from the start
+      return Outcome::After(kRetrySoon);  // changed once more in between: from the start
     case Verdict::kFailed:
       return Failed(view, why.reason, why.message, memory);
     case Verdict::kUnknown:
@@ -310,7 +309,7 @@ Outcome RequestReconciler::Wait(const RequestView& view, const api::SigningReque
   if (!written) {
     memory.resource_version.clear();
     if (written.error().code == base::Code::kNotFound) return Outcome::Done();
-    if (written.error().code == base::Code::kAborted) return Outcome::After(kLookAgain);
+    if (written.error().code == base::Code::kAborted) return Outcome::After(kRetrySoon);
     return Outcome::Retry(written.error());
   }
   memory.waiting_reason = why.reason;
@@ -328,7 +327,7 @@ Outcome RequestReconciler::End(const RequestView& view, const nlohmann::json& st
   if (!written) {
     memory.resource_version.clear();
     if (written.error().code == base::Code::kNotFound) return Outcome::Done();
-    if (written.error().code == base::Code::kAborted) return Outcome::After(kLookAgain);
+    if (written.error().code == base::Code::kAborted) return Outcome::After(kRetrySoon);
     return Outcome::Retry(written.error());
   }
   memory = {};

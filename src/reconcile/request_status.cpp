@@ -9,16 +9,14 @@
 #include "api/json.hpp"
 #include "api/object_json.hpp"
 #include "base/printable.hpp"
+#include "encoding/json.hpp"
 #include "encoding/text.hpp"
 #include "reconcile/conditions.hpp"
 
 namespace signet::reconcile {
 namespace {
 
-std::string Text(const nlohmann::json& object, const char* key) {
-  const auto it = object.find(key);
-  return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
-}
+using encoding::TextAt;
 
 api::SigningRequestStatus Base(const RequestView& view) {
   api::SigningRequestStatus status;
@@ -71,9 +69,9 @@ base::Result<RequestView> ViewRequest(const nlohmann::json& object) {
   if (ready != nullptr && !ready->status) view.waiting_reason = ready->reason;
   view.decided = IsEnd(view.conditions);
   if (const auto status = object.find("status"); status != object.end() && status->is_object()) {
-    view.record = Text(*status, "record");
+    view.record = TextAt(*status, "record");
     view.approvals = api::RequestStatusFromJson(*status).approvals;
-    if (auto time = base::ParseTime(Text(*status, "finishedAt"))) view.finished_at = *time;
+    if (auto time = base::ParseTime(TextAt(*status, "finishedAt"))) view.finished_at = *time;
   }
   if (const auto spec = object.find("spec"); spec != object.end() && spec->is_object()) {
     const auto ttl = spec->find("ttlSecondsAfterFinished");

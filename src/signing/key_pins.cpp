@@ -12,13 +12,9 @@
 namespace signet::signing {
 namespace {
 
+using encoding::TextAt;
 using nlohmann::json;
 constexpr const char* kFileName = "policy-keys.json";
-
-std::string Text(const json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
 
 }  // namespace
 
@@ -36,8 +32,8 @@ base::Result<KeyPins> KeyPins::Load(std::filesystem::path folder) {
   const auto parsed = encoding::ParseJson(text);
   if (!parsed || !parsed->is_object()) return invalid;
   for (const auto& [policy, pin] : parsed->items()) {
-    if (!pin.is_object() || Text(pin, "spec").empty() || Text(pin, "keyID").empty()) return invalid;
-    pins.pins_[policy] = {Text(pin, "spec"), Text(pin, "keyID")};
+    if (!pin.is_object() || TextAt(pin, "spec").empty() || TextAt(pin, "keyID").empty()) return invalid;
+    pins.pins_[policy] = {TextAt(pin, "spec"), TextAt(pin, "keyID")};
   }
   return pins;
 }

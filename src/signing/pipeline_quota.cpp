@@ -14,13 +14,13 @@ using Why = policy::QuotaRefusal::Why;
 
 // A lease takes two short calls of the API server. Longer than this is an outage, and the caller should know.
 constexpr base::Duration kPatience = 2s;
-constexpr base::Duration kSoon = 1s;
+constexpr base::Duration kRetryQuota = 1s;
 
 Refused Unavailable() {
   return {MakeError(Code::kUnavailable, "QuotaUnavailable",
                     "this replica's part of the day's budget is used up, and more cannot be had from the API server "
                     "now; nothing was signed: ask again"),
-          kSoon};
+          kRetryQuota};
 }
 
 Refused UsedUp(const policy::QuotaRefusal& refusal, bool shared) {

@@ -9,6 +9,7 @@
 
 #include "api/json.hpp"
 #include "crypto/digest.hpp"
+#include "encoding/json.hpp"
 #include "obs/log.hpp"
 #include "policy/decide.hpp"
 
@@ -16,21 +17,11 @@ namespace signet::signing {
 namespace {
 
 using base::Code;
+using encoding::At;
+using encoding::TextAt;
 using nlohmann::json;
 
 constexpr int kMaxLooks = 200;  // of kSettleTime each, before a folder that never settles is given up
-
-const json& At(const json& object, const char* key) {
-  static const json kNothing;
-  if (!object.is_object()) return kNothing;
-  const auto found = object.find(key);
-  return found == object.end() ? kNothing : *found;
-}
-
-std::string Text(const json& object, const char* key) {
-  const json& value = At(object, key);
-  return value.is_string() ? value.get<std::string>() : std::string();
-}
 
 void DefinePolicy(const json& document, int line, const std::string& file, store::Source& source) {
   const std::string place = fmt::format("{}:{}", file, line);
@@ -38,8 +29,8 @@ void DefinePolicy(const json& document, int line, const std::string& file, store
     source.problems.push_back({file, fmt::format("{}: {}", place, what)});
   };
   if (!document.is_object()) return problem("not an object (apiVersion, kind, metadata, spec)");
-  const std::string kind = Text(document, "kind");
-  const std::string api_version = Text(document, "apiVersion");
+  const std::string kind = TextAt(document, "kind");
+  const std::string api_version = TextAt(document, "apiVersion");
   if (kind.empty() || api_version.empty()) return problem("apiVersion and kind are missing");
   if (kind != "SigningPolicy") {
     // The folder of an operator's directory store may be shared: its requests are not for this program.
@@ -47,7 +38,7 @@ void DefinePolicy(const json& document, int line, const std::string& file, store
     obs::Log(level, "manifest ignored: not a SigningPolicy", {{"place", place}, {"kind", kind}});
     return;
   }
-  const std::string name = Text(At(document, "metadata"), "name");
+  const std::string name = TextAt(At(document, "metadata"), "name");
   if (name.empty()) return problem("metadata.name is missing");
   source.objects.push_back({{api_version, kind, {}, name}, document, line});
   source.objects.back().manifest.erase("status");

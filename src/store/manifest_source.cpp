@@ -6,17 +6,14 @@
 #include <optional>
 #include <set>
 
+#include "encoding/json.hpp"
 #include "store/manifest.hpp"
 
 namespace signet::store {
 namespace {
 
+using encoding::TextAt;
 using nlohmann::json;
-
-std::string Text(const json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
 
 /// RFC 1123 subdomain, as Kubernetes wants names.
 bool IsObjectName(std::string_view name) {
@@ -35,8 +32,8 @@ void DefineObject(const std::vector<kube::Resource>& resources, const json& docu
     source.problems.push_back({file, fmt::format("{}:{}: {}", file, line, what)});
   };
   if (!document.is_object()) return problem("not an object (apiVersion, kind, metadata, spec)");
-  const std::string api_version = Text(document, "apiVersion");
-  const std::string kind = Text(document, "kind");
+  const std::string api_version = TextAt(document, "apiVersion");
+  const std::string kind = TextAt(document, "kind");
   const auto resource = std::find_if(resources.begin(), resources.end(), [&](const kube::Resource& known) {
     return known.kind == kind && ApiVersion(known) == api_version;
   });
@@ -46,14 +43,14 @@ void DefineObject(const std::vector<kube::Resource>& resources, const json& docu
   }
   const auto metadata = document.find("metadata");
   if (metadata == document.end() || !metadata->is_object()) return problem("metadata is missing");
-  DefinedObject object{{api_version, kind, {}, Text(*metadata, "name")}, document, line};
+  DefinedObject object{{api_version, kind, {}, TextAt(*metadata, "name")}, document, line};
   if (!IsObjectName(object.key.name)) {
     return problem(
         "metadata.name must be lower-case letters, digits, '-' and '.', at most 253 (generateName needs an API "
         "server)");
   }
   if (resource->namespaced) {
-    object.key.ns = metadata->contains("namespace") ? Text(*metadata, "namespace") : "default";
+    object.key.ns = metadata->contains("namespace") ? TextAt(*metadata, "namespace") : "default";
     if (!IsObjectName(object.key.ns)) return problem("metadata.namespace is not a namespace name");
   }
   // What a server would set is set by the store alone: a manifest must not bring its own signature or uid.

@@ -11,6 +11,7 @@
 
 #include "base/unique_fd.hpp"
 #include "crypto/digest.hpp"
+#include "encoding/json.hpp"
 #include "encoding/text.hpp"
 #include "store/folder.hpp"
 #include "store/manifest.hpp"
@@ -18,6 +19,7 @@
 namespace signet::store {
 namespace {
 
+using encoding::TextAt;
 using nlohmann::json;
 
 constexpr std::string_view kSuffix = ".status.yaml";
@@ -25,25 +27,20 @@ constexpr std::string_view kRetiredMark = ".deleted-";
 constexpr const char* kHashAnnotation = "signet.dev/spec-hash";
 constexpr std::size_t kMaxStatusFileBytes = 64U << 20;
 
-std::string Text(const json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
-
 bool ParseRecord(const json& document, StatusRecord& record) {
   if (!document.is_object() || !document.contains("metadata") || !document.at("metadata").is_object()) return false;
   const json& metadata = document.at("metadata");
-  record.key = {Text(document, "apiVersion"), Text(document, "kind"), Text(metadata, "namespace"),
-                Text(metadata, "name")};
-  record.uid = Text(metadata, "uid");
-  record.created = Text(metadata, "creationTimestamp");
+  record.key = {TextAt(document, "apiVersion"), TextAt(document, "kind"), TextAt(metadata, "namespace"),
+                TextAt(metadata, "name")};
+  record.uid = TextAt(metadata, "uid");
+  record.created = TextAt(metadata, "creationTimestamp");
   record.generation = metadata.contains("generation") && metadata.at("generation").is_number_integer()
                           ? metadata.at("generation").get<std::int64_t>()
                           : 0;
   if (metadata.contains("annotations") && metadata.at("annotations").is_object()) {
-    record.spec_hash = Text(metadata.at("annotations"), kHashAnnotation);
+    record.spec_hash = TextAt(metadata.at("annotations"), kHashAnnotation);
   }
-  const std::string version = Text(metadata, "resourceVersion");
+  const std::string version = TextAt(metadata, "resourceVersion");
   const char* end = version.data() + version.size();
   const auto parsed = std::from_chars(version.data(), end, record.resource_version);
   if (parsed.ec != std::errc{} || parsed.ptr != end) return false;

@@ -139,13 +139,16 @@ void LauncherProcess::Start(const LauncherRequest& request, base::UniqueFd socke
   (void)::send(kLauncherSocket, &reply, sizeof(reply), MSG_NOSIGNAL);
 }
 
+/// After fork: `failure` gets errno, and the process ends.
+[[noreturn]] void ReportAndExit(int failure) {
+  const int error = errno;
+  (void)!::write(failure, &error, sizeof(error));
+  ::_exit(1);
+}
+
 /// After fork: the worker's place, then exec. `failure` gets errno, or closes by exec.
 void LauncherProcess::BecomeWorker(int socket, int memory, int failure) const {
-  const auto fail = [&] {
-    const int error = errno;
-    (void)!::write(failure, &error, sizeof(error));
-    ::_exit(1);
-  };
+  const auto fail = [failure] { ReportAndExit(failure); };
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -161,7 +164,7 @@ void LauncherProcess::BecomeWorker(int socket, int memory, int failure) const {
   std::string argument(kWorkerArgument);
   char* const arguments[] = {name, argument.data(), nullptr};
   ::execv("/proc/self/exe", arguments);
-  fail();
+  ReportAndExit(failure);
 }
 
 void LauncherProcess::Reap() {

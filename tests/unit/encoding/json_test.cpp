@@ -36,5 +36,23 @@ TEST(ParseJsonTest, NamesTheRepeatedKey) {
   EXPECT_THAT(parsed.error().message, ::testing::HasSubstr("\"policy\" appears twice"));
 }
 
+TEST(AtTest, ReturnsNullForWhatIsNotThere) {
+  const nlohmann::json object = {{"a", 1}, {"b", nullptr}};
+  EXPECT_EQ(At(object, "a"), 1);
+  EXPECT_TRUE(At(object, "b").is_null());
+  EXPECT_TRUE(At(object, "c").is_null());
+  for (const auto& other : {nlohmann::json("text"), nlohmann::json({1, 2}), nlohmann::json(7), nlohmann::json()}) {
+    EXPECT_TRUE(At(other, "a").is_null()) << other;
+  }
+}
+
+TEST(TextAtTest, ReturnsStringsOnly) {
+  const nlohmann::json object = {{"text", "x"}, {"number", 1}, {"list", {"x"}}, {"null", nullptr}};
+  EXPECT_EQ(TextAt(object, "text"), "x");
+  for (const char* name : {"number", "list", "null", "absent"}) EXPECT_EQ(TextAt(object, name), "") << name;
+  EXPECT_EQ(TextAt("x", "text"), "");
+  EXPECT_EQ(TextAt(At(object, "absent"), "text"), "");
+}
+
 }  // namespace
 }  // namespace signet::encoding

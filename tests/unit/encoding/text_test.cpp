@@ -66,6 +66,14 @@ TEST(AppendJsonStringTest, EscapesWhatATerminalMustNotGet) {
   EXPECT_EQ(Quoted("\xC3\xA4\xE2\x82\xAC\xF0\x9F\x94\x91"), "\"\xC3\xA4\xE2\x82\xAC\xF0\x9F\x94\x91\"");
 }
 
+TEST(IsLowerHexTest, WantsTheSizeAndLowerCase) {
+  EXPECT_TRUE(IsLowerHex("0189af", 6));
+  EXPECT_TRUE(IsLowerHex("", 0));
+  for (const char* text : {"0189a", "0189aff", "0189aF", "0189ag", "0x89af", " 189af"}) {
+    EXPECT_FALSE(IsLowerHex(text, 6)) << text;
+  }
+}
+
 TEST(AppendJsonStringTest, KeepsALineOneLine) { EXPECT_EQ(Quoted("a\nb\r\x01"), R"("a\nb\r\u0001")"); }
 
 }  // namespace
