@@ -7,9 +7,10 @@ set(THREADS_PREFER_PTHREAD_FLAG ON)
 
 find_program(SIGNET_CCACHE ccache)
 if(SIGNET_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  # Relative to the source folder, so that a clone in another folder finds what this one has compiled.
+  # Relative to the source folder, and whatever the language of the messages is, so that a clone in another folder and the
+  # image find what this one has compiled.
   set(CMAKE_CXX_COMPILER_LAUNCHER
-      ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1 CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+      ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1 CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime,locale
       ${SIGNET_CCACHE})
 endif()
 

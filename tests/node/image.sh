@@ -12,7 +12,7 @@ usage: image.sh
 Makes what is not yet there of these images, and prints "NAME FILE" for each (OCI archives):
   localhost/pause:1        a static C program: what holds a pod's namespaces
   localhost/workload:1     Debian with curl and openssl: what a pipeline runs in
-  localhost/signet:test    the repository's Dockerfile, whole: compiled in the image, with a ccache of its own
+  localhost/signet:test    the repository's Dockerfile, whole: compiled in the image, with this machine's ccache
 They stand on docker.io/library/debian:bookworm-slim, made here with mmdebstrap from this machine's own Debian sources.
 All of it is kept in \${SIGNET_CACHE:-\${XDG_CACHE_HOME:-~/.cache}/signet}/images by content: base, workload and compilers take
 three minutes once, the first compilation ten, later ones what has changed. Archives that nobody asked for in a week are removed. Needs root.
@@ -95,8 +95,10 @@ make_workload() {
 }
 
 make_signet() {
-  mkdir -p "$cache/ccache"
-  quietly builder bud --isolation chroot --pull-never --layers --volume "$cache/ccache:/mnt" --file "$repo/Dockerfile" --tag "$1" "$repo"
+  local compiled
+  compiled=$(ccache --get-config cache_dir)
+  mkdir -p "$compiled"
+  quietly builder bud --isolation chroot --pull-never --layers --volume "$compiled:/mnt" --file "$repo/Dockerfile" --tag "$1" "$repo"
 }
 
 # All that the Dockerfile can see.
