@@ -102,7 +102,8 @@ base::Status FileJournal::Begin() {
   } else if (scanned_.needs_opening) {
     std::string checkpoint;
     ledger_.AppendCheckpoint(checkpoint);
-    writer_.Segment(data, full_segments_ + 1, checkpoint, scanned_.torn);
+    full_segments_ = segments_.FreeAfter(full_segments_);
+    writer_.Segment(data, full_segments_, checkpoint, scanned_.torn);
     header_bytes_ = data.size();
     writer_.Recovered(data, {}, damage == Damage::kNone ? "FileMissing" : Name(damage));
   } else if (torn) {
@@ -118,9 +119,9 @@ base::Status FileJournal::Begin() {
   const bool sync = options_.durability == Durability::kFsync;
   if (damage != Damage::kNone && damage != Damage::kGrown) {
     segments_.SetDamage(damage);
-    TRY_VOID(segments_.Replace(data, sync));
+    TRY_VOID(segments_.Replace(data, full_segments_, sync));
   } else if (!data.empty()) {
-    TRY_VOID(segments_.exists() ? segments_.Append(data, sync) : segments_.Rotate(data, sync));
+    TRY_VOID(segments_.exists() ? segments_.Append(data, sync) : segments_.Rotate(data, full_segments_, sync));
   }
   Copy(data);
   file_bytes_ = segments_.size();
@@ -184,8 +185,10 @@ void FileJournal::StartBatch() {
   if (clock_.Steady() < rotate_not_before_) return;
   std::string checkpoint;
   ledger_.AppendCheckpoint(checkpoint);
-  writer_.Segment(pending_.data, ++full_segments_, checkpoint, {});
+  full_segments_ = segments_.FreeAfter(full_segments_);
+  writer_.Segment(pending_.data, full_segments_, checkpoint, {});
   pending_.rotate = true;
+  pending_.number = full_segments_;
   header_bytes_ = pending_.data.size();
   file_bytes_ = 0;
 }
@@ -267,11 +270,12 @@ void FileJournal::Flush() {
 void FileJournal::Commit(Batch& batch) {
   const bool sync = options_.durability == Durability::kFsync;
   if (batch.repair && batch.rotate) {
-    batch.status = segments_.Replace(batch.data, sync);
+    batch.status = segments_.Replace(batch.data, batch.number, sync);
   } else {
     batch.status = batch.repair ? segments_.Repair() : base::Status();
     if (batch.status) {
-      batch.status = batch.rotate ? segments_.Rotate(batch.data, sync) : segments_.Append(batch.data, sync);
+      batch.status =
+          batch.rotate ? segments_.Rotate(batch.data, batch.number, sync) : segments_.Append(batch.data, sync);
     }
   }
   if (batch.status) segments_.WriteNote(batch.end);
@@ -351,7 +355,9 @@ void FileJournal::Retry() {
     if (damage != Damage::kGrown) {
       std::string checkpoint;
       ledger_.AppendCheckpoint(checkpoint);
-      writer_.Segment(pending_.data, segments_.full() + 1, checkpoint, {});
+      full_segments_ = segments_.FreeAfter(segments_.full());
+      writer_.Segment(pending_.data, full_segments_, checkpoint, {});
+      pending_.number = full_segments_;
       header_bytes_ = pending_.data.size();
       file_bytes_ = 0;
       pending_.rotate = true;
@@ -391,6 +397,7 @@ base::Result<std::unique_ptr<Journal>> Journal::Open(Options options, base::Reac
   auto& file_system = options.file_system != nullptr ? *options.file_system : FileSystem::System();
   TRY(auto segments, Segments::Open(options.file, file_system));
   TRY(auto scanned, ScanSegments(segments, options.file));
+  segments.Reserve(scanned.segment);
   auto journal =
       std::make_unique<FileJournal>(std::move(options), reactor, clock, std::move(segments), std::move(scanned));
   TRY_VOID(journal->Begin());

@@ -54,7 +54,8 @@ class FileJournal final : public Journal {
   struct Batch {
     bool repair = false;
     bool rotate = false;
-    std::size_t changes = 0;  ///< of the ledger
+    std::uint64_t number = 0;  ///< of the segment that a rotation makes of FILE
+    std::size_t changes = 0;   ///< of the ledger
     std::string data;
     std::vector<Done> dones;
     Position end;

@@ -37,7 +37,7 @@ bool Begins(int fd, const std::string& stream) {
 }
 
 /// One line more. An error names what is wrong with it.
-base::Status TakeLine(Chain& chain, Ledger& ledger, std::string_view text) {
+base::Status TakeLine(Chain& chain, Ledger& ledger, std::uint64_t& segment, std::string_view text) {
   switch (chain.Take(text)) {
     case Chain::Step::kBad:
       return MakeError(Code::kInvalidArgument, chain.why());
@@ -46,6 +46,7 @@ base::Status TakeLine(Chain& chain, Ledger& ledger, std::string_view text) {
     case Chain::Step::kRecord:
       break;
   }
+  if (chain.line().Plain("type") == kTypeSegment) segment = chain.line().Number("number").value_or(segment);
   const auto* checkpoint = chain.line().Find("checkpoint");
   if (chain.line().Plain("type") == kTypeSegment && checkpoint != nullptr) TRY_VOID(ledger.Restore(checkpoint->raw));
   return ledger.Apply(chain.line());
@@ -89,6 +90,14 @@ base::Result<Scanned> ScanFile(int fd, const std::filesystem::path& name, const 
   Chain chain;
   chain.BeginFile(true);
   std::uint64_t number = 0;
+  const auto complete = [&] {
+    return note && scanned.position.stream == note->stream && scanned.position.seq >= note->seq;
+  };
+  const auto grown = [&scanned]() -> base::Result<Scanned> {
+    scanned.damage = Damage::kGrown;
+    scanned.needs_newline = scanned.needs_opening = false;
+    return std::move(scanned);
+  };
   for (;;) {
     std::string_view text;
     const auto next = reader.Read(text);
@@ -101,13 +110,10 @@ base::Result<Scanned> ScanFile(int fd, const std::filesystem::path& name, const 
     }
     scanned.needs_newline = next == LineReader::Next::kUnterminated;
     const auto taken = next == LineReader::Next::kTooLong ? MakeError(Code::kInvalidArgument, "the line is too long")
-                                                          : TakeLine(chain, scanned.ledger, text);
+                                                          : TakeLine(chain, scanned.ledger, scanned.segment, text);
     if (!taken) {
-      const bool complete = note && scanned.position.stream == note->stream && scanned.position.seq >= note->seq;
-      if (!complete) return Corrupt(name, number, taken.error().message);
-      scanned.damage = Damage::kGrown;
-      scanned.needs_newline = scanned.needs_opening = false;
-      return scanned;
+      if (!complete()) return Corrupt(name, number, taken.error().message);
+      return grown();
     }
     if (chain.torn()) continue;
     scanned.position = chain.position();
@@ -116,8 +122,13 @@ base::Result<Scanned> ScanFile(int fd, const std::filesystem::path& name, const 
   if (chain.position().seq == 0 && chain.torn() && !IsOurs(chain.torn_octets())) {
     return Corrupt(name, 1, "not a record of Signet");
   }
-  scanned.torn = chain.PendingTorn();
-  if (chain.torn() && scanned.torn.bytes == 0) return Corrupt(name, number, "an empty line");
+  // A crash leaves a piece of a line, never a line end alone.
+  const auto torn = chain.PendingTorn();
+  if (chain.torn() && torn.bytes == 0) {
+    if (!complete()) return Corrupt(name, number, "an empty line");
+    return grown();
+  }
+  scanned.torn = torn;
   scanned.needs_opening = scanned.position.seq == 0;
   return scanned;
 }

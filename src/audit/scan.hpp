@@ -24,6 +24,7 @@ struct Scanned {
   /// kGrown: what comes after good_bytes is not this record's. Others but kNone: lines up to `position` are missing.
   Damage damage = Damage::kNone;
   std::uint64_t good_bytes = 0;  ///< where the last record ends
+  std::uint64_t segment = 0;     ///< the number in the `segment` line of the file, if it has one
 };
 
 /// One file up to `limit`, from its first record (`stream`, or `segment` with a checkpoint).

@@ -12,6 +12,7 @@
 
 #include "audit/line.hpp"
 #include "base/file_lock.hpp"
+#include "encoding/text.hpp"
 
 namespace signet::audit {
 namespace {
@@ -19,6 +20,10 @@ namespace {
 using base::Code;
 
 constexpr std::size_t kDigits = 6;
+constexpr std::size_t kMaxDigits = 12;
+constexpr std::uint64_t kMaxSegment = 99'999'999'999;  // of a name or a note: more is not ours
+constexpr std::size_t kStreamDigits = 32;
+constexpr std::uint64_t kMaxSeq = 1ULL << 53U;  // of a note: more is damage
 constexpr ::mode_t kMode = 0640;
 constexpr std::size_t kNoteBytes = 192;  // always as long, so that it is overwritten as a whole
 constexpr int kMaxAside = 1000;
@@ -30,7 +35,8 @@ base::Error Unavailable(std::string_view what, const std::filesystem::path& path
 }
 
 std::optional<std::uint64_t> NumberOf(std::string_view name, std::string_view base) {
-  if (!name.starts_with(base) || name.size() < base.size() + 1 + kDigits || name[base.size()] != '.')
+  if (!name.starts_with(base) || name.size() < base.size() + 1 + kDigits || name[base.size()] != '.' ||
+      name.size() > base.size() + 1 + kMaxDigits)
     return std::nullopt;
   name.remove_prefix(base.size() + 1);
   std::uint64_t number = 0;
@@ -54,7 +60,13 @@ std::vector<std::pair<std::uint64_t, std::filesystem::path>> Numbered(const std:
 std::string LockOf(const std::filesystem::path& file) { return file.string() + ".lock"; }
 std::string NoteOf(const std::filesystem::path& file) { return file.string() + ".head"; }
 
-std::optional<Note> ParseNote(int fd) {
+struct Noted {
+  Note end;
+  std::uint64_t segment = 0;
+};
+
+/// nullopt: there is no note, or it is damaged, which is the same.
+std::optional<Noted> ParseNote(int fd) {
   std::string text(kNoteBytes, '\0');
   const auto got = ::pread(fd, text.data(), text.size(), 0);
   if (got <= 0) return std::nullopt;
@@ -66,11 +78,15 @@ std::optional<Note> ParseNote(int fd) {
   const auto stream = line.Plain("stream");
   const auto seq = line.Number("seq");
   const auto head = line.Plain("head");
-  Note note;
-  if (!stream || !seq || *seq == 0 || !head || head->size() != note.head.size()) return std::nullopt;
-  note.stream = *stream;
-  note.seq = *seq;
-  std::copy(head->begin(), head->end(), note.head.begin());
+  Noted note;
+  if (!stream || !encoding::IsLowerHex(*stream, kStreamDigits) || !seq || *seq == 0 || *seq > kMaxSeq || !head ||
+      !encoding::IsLowerHex(*head, note.end.head.size())) {
+    return std::nullopt;
+  }
+  note.end.stream = *stream;
+  note.end.seq = *seq;
+  std::copy(head->begin(), head->end(), note.end.head.begin());
+  note.segment = line.Number("segment").value_or(0);
   return note;
 }
 
@@ -103,6 +119,14 @@ int FileSystem::Truncate(int fd, std::uint64_t size) {
 int FileSystem::Rename(const std::filesystem::path& from, const std::filesystem::path& to) {
   return ::rename(from.c_str(), to.c_str()) == 0 ? 0 : -errno;
 }
+int FileSystem::RenameNew(const std::filesystem::path& from, const std::filesystem::path& to) {
+  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) == 0) return 0;
+  if (errno != EINVAL && errno != ENOSYS) return -errno;
+  // Some network file systems cannot do it in one step.
+  struct ::stat taken {};
+  if (::lstat(to.c_str(), &taken) == 0) return -EEXIST;
+  return errno == ENOENT ? Rename(from, to) : -errno;
+}
 FileSystem& FileSystem::System() {
   static FileSystem system;
   return system;
@@ -112,9 +136,16 @@ std::filesystem::path Segments::Next() const { return file_.string() + ".next"; 
 std::filesystem::path Segments::Full(std::uint64_t number) const {
   return fmt::format("{}.{:0{}}", file_.string(), number, kDigits);
 }
-std::optional<std::filesystem::path> Segments::LastFull() const {
-  if (number_ == 0) return std::nullopt;
-  return Full(number_);
+void Segments::Reserve(std::uint64_t number) {
+  if (number <= kMaxSegment) number_ = std::max(number_, number);
+}
+
+std::uint64_t Segments::FreeAfter(std::uint64_t number) const {
+  struct ::stat taken {};
+  do {
+    ++number;
+  } while (::lstat(Full(number).c_str(), &taken) == 0);
+  return number;
 }
 
 std::vector<std::filesystem::path> Segments::Find(const std::filesystem::path& file) {
@@ -142,7 +173,12 @@ base::Status Segments::Lock() {
 base::Status Segments::OpenNote() {
   note_fd_ =
       base::UniqueFd(::open(NoteOf(file_).c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, kMode));
-  return note_fd_.valid() ? base::Status() : Unavailable("cannot open", NoteOf(file_), errno);
+  if (!note_fd_.valid()) return Unavailable("cannot open", NoteOf(file_), errno);
+  struct ::stat info {};
+  if (::fstat(note_fd_.get(), &info) == 0 && S_ISREG(info.st_mode)) return {};
+  note_fd_ = base::UniqueFd();
+  return base::MakeError(Code::kUnavailable, "AuditUnavailable",
+                         fmt::format("{} is not a regular file: move it away", NoteOf(file_)));
 }
 
 base::Status Segments::OpenFile() {
@@ -179,8 +215,14 @@ base::Result<Segments> Segments::Open(const std::filesystem::path& file, FileSys
   Segments segments(error ? file : resolved, file, file_system);
   TRY_VOID(segments.Lock());
   TRY_VOID(segments.OpenNote());
-  segments.note_ = ParseNote(segments.note_fd_.get());
-  if (const auto full = Numbered(segments.file_); !full.empty()) segments.number_ = full.back().first;
+  if (auto noted = ParseNote(segments.note_fd_.get())) {
+    segments.note_ = std::move(noted->end);
+    segments.Reserve(noted->segment);
+  }
+  if (const auto full = Numbered(segments.file_); !full.empty()) {
+    segments.Reserve(full.back().first);
+    segments.last_full_ = full.back().second;
+  }
   if (taken) {
     segments.damage_ = Damage::kReplaced;
     return segments;
@@ -240,6 +282,7 @@ base::Status Segments::Damaged(Damage damage) {
 }
 
 base::Status Segments::Append(std::string_view data, bool sync) {
+  TRY_VOID(KeepNote());
   TRY_VOID(WriteAll(fd_.get(), data));
   if (sync) {
     if (const int failed = file_system_->Sync(fd_.get()); failed != 0)
@@ -261,7 +304,8 @@ base::Status Segments::Append(std::string_view data, bool sync) {
   return {};
 }
 
-base::Status Segments::Rotate(std::string_view data, bool sync) {
+base::Status Segments::Rotate(std::string_view data, std::uint64_t number, bool sync) {
+  TRY_VOID(KeepNote());
   if (fd_.valid()) {
     if (const auto damage = Look(size_); damage != Damage::kNone) return Damaged(damage);
   }
@@ -275,28 +319,29 @@ base::Status Segments::Rotate(std::string_view data, bool sync) {
   }
   const bool replaces = fd_.valid();
   if (replaces) {
-    if (const int failed = file_system_->Rename(file_, Full(number_ + 1)); failed != 0) {
-      return Unavailable("cannot rename", file_, -failed);
+    if (const int failed = file_system_->RenameNew(file_, Full(number)); failed != 0) {
+      return Unavailable("cannot rename to " + Full(number).string(), file_, -failed);
     }
-    displaced_ = true;  // until everything is done: Repair renames it back, over whatever took its place
+    displaced_ = number;  // until everything is done: Repair renames it back, over whatever took its place
   }
   if (const int failed = file_system_->Rename(Next(), file_); failed != 0) {
     return Unavailable("cannot rename", Next(), -failed);
   }
   if (sync) TRY_VOID(SyncFolder());
-  displaced_ = false;
-  if (replaces) ++number_;
+  displaced_ = 0;
+  if (replaces) last_full_ = Full(number);
+  number_ = number;
   fd_ = std::move(next);
   size_ = data.size();
   return {};
 }
 
 base::Status Segments::Repair() {
-  if (displaced_) {
-    if (const int failed = file_system_->Rename(Full(number_ + 1), file_); failed != 0) {
-      return Unavailable("cannot rename", Full(number_ + 1), -failed);
+  if (displaced_ != 0) {
+    if (const int failed = file_system_->Rename(Full(displaced_), file_); failed != 0) {
+      return Unavailable("cannot rename", Full(displaced_), -failed);
     }
-    displaced_ = false;
+    displaced_ = 0;
   }
   std::error_code ignored;
   std::filesystem::remove(Next(), ignored);
@@ -316,7 +361,7 @@ base::Status Segments::Cut(std::uint64_t size) {
 }
 
 /// Clears FILE's name of what is there without losing any of it.
-base::Status Segments::SetAside() {
+base::Status Segments::SetAside(std::uint64_t number) {
   struct ::stat named {};
   if (::lstat(file_.c_str(), &named) != 0) {
     return errno == ENOENT ? base::Status() : Unavailable("cannot look at", file_, errno);
@@ -327,7 +372,7 @@ base::Status Segments::SetAside() {
   const bool is_ours = fd_.valid() && ::fstat(fd_.get(), &ours) == 0 && ours.st_ino == named.st_ino &&
                        ours.st_dev == named.st_dev && damage_ != Damage::kReplaced;
   if (is_ours) {
-    place = Full(number_ + 1);
+    place = Full(number);
   } else {
     struct ::stat taken {};
     for (int i = 1; i <= kMaxAside; ++i) {
@@ -335,10 +380,12 @@ base::Status Segments::SetAside() {
       if (::lstat(place.c_str(), &taken) != 0 && errno == ENOENT) break;
     }
   }
-  if (const int failed = file_system_->Rename(file_, place); failed != 0) {
-    return Unavailable("cannot rename", file_, -failed);
+  if (const int failed = file_system_->RenameNew(file_, place); failed != 0) {
+    return Unavailable("cannot rename to " + place.string(), file_, -failed);
   }
-  if (is_ours) ++number_;
+  if (!is_ours) return {};
+  number_ = number;
+  last_full_ = place;
   return {};
 }
 
@@ -353,11 +400,24 @@ base::Status Segments::KeepLock() {
   auto before = std::move(lock_);
   auto locked = Lock();
   if (!locked) lock_ = std::move(before);
-  TRY_VOID(locked);
-  return OpenNote();
+  return locked;
 }
 
-base::Status Segments::Replace(std::string_view data, bool sync) {
+/// Without the note a cut record would not be noticed at the next start: it is put back before anything is written.
+base::Status Segments::KeepNote() {
+  struct ::stat ours {};
+  struct ::stat named {};
+  if (note_fd_.valid() && ::fstat(note_fd_.get(), &ours) == 0 && ::lstat(NoteOf(file_).c_str(), &named) == 0 &&
+      ours.st_ino == named.st_ino && ours.st_dev == named.st_dev) {
+    return {};
+  }
+  TRY_VOID(OpenNote());
+  const auto size = static_cast<ssize_t>(noted_.size());
+  if (::pwrite(note_fd_.get(), noted_.data(), noted_.size(), 0) == size) return {};
+  return Unavailable("cannot write", NoteOf(file_), errno);
+}
+
+base::Status Segments::Replace(std::string_view data, std::uint64_t number, bool sync) {
   TRY_VOID(KeepLock());
   struct ::stat named {};
   struct ::stat given {};
@@ -367,23 +427,25 @@ base::Status Segments::Replace(std::string_view data, bool sync) {
                            fmt::format("{} does not lead to {} any more, where the record is: put the link back",
                                        given_.string(), file_.string()));
   }
-  TRY_VOID(SetAside());
+  TRY_VOID(SetAside(number));
   fd_ = base::UniqueFd();
-  TRY_VOID(Rotate(data, sync));
+  TRY_VOID(Rotate(data, number, sync));
   damage_ = Damage::kNone;
   return {};
 }
 
 void Segments::WriteNote(const Note& note) {
-  auto text = fmt::format(R"({{"stream":"{}","seq":{},"head":"{}"}})", note.stream, note.seq, View(note.head));
-  text.resize(kNoteBytes - 1, ' ');
-  text += '\n';
-  [[maybe_unused]] const auto written = ::pwrite(note_fd_.get(), text.data(), text.size(), 0);
+  noted_ = fmt::format(R"({{"stream":"{}","seq":{},"head":"{}","segment":{}}})", note.stream, note.seq, View(note.head),
+                       number_);
+  noted_.resize(kNoteBytes - 1, ' ');
+  noted_ += '\n';
+  [[maybe_unused]] const auto written = ::pwrite(note_fd_.get(), noted_.data(), noted_.size(), 0);
 }
 
 std::optional<Note> Segments::ReadNote(const std::filesystem::path& file) {
   const base::UniqueFd fd(::open(NoteOf(file).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  return fd.valid() ? ParseNote(fd.get()) : std::nullopt;
+  const auto noted = fd.valid() ? ParseNote(fd.get()) : std::nullopt;
+  return noted ? std::optional(noted->end) : std::nullopt;
 }
 
 }  // namespace signet::audit

@@ -7,7 +7,8 @@
 //
 // After every write the file is compared with what this process left: another file or none under its name, fewer or
 // more bytes than were written, and the write fails, so that nothing is released that readers of the folder will not
-// find. FILE.head holds a note of the last line (stream, seq, hash), so that the next start notices it, too.
+// find. FILE.head holds a note of the last line (stream, seq, hash) and of the highest number, so that the next start
+// notices it, too. It is made anew before the next write if somebody removes it.
 //
 // Ownership:     owns the descriptors.
 // Thread-safety: none; one thread at a time.
@@ -18,6 +19,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -35,6 +37,8 @@ class FileSystem {
   virtual int Sync(int fd);
   virtual int Truncate(int fd, std::uint64_t size);
   virtual int Rename(const std::filesystem::path& from, const std::filesystem::path& to);
+  /// -EEXIST if there is something at `to`.
+  virtual int RenameNew(const std::filesystem::path& from, const std::filesystem::path& to);
   static FileSystem& System();
 };
 
@@ -60,20 +64,25 @@ class Segments {
   [[nodiscard]] bool exists() const { return fd_.valid(); }
   [[nodiscard]] int fd() const { return fd_.get(); }
   [[nodiscard]] std::uint64_t size() const { return size_; }  ///< octets that are part of the record
-  /// The newest full segment, if any.
-  [[nodiscard]] std::optional<std::filesystem::path> LastFull() const;
+  /// The newest full segment in the folder, if any.
+  [[nodiscard]] const std::optional<std::filesystem::path>& LastFull() const { return last_full_; }
+  /// The highest number that a segment has had, also of those that were moved away.
   [[nodiscard]] std::uint64_t full() const { return number_; }
+  /// A line of the record names segment `number`: it is not used again.
+  void Reserve(std::uint64_t number);
+  /// The first number after `number` whose name is free. Any thread.
+  [[nodiscard]] std::uint64_t FreeAfter(std::uint64_t number) const;
 
   /// Appends all of `data` or leaves the record as it was (after Repair).
   /// kUnavailable also when FILE is not what this process left; then damage() says why.
   base::Status Append(std::string_view data, bool sync);
-  /// Makes a new FILE that holds `data`; the old one, if any, becomes FILE.<full() + 1>.
-  base::Status Rotate(std::string_view data, bool sync);
+  /// Makes a new FILE that holds `data`; the old one, if any, becomes FILE.<number>. Fails if that name is taken.
+  base::Status Rotate(std::string_view data, std::uint64_t number, bool sync);
   /// Takes away what a failed Append or Rotate left, and the bytes of others (kGrown).
   base::Status Repair();
   /// As Rotate, where FILE is damaged: what is left of it becomes a full segment, and what is not ours is set aside as
   /// FILE.aside-<n>.
-  base::Status Replace(std::string_view data, bool sync);
+  base::Status Replace(std::string_view data, std::uint64_t number, bool sync);
   [[nodiscard]] Damage damage() const { return damage_; }
   /// At start: FILE is not this record's.
   void SetDamage(Damage damage) { damage_ = damage; }
@@ -104,8 +113,9 @@ class Segments {
   base::Status SyncFolder();
   [[nodiscard]] Damage Look(std::uint64_t size) const;
   base::Status Damaged(Damage damage);
-  base::Status SetAside();
+  base::Status SetAside(std::uint64_t number);
   base::Status KeepLock();
+  base::Status KeepNote();
 
   std::filesystem::path file_;
   std::filesystem::path given_;  ///< as configured: may be a symlink to file_
@@ -115,9 +125,11 @@ class Segments {
   base::UniqueFd fd_;
   std::uint64_t size_ = 0;
   std::uint64_t number_ = 0;
+  std::optional<std::filesystem::path> last_full_;
   std::optional<Note> note_;
+  std::string noted_;  ///< what FILE.head holds
   Damage damage_ = Damage::kNone;
-  bool displaced_ = false;  ///< FILE was renamed and its successor is not (durably) in place
+  std::uint64_t displaced_ = 0;  ///< FILE was renamed to this number and its successor is not (durably) in place
 };
 
 }  // namespace signet::audit

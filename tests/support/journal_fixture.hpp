@@ -43,6 +43,10 @@ class FaultyFileSystem final : public audit::FileSystem {
     if (renames_until_error >= 0 && renames_until_error-- == 0) return -EACCES;
     return FileSystem::Rename(from, to);
   }
+  int RenameNew(const std::filesystem::path& from, const std::filesystem::path& to) override {
+    if (renames_until_error >= 0 && renames_until_error-- == 0) return -EACCES;
+    return FileSystem::RenameNew(from, to);
+  }
 
   int write_error = 0;  ///< errno after `budget` more octets
   std::size_t budget = 0;

@@ -6,6 +6,8 @@
 
 #include <fstream>
 #include <functional>
+#include <map>
+#include <utility>
 
 #include "audit/journal.hpp"
 #include "support/journal_fixture.hpp"
@@ -102,6 +104,7 @@ std::vector<Damage> AllDamages() {
       {"GrownByText", [](auto& file) { std::ofstream(file, std::ios::app) << "not ours\n"; }, "FileGrown", true},
       {"GrownByJson", [](auto& file) { std::ofstream(file, std::ios::app) << "{\"level\":\"info\"}\n"; }, "FileGrown",
        true},
+      {"GrownByAnEmptyLine", [](auto& file) { std::ofstream(file, std::ios::app) << "\n"; }, "FileGrown", true},
   };
 }
 
@@ -264,6 +267,161 @@ TEST_F(DamageAloneTest, NoticesALastLineThatWasExchanged) {
   folder_.Write(kName, content);
   EXPECT_FALSE(Verify().ok());
   EXPECT_THAT(TryOpen(), IsErr(Code::kInvalidArgument, "AuditCorrupt"));
+}
+
+/// Signs until there are `count` full segments more than now.
+void FillSegments(const std::function<void()>& sign, const fs::path& file, std::size_t count) {
+  const auto wanted = audit::Segments::Find(file).size() + count;
+  for (int i = 0; i < 200 && audit::Segments::Find(file).size() < wanted; ++i) sign();
+  ASSERT_EQ(audit::Segments::Find(file).size(), wanted);
+}
+
+TEST_F(DamageAloneTest, GivesNoSegmentTheNumberOfOneThatWasArchived) {
+  segment_bytes_ = 4096;
+  const auto archive = folder_.path() / "archive";
+  fs::create_directory(archive);
+  for (const bool with_note : {true, false}) {
+    SCOPED_TRACE(with_note);
+    auto journal = Open();
+    FillSegments([&] { Sign(*journal); }, file(), 3);
+    journal.reset();
+    for (const auto& full : audit::Segments::Find(file())) {
+      ASSERT_FALSE(fs::exists(archive / full.filename())) << "the same mv would overwrite it";
+      fs::rename(full, archive / full.filename());
+    }
+    if (!with_note) fs::remove(file().string() + ".head");
+  }
+  auto journal = Open();
+  FillSegments([&] { Sign(*journal); }, file(), 1);
+  for (const auto& full : audit::Segments::Find(file())) EXPECT_FALSE(fs::exists(archive / full.filename())) << full;
+  for (const auto& entry : fs::directory_iterator(archive))
+    fs::rename(entry.path(), folder_.path() / entry.path().filename());
+  EXPECT_TRUE(Verify().ok()) << Explain(Verify());
+}
+
+TEST_F(DamageAloneTest, RenamesOverNothing) {
+  segment_bytes_ = 4096;
+  auto journal = Open();
+  folder_.Write("audit.jsonl.000001", "somebody else's\n");
+  fs::create_directory(folder_.path() / "audit.jsonl.000002");
+  const auto count = [&] { return audit::Segments::Find(file()).size(); };
+  for (int i = 0; i < 200 && count() < 3; ++i) Sign(*journal);
+  ASSERT_EQ(count(), 3U);
+  EXPECT_EQ(folder_.Read("audit.jsonl.000001"), "somebody else's\n");
+  EXPECT_TRUE(fs::is_directory(folder_.path() / "audit.jsonl.000002"));
+  EXPECT_THAT(folder_.Read("audit.jsonl"), HasSubstr("\"number\":3"));
+}
+
+/// Puts a file where the next segment goes, at the last moment.
+class RacingFileSystem final : public audit::FileSystem {
+ public:
+  int RenameNew(const fs::path& from, const fs::path& to) override {
+    if (!std::exchange(done_, true)) Spill(to, "somebody else's\n");
+    return FileSystem::RenameNew(from, to);
+  }
+
+ private:
+  bool done_ = false;
+};
+
+TEST_F(DamageAloneTest, TakesAnotherNumberWhenTheNameIsTakenAtTheLastMoment) {
+  RacingFileSystem files;
+  audit::Journal::Options options;
+  options.file = file();
+  options.segment_bytes = 4096;
+  options.file_system = &files;
+  auto journal = audit::Journal::Open(options, reactor_, clock_);
+  ASSERT_THAT(journal, IsOk());
+  for (int i = 0; i < 200 && !fs::exists(folder_.path() / "audit.jsonl.000002"); ++i) {
+    if (Append(**journal, MakeIntent())) continue;
+    reactor_.Advance(61s);
+    ASSERT_TRUE((*journal)->available());
+  }
+  EXPECT_EQ(folder_.Read("audit.jsonl.000001"), "somebody else's\n");
+  ASSERT_TRUE(fs::exists(folder_.path() / "audit.jsonl.000002"));
+  fs::remove(folder_.path() / "audit.jsonl.000001");
+  EXPECT_TRUE(Verify().ok()) << Explain(Verify());
+}
+
+TEST_F(DamageAloneTest, PutsTheNoteBackBeforeItWritesAgain) {
+  const std::string note = file().string() + ".head";
+  auto journal = Open();
+  Sign(*journal);
+  const auto end = audit::Segments::ReadNote(file());
+  fs::remove(note);
+  files_.write_error = ENOSPC;  // nothing is written, and the note is there all the same
+  EXPECT_FALSE(Append(*journal, MakeIntent()));
+  ASSERT_TRUE(audit::Segments::ReadNote(file()));
+  EXPECT_EQ(audit::Segments::ReadNote(file())->head, end->head);
+  files_.write_error = 0;
+  reactor_.Advance(1s);
+  ASSERT_TRUE(journal->available());
+
+  const std::map<std::string, std::function<void()>> takes = {
+      {"a folder", [&] { fs::create_directory(note); }},
+      {"a FIFO", [&] { ASSERT_EQ(::mkfifo(note.c_str(), 0600), 0); }},
+      {"a symlink", [&] { fs::create_symlink("/dev/null", note); }},
+  };
+  for (const auto& [what, take] : takes) {
+    SCOPED_TRACE(what);
+    fs::remove(note);
+    take();
+    EXPECT_THAT(Append(*journal, MakeIntent()), IsErr(Code::kUnavailable, "AuditUnavailable"));
+    reactor_.Advance(30s);
+    EXPECT_FALSE(journal->available());
+    fs::remove(note);
+    reactor_.Advance(10s);
+    ASSERT_TRUE(journal->available());
+    Sign(*journal);
+    EXPECT_EQ(audit::Segments::ReadNote(file())->seq, journal->sequence());
+  }
+  EXPECT_TRUE(Verify().ok()) << Explain(Verify());
+  journal.reset();
+  fs::remove(note);
+  ASSERT_EQ(::mkfifo(note.c_str(), 0600), 0);
+  EXPECT_THAT(TryOpen(), IsErr(Code::kUnavailable, "AuditUnavailable"));
+}
+
+TEST_F(DamageAloneTest, BelievesNoDamagedNote) {
+  Sign(*Open());
+  const auto good = folder_.Read("audit.jsonl.head");
+  const auto with = [&](const char* member, const nlohmann::json& value) {
+    auto note = nlohmann::json::parse(good);
+    note[member] = value;
+    auto text = note.dump();
+    text.resize(191, ' ');
+    return text + "\n";
+  };
+  const std::vector<std::string> notes = {
+      with("seq", 18446744073709551615U),
+      with("seq", (1ULL << 53U) + 1),
+      with("seq", 0),
+      with("seq", -1),
+      with("stream", "xyz"),
+      with("stream", std::string(32, 'X')),
+      with("head", std::string(64, 'z')),
+      with("head", std::string(63, 'a')),
+      "",
+      "\n",
+      "null\n",
+      std::string(192, '\0'),
+      good.substr(0, 80),
+  };
+  for (const auto& note : notes) {
+    SCOPED_TRACE(note);
+    folder_.Write("audit.jsonl.head", note);
+    EXPECT_TRUE(Verify().ok()) << Explain(Verify());
+    auto journal = Open();
+    ASSERT_NE(journal, nullptr);
+    Sign(*journal);
+    journal.reset();
+    EXPECT_TRUE(Verify().ok()) << Explain(Verify());
+  }
+  folder_.Write("audit.jsonl.head", with("segment", 18446744073709551615U));
+  segment_bytes_ = 4096;
+  auto journal = Open();
+  for (int i = 0; i < 40; ++i) Sign(*journal);
+  EXPECT_GT(audit::Segments::Find(file()).size(), 0U) << "numbers go on";
 }
 
 TEST_F(DamageAloneTest, CountsNothingOfLinesThatFailed) {
