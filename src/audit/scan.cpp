@@ -125,7 +125,7 @@ base::Result<Scanned> ScanFile(int fd, const std::filesystem::path& name, const 
   // A crash leaves a piece of a line, never a line end alone.
   const auto torn = chain.PendingTorn();
   if (chain.torn() && torn.bytes == 0) {
-    if (!complete()) return Corrupt(name, number, "an empty line");
+    if (scanned.position.seq == 0) return Corrupt(name, number, "an empty line");
     return grown();
   }
   scanned.torn = torn;

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "audit/chain.hpp"
+#include "audit/extract.hpp"
 #include "audit/inputs.hpp"
 #include "audit/ledger.hpp"
 #include "encoding/json.hpp"
@@ -297,6 +298,25 @@ bool FeedFile(StreamVerifier& verifier, const InputFile& input, bool last) {
   }
 }
 
+/// Takes out extracts and converted copies. A file is suspected only if another one has lines of the same numbers.
+void SkipExtracts(std::vector<InputFile>& files, VerifyReport& report) {
+  const auto overlaps = [&files](const InputFile& one) {
+    return std::any_of(files.begin(), files.end(), [&one](const InputFile& other) {
+      return &other != &one && other.first_seq <= one.last_seq && one.first_seq <= other.last_seq;
+    });
+  };
+  std::vector<InputFile> rest;
+  for (auto& file : files) {
+    if (overlaps(file) && IsExtract(file)) {
+      report.skipped.push_back(
+          {file.path.string(), 0, "an extract or a converted copy of a record: not compared with it"});
+    } else {
+      rest.push_back(file);
+    }
+  }
+  if (!rest.empty()) files = std::move(rest);
+}
+
 /// Files whose lines others have, too, are taken out and returned.
 std::vector<InputFile> TakeCopies(std::vector<InputFile>& files) {
   std::stable_sort(files.begin(), files.end(), [](const auto& a, const auto& b) {
@@ -317,6 +337,7 @@ std::vector<InputFile> TakeCopies(std::vector<InputFile>& files) {
 void CheckStream(std::vector<InputFile> files, const std::vector<NotedEnd>& notes, const VerifyOptions& options,
                  VerifyReport& report, bool& after_found) {
   const auto stream = files.front().stream;
+  SkipExtracts(files, report);
   const auto copies = TakeCopies(files);
   StreamReport& one = report.streams.emplace_back();
   StreamVerifier verifier(one, options);

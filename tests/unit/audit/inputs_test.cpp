@@ -2,6 +2,9 @@
 // options of `audit verify` say of a whole record, and of one that is foreign.
 #include <gmock/gmock.h>
 
+#include <regex>
+#include <sstream>
+
 #include "audit/verify.hpp"
 #include "support/journal_fixture.hpp"
 
@@ -73,8 +76,19 @@ TEST_F(InputsTest, AWholeRecordIsWholeHoweverItIsNamed) {
   ExpectWhole(Check({folder_.path()}));
 }
 
+std::string Lines(const std::string& text, std::initializer_list<std::size_t> numbers) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line + "\n");
+  std::string chosen;
+  for (const auto number : numbers) chosen += lines.at(number);
+  return chosen;
+}
+
 TEST_F(InputsTest, NeighboursAreToldApartByTheirLines) {
   const auto whole = text();
+  const auto first = folder_.Read(std::string(kName) + ".000001");
+  const auto second = folder_.Read(std::string(kName) + ".000002");
   for (const auto& [suffix, content] : std::vector<std::pair<std::string, std::string>>{
            {".000001.gz", std::string("\x1f\x8b\x08\x00", 4)},
            {".2.zst", "\x28\xb5\x2f\xfd and so on"},
@@ -85,6 +99,19 @@ TEST_F(InputsTest, NeighboursAreToldApartByTheirLines) {
            {".tmp", ""},
            {"-20261130", folder_.Read(std::string(kName) + ".000002")},
            {".notes", "{\"stream\":1,\"seq\":2}\n"},
+           {".extract", Lines(second, {1, 2, 3})},  // from the middle, as grep and sed make it
+           {".one", Lines(whole, {1})},
+           {".holes", Lines(first, {0, 2, 3, 5})},
+           {".mixed", Lines(first, {3}) + Lines(second, {1}) + Lines(whole, {2})},
+           {".unordered", Lines(second, {4, 1, 2})},
+           {".twice", second + second},
+           {".last", Lines(whole, {2, 3})},
+           {".crlf", std::regex_replace(whole, std::regex("\n"), "\r\n")},
+           {".bom", "\xEF\xBB\xBF" + whole},
+           {".bomcrlf", "\xEF\xBB\xBF" + std::regex_replace(first + second, std::regex("\n"), "\r\n")},
+           {".headed", "# copied for the auditors\n" + first},
+           {".pretty", nlohmann::json::parse(Lines(first, {1})).dump(2) + "\n"},
+           {".spaced", std::regex_replace(first, std::regex("\":"), "\": ")},
            {".all", folder_.Read(std::string(kName) + ".000001") + folder_.Read(std::string(kName) + ".000002")},
        }) {
     SCOPED_TRACE(suffix);
@@ -93,6 +120,19 @@ TEST_F(InputsTest, NeighboursAreToldApartByTheirLines) {
     ExpectWhole(Check(Glob()));
     ExpectWhole(Check({folder_.path()}));
   }
+}
+
+TEST_F(InputsTest, AnExtractHidesNoDamage) {
+  const auto second = folder_.Read(std::string(kName) + ".000002");
+  folder_.Write(std::string(kName) + ".extract", Lines(second, {1, 2, 3}));
+  ExpectWhole(Check({folder_.path()}));
+  // A line of a segment is gone, and stands in the extract alone.
+  std::string cut = second;
+  cut.erase(cut.find('\n') + 1, cut.find('\n', cut.find('\n') + 1) - cut.find('\n'));
+  folder_.Write(std::string(kName) + ".000002", cut);
+  EXPECT_FALSE(Check({file()}).ok());
+  EXPECT_FALSE(Check({folder_.path()}).ok());
+  EXPECT_FALSE(Check(Glob()).ok());
 }
 
 TEST_F(InputsTest, SegmentsAreFoundUnderAnyName) {
