@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <nlohmann/json.hpp>
 #include <thread>
 #include <utility>
@@ -56,9 +57,32 @@ base::Result<LoadedPolicy> Parse(const store::DefinedObject& object, const std::
   return LoadedPolicy{std::move(policy), crypto::Sha256Hex(base::AsBytes(canonical)), place};
 }
 
+/// Of a document that is not valid: anything but a plain `false` suspends.
 bool SaysSuspend(const json& manifest) {
-  const json& suspend = At(At(manifest, "spec"), "suspend");
-  return suspend.is_boolean() && suspend.get<bool>();
+  const json& spec = At(manifest, "spec");
+  return spec.is_object() && spec.contains("suspend") && spec.at("suspend") != json(false);
+}
+
+bool IsNamePart(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '-' || c == '.'; }
+
+/// Does a document that is no YAML have a member `suspend` with anything but a plain `false`? Rather too often than too
+/// seldom: the policy signs again as soon as its file can be read.
+bool MaySuspend(std::string_view text) {
+  constexpr std::string_view kMember = "suspend";
+  constexpr std::string_view kFalse = "false";
+  for (auto at = text.find(kMember); at != std::string_view::npos; at = text.find(kMember, at + 1)) {
+    if (at > 0 && IsNamePart(text[at - 1])) continue;
+    auto rest = text.substr(at + kMember.size());
+    if (!rest.empty() && (rest[0] == '"' || rest[0] == '\'')) rest.remove_prefix(1);
+    rest.remove_prefix(std::min(rest.find_first_not_of(" \t\r\n"), rest.size()));
+    if (!rest.starts_with(':')) continue;
+    rest.remove_prefix(1);
+    rest.remove_prefix(std::min(rest.find_first_not_of(" \t"), rest.size()));
+    if (!rest.starts_with(kFalse)) return true;
+    rest.remove_prefix(kFalse.size());
+    if (!rest.empty() && std::string_view(" \t\r\n,}#").find(rest[0]) == std::string_view::npos) return true;
+  }
+  return false;
 }
 
 /// The definitions of one name that hold now.
@@ -96,8 +120,11 @@ PolicySet ReadPolicySet(const store::ManifestSource& files) {
   std::map<std::string, Definitions> found;
   for (const auto& [file, source] : files.sources()) {
     for (const auto& problem : source.problems) set.problems.push_back(problem.message);
+    const bool broken_suspends = std::any_of(source.broken_texts.begin(), source.broken_texts.end(), MaySuspend);
     for (const auto& object : source.objects) {
       auto& definitions = found[object.key.name];  // seen, at least
+      // What the file no longer defines where it can be read stands in the part that cannot be read.
+      if (!object.current) definitions.suspended = definitions.suspended || broken_suspends;
       if (!object.current || source.unread || source.missed > 0) continue;
       const std::string place = fmt::format("{}:{}", file, object.line);
       auto parsed = Parse(object, place);

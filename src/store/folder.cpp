@@ -126,14 +126,18 @@ bool IsManifestName(std::string_view name) {
   return name.ends_with(".yaml") || name.ends_with(".yml") || name.ends_with(".json");
 }
 
-base::Result<FolderListing> ListFolder(const std::filesystem::path& folder, const FolderLimits& limits) {
+base::Result<FolderListing> ListFolder(const std::filesystem::path& folder, const FolderLimits& limits,
+                                       const FolderListing* known) {
   TRY(const UniqueFd dir, OpenFolder(folder));
-  TRY(const auto names, Names(dir.get()));
-  if (names.size() > limits.files) {
-    return MakeError(Code::kResourceExhausted, "FolderTooLarge",
-                     fmt::format("{} holds {} manifests, more than {}", folder.string(), names.size(), limits.files));
+  TRY(auto names, Names(dir.get()));
+  if (known != nullptr) {
+    std::stable_partition(names.begin(), names.end(),
+                          [known](const std::string& name) { return FindFile(*known, name) != nullptr; });
   }
   FolderListing listing;
+  const auto refuse = [&](const std::string& name, std::string why) {
+    if (listing.refused.size() < limits.files) listing.refused.push_back({name, std::move(why)});
+  };
   std::uint64_t total = 0;
   for (const std::string& name : names) {
     struct stat info {};
@@ -141,22 +145,27 @@ base::Result<FolderListing> ListFolder(const std::filesystem::path& folder, cons
     if (!S_ISREG(info.st_mode)) {
       const auto pinned = Pin(dir.get(), name, info);
       if (!pinned) {
-        listing.refused.push_back({name, pinned.error().message});
+        refuse(name, pinned.error().message);
         continue;
       }
     }
-    // One file that is too large must not keep the others from being read.
+    // One file too many, or too large, must not keep the others from being read.
     const auto size = static_cast<std::uint64_t>(info.st_size);
     if (size > limits.file_bytes) {
-      listing.refused.push_back({name, fmt::format("{}: larger than {} bytes", name, limits.file_bytes)});
+      refuse(name, fmt::format("{}: larger than {} bytes", name, limits.file_bytes));
+    } else if (listing.files.size() == limits.files) {
+      refuse(name, fmt::format("{}: not read, as {} holds {} manifests, more than {}", name, folder.string(),
+                               names.size(), limits.files));
     } else if (total + size > limits.total_bytes) {
-      listing.refused.push_back({name, fmt::format("{}: not read, as the manifests before it in {} fill {} bytes", name,
-                                                   folder.string(), limits.total_bytes)});
+      refuse(name, fmt::format("{}: not read, as the other manifests in {} fill {} bytes", name, folder.string(),
+                               limits.total_bytes));
     } else {
       total += size;
       listing.files.push_back({name, Stamp(info)});
     }
   }
+  std::sort(listing.files.begin(), listing.files.end(),
+            [](const FolderFile& a, const FolderFile& b) { return a.name < b.name; });
   return listing;
 }
 

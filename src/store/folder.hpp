@@ -60,8 +60,10 @@ struct FolderLimits {
 /// True for names ListFolder takes: an extension of ours, no leading dot, not a status file.
 bool IsManifestName(std::string_view name);
 
-/// @return also kResourceExhausted, reason "FolderTooLarge": more files than `limits`.
-base::Result<FolderListing> ListFolder(const std::filesystem::path& folder, const FolderLimits& limits);
+/// The files of `known` come first, so that files that are added over `limits` are refused, and not those that were
+/// read before. nullptr: by name.
+base::Result<FolderListing> ListFolder(const std::filesystem::path& folder, const FolderLimits& limits,
+                                       const FolderListing* known = nullptr);
 
 /// One file of the folder; links are followed inside the folder only. `stamp` is what was read.
 base::Result<std::string> ReadFolderFile(const std::filesystem::path& folder, const FolderFile& file,

@@ -468,6 +468,7 @@ Documents ParseEachDocument(std::string_view text, std::string_view name, std::s
   }
   if (name.ends_with(".json") || text.size() > max_bytes) {
     out.broken.push_back(whole.error());
+    out.broken_texts.emplace_back(text.substr(0, max_bytes));
     return out;
   }
   int line = 1;
@@ -479,6 +480,7 @@ Documents ParseEachDocument(std::string_view text, std::string_view name, std::s
       std::move(documents->begin(), documents->end(), std::back_inserter(out.good));
     } else {
       out.broken.push_back(documents.error());
+      out.broken_texts.emplace_back(part);
     }
     line += static_cast<int>(std::count(part.begin(), part.end(), '\n'));
     begin = end;

@@ -41,7 +41,8 @@ base::Result<std::vector<Document>> ParseManifest(std::string_view text, std::st
 /// A manifest of which parts may be wrong: its documents one by one.
 struct Documents {
   std::vector<Document> good;
-  std::vector<base::Error> broken;  ///< empty: `good` is all that the text says
+  std::vector<base::Error> broken;        ///< empty: `good` is all that the text says
+  std::vector<std::string> broken_texts;  ///< of the documents that cannot be read; part of them may be cut off
 };
 /// As ParseManifest, but a document that cannot be read hides no other: YAML allows a line that begins with --- only
 /// between documents, so what is wrong in one cannot reach into the next.

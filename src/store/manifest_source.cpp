@@ -84,8 +84,9 @@ void ManifestSource::Read(const FolderFile& file, Source& source) {
   source.unread = false;
   source.stamp = file.stamp;
   source.problems.clear();
-  const Documents documents =
-      text ? ParseEachDocument(*text, file.name, limits_.file_bytes) : Documents{{}, {text.error()}};
+  Documents documents =
+      text ? ParseEachDocument(*text, file.name, limits_.file_bytes) : Documents{{}, {text.error()}, {}};
+  source.broken_texts = std::move(documents.broken_texts);
   source.broken = !documents.broken.empty();
   retry_ = retry_ || (!text && text.error().code != base::Code::kInvalidArgument);
   if (!text) source.stamp = {};  // what the system refused once may be readable, unchanged, at the next look
@@ -140,6 +141,7 @@ bool ManifestSource::ReadChanged(const FolderListing& listing, base::TimePoint n
     source.loaded = true;
     source.stamp = {};
     source.broken = true;
+    source.broken_texts.clear();
     const std::vector<Problem> problems = {refused};
     changed_ = changed_ || source.problems != problems;
     source.problems = problems;
@@ -171,7 +173,7 @@ bool ManifestSource::DropVanished(const FolderListing& listing) {
 }
 
 base::Result<bool> ManifestSource::Look(base::TimePoint now) {
-  TRY(FolderListing listing, ListFolder(folder_, limits_));
+  TRY(FolderListing listing, ListFolder(folder_, limits_, looked_ ? &last_ : nullptr));
   if (looked_ && !again_ && !retry_ && listing == last_) return false;
   again_ = false;
   retry_ = false;

@@ -34,6 +34,7 @@ struct Source {
   int missed = 0;       ///< looks in a row that did not see the file
   std::vector<DefinedObject> objects;
   std::vector<Problem> problems;
+  std::vector<std::string> broken_texts;  ///< documents that cannot be read, as they stand in the file
 };
 
 /// Takes one document (`line`: where it starts) as objects or problems of `source`.

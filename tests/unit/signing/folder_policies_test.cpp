@@ -261,6 +261,89 @@ TEST_F(FolderPoliciesTest, SuspendsFromADocumentThatIsNotValidOtherwise) {
   EXPECT_EQ(policies->Find("release")->compiled->policy().metadata.generation, 3);
 }
 
+TEST_F(FolderPoliciesTest, SuspendsForAnythingButAPlainFalse) {
+  const std::vector<std::string> suspends = {"\"true\"",
+                                             "1",
+                                             "0",
+                                             "'false'",
+                                             "!!bool true",
+                                             "!!bool false",
+                                             "&a true",
+                                             "*a",
+                                             "",
+                                             "null",
+                                             "[]",
+                                             "{}",
+                                             "yess",
+                                             "tru",
+                                             "true\n  suspend: true",
+                                             "true\n  suspend: false",
+                                             "false\n  suspend: true",
+                                             "\n    true",
+                                             "|\n    true"};
+  for (const auto& value : suspends) {
+    SCOPED_TRACE(value);
+    folder_.Put("a.yaml", Policy("release"));
+    const auto policies = Open();
+    folder_.Put("a.yaml", Policy("release", "  suspend: " + value + "\n"));
+    Look();
+    ASSERT_NE(policies->Find("release"), nullptr);
+    EXPECT_TRUE(policies->Find("release")->compiled->policy().spec.suspend);
+    folder_.Put("a.yaml", Policy("release"));
+    Look();
+    EXPECT_FALSE(policies->Find("release")->compiled->policy().spec.suspend);
+  }
+  for (const std::string text :
+       {"spec: {suspend: true, key: [}\n", "{\"spec\": {\"suspend\" : true, \"x\": [}\n", "'suspend' : on\nx: [\n"}) {
+    SCOPED_TRACE(text);
+    folder_.Put("a.yaml", Policy("release"));
+    const auto policies = Open();
+    folder_.Put("a.yaml", text);
+    Look();
+    ASSERT_NE(policies->Find("release"), nullptr);
+    EXPECT_TRUE(policies->Find("release")->compiled->policy().spec.suspend);
+  }
+}
+
+TEST_F(FolderPoliciesTest, DoesNotSuspendForAnythingElseThatIsBroken) {
+  for (const std::string text :
+       {"spec: [\n", "suspend: false\nspec: [\n", "{\"suspend\":false,\n", "# suspend it soon\nspec: [\n",
+        "unsuspend: true\nspec: [\n", "suspendReason: x\nspec: [\n", "suspend: false # not true\nspec: [\n"}) {
+    SCOPED_TRACE(text);
+    folder_.Put("a.yaml", Policy("release"));
+    folder_.Put("b.yaml", Policy("nightly", "  suspend: true\n"));
+    const auto policies = Open();
+    folder_.Put("a.yaml", text);
+    Look();
+    ASSERT_NE(policies->Find("release"), nullptr);
+    EXPECT_FALSE(policies->Find("release")->compiled->policy().spec.suspend);
+  }
+}
+
+TEST_F(FolderPoliciesTest, SuspendsInAFolderThatIsTooFull) {
+  folder_.Put("release.yaml", Policy("release"));
+  const auto policies = Open();
+  for (int i = 0; i < 1200; ++i) folder_.Put("a" + std::to_string(i) + ".yaml", "");
+  folder_.Put("release.yaml", Policy("release", "  suspend: true\n"));
+  Look();
+  EXPECT_TRUE(policies->Find("release")->compiled->policy().spec.suspend);
+  EXPECT_THAT(policies->State().problem, HasSubstr("more than 1000"));
+  std::filesystem::remove(folder_.path() / "release.yaml");
+  Look();
+  Look();
+  EXPECT_EQ(policies->Find("release"), nullptr);
+}
+
+TEST_F(FolderPoliciesTest, SuspendsBesideFilesThatFillTheFolder) {
+  folder_.Put("release.yaml", Policy("release"));
+  const auto policies = Open();
+  for (int i = 0; i < 17; ++i) folder_.Put("a" + std::to_string(i) + ".yaml", std::string((1U << 20U) - 1, '#'));
+  folder_.Put("release.yaml", Policy("release", "  suspend: true\n"));
+  Look();
+  EXPECT_TRUE(policies->Find("release")->compiled->policy().spec.suspend);
+  EXPECT_THAT(policies->State().problem, HasSubstr("fill"));
+}
+
 TEST_F(FolderPoliciesTest, ConfirmsNoneOfTwoDifferentPoliciesWithOneName) {
   folder_.Put("a.yaml", Policy("release"));
   const auto policies = Open();
