@@ -211,7 +211,7 @@ void Operator::Wire() {
   });
   // In force without waiting for a worker.
   policies_->AddHandler([this, &core](const controller::Key& key, const auto& before, const auto& after) {
-    if (webhooks_) webhooks_->OnPolicy(key.name, after);
+    if (webhooks_) webhooks_->OnPolicy(key.name, before, after);
     if (after != nullptr) {
       core.policy_reconciler->Observe(*after, reconcile::ClusterPolicies::Origin::kCache);
     } else {

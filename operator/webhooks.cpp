@@ -288,8 +288,9 @@ void Webhooks::RefuseStray(const http::Responder& respond) {
       frontend::MakeProblem("NotFound", "reviews come on the paths that Signet's webhook configurations name")));
 }
 
-void Webhooks::OnPolicy(const std::string& name, const std::shared_ptr<const json>& object) {
-  core_.reactor->Post([this, name, object] { changes_.Observe(name, object.get()); });
+void Webhooks::OnPolicy(const std::string& name, const std::shared_ptr<const json>& before,
+                        const std::shared_ptr<const json>& after) {
+  core_.reactor->Post([this, name, before, after] { changes_.Observe(name, before.get(), after.get()); });
 }
 
 // ---- what may block ----

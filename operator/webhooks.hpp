@@ -75,7 +75,8 @@ class Webhooks {
   /// For /readyz.
   [[nodiscard]] frontend::Check ReadyCheck() const;
   /// A watch shows this policy; nullptr: it is gone. Any thread.
-  void OnPolicy(const std::string& name, const std::shared_ptr<const nlohmann::json>& object);
+  void OnPolicy(const std::string& name, const std::shared_ptr<const nlohmann::json>& before,
+                const std::shared_ptr<const nlohmann::json>& after);
   /// Was this SigningRequest or SigningApproval stamped when it was made? (authn::StampJudge)
   base::Status Judge(const nlohmann::json& object);
   /// Ends the threads: nothing is written any more. Reviews are still answered.

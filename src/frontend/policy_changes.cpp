@@ -44,21 +44,51 @@ void PolicyChanges::Record(const PolicyChange& change, std::function<void(const 
   journal_.Event("policyChange", fields, std::move(done));
 }
 
-void PolicyChanges::Observe(const std::string& policy, const json* object) {
+std::vector<PolicyChange> PolicyChanges::Path(const PolicyChange& shown) const {
+  std::vector<PolicyChange> path;
+  std::string hash = shown.old_hash;
+  // A claim is used once, so that edits there and back end.
+  while (path.size() < waiting_.size()) {
+    const PolicyChange* next = nullptr;
+    for (const Waiting& waiting : waiting_) {
+      const PolicyChange& change = waiting.change;
+      const bool fits = change.policy == shown.policy && change.old_hash == hash &&
+                        (change.uid.empty() || shown.uid.empty() || change.uid == shown.uid);
+      if (!fits) continue;
+      if (next != nullptr && (next->new_hash != change.new_hash || next->user != change.user)) return {};
+      next = &change;
+    }
+    if (next == nullptr) return {};
+    path.push_back(*next);
+    hash = next->new_hash;
+    if (hash == shown.new_hash) return path;
+  }
+  return {};
+}
+
+void PolicyChanges::Observe(const std::string& policy, const json* before, const json* after) {
   while (!waiting_.empty() && waiting_.front().until <= clock_.Steady()) waiting_.pop_front();
   const auto named = [&](const Waiting& waiting) { return waiting.change.policy == policy; };
   if (std::none_of(waiting_.begin(), waiting_.end(), named)) return;
-  const std::string hash = object == nullptr ? std::string() : SpecHash(*object);
-  const std::string uid = object == nullptr ? std::string() : UidOf(*object);
+  PolicyChange shown;
+  shown.policy = policy;
+  shown.uid = after != nullptr ? UidOf(*after) : before != nullptr ? UidOf(*before) : "";
+  shown.old_hash = before == nullptr ? std::string() : SpecHash(*before);
+  shown.new_hash = after == nullptr ? std::string() : SpecHash(*after);
+  if (shown.old_hash == shown.new_hash) return;
+  const auto path = Path(shown);
+  // What this change could have been is no longer open, whoever claimed it.
   std::erase_if(waiting_, [&](const Waiting& waiting) {
-    const PolicyChange& change = waiting.change;
-    if (!named(waiting) || change.new_hash != hash) return false;
-    if (object != nullptr && !change.uid.empty() && change.uid != uid) return false;
-    auto fields = Fields(change);
-    if (!uid.empty()) fields["uid"] = uid;
-    journal_.Event("policyChangeConfirmed", fields, [](const base::Status&) {});
-    return true;
+    const auto& change = waiting.change;
+    return named(waiting) && (change.old_hash == shown.old_hash ||
+                              std::any_of(path.begin(), path.end(),
+                                          [&](const PolicyChange& one) { return one.old_hash == change.old_hash; }));
   });
+  for (const PolicyChange& change : path) {
+    auto fields = Fields(change);
+    if (!shown.uid.empty()) fields["uid"] = shown.uid;
+    journal_.Event("policyChangeConfirmed", fields, [](const base::Status&) {});
+  }
 }
 
 }  // namespace signet::frontend

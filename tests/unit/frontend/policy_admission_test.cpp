@@ -142,31 +142,31 @@ TEST_F(PolicyAdmissionTest, EveryChangeIsRecordedBeforeItIsAllowed) {
 }
 
 TEST_F(PolicyAdmissionTest, AChangeIsConfirmedWhenAWatchShowsIt) {
-  const auto show = [this](const std::string& policy, const json* object) {
-    changes_->Observe(policy, object);
+  const auto show = [this](const std::string& policy, const json* before, const json* now) {
+    changes_->Observe(policy, before, now);
     reactor_.RunReady();
   };
   json after = Policy();
   after["spec"]["suspend"] = true;
   Create(Policy());
-  show("another", nullptr);
+  show("another", nullptr, nullptr);
   EXPECT_THAT(LinesOf("policyChangeConfirmed"), IsEmpty());
   const json created = Policy();
-  show("release", &created);
-  show("release", &created);
+  show("release", nullptr, &created);
+  show("release", &created, &created);
   ASSERT_THAT(LinesOf("policyChangeConfirmed"), SizeIs(1)) << "once";
   EXPECT_EQ(LinesOf("policyChangeConfirmed")[0]["verb"], "CREATE");
   EXPECT_EQ(LinesOf("policyChangeConfirmed")[0]["user"], "alice");
   Edit(Policy(), after);
-  show("release", &created);
+  show("release", &created, &created);
   EXPECT_THAT(LinesOf("policyChangeConfirmed"), SizeIs(1)) << "the watch has not shown this one";
-  show("release", &after);
+  show("release", &created, &after);
   ASSERT_THAT(LinesOf("policyChangeConfirmed"), SizeIs(2));
   EXPECT_EQ(LinesOf("policyChangeConfirmed")[1]["newHash"], HashOf(after));
   Validate(Review("DELETE", "SigningPolicy", "signingpolicies", nullptr, after));
-  show("release", &after);
+  show("release", &after, &after);
   EXPECT_THAT(LinesOf("policyChangeConfirmed"), SizeIs(2));
-  show("release", nullptr);
+  show("release", &after, nullptr);
   EXPECT_THAT(LinesOf("policyChangeConfirmed"), SizeIs(3));
 }
 
@@ -178,14 +178,74 @@ TEST_F(PolicyAdmissionTest, WhatWasOnlyClaimedToTheWebhookStaysUnconfirmed) {
   same["metadata"]["annotations"]["a"] = "b";
   Edit(Policy(), same);
   const json live = Policy();
-  changes_->Observe("release", &live);
+  changes_->Observe("release", nullptr, &live);
   json other_uid = forged;
   other_uid["metadata"]["uid"] = "another";
-  changes_->Observe("release", &other_uid);
+  changes_->Observe("release", &live, &other_uid);
+  Edit(Policy(), forged);
   clock_.Advance(frontend::PolicyChanges::kPatience);
-  changes_->Observe("release", &forged);
-  EXPECT_THAT(Changes(), SizeIs(2));
+  changes_->Observe("release", &live, &forged);
+  EXPECT_THAT(Changes(), SizeIs(3));
   EXPECT_THAT(LinesOf("policyChangeConfirmed"), IsEmpty());
+}
+
+TEST_F(PolicyAdmissionTest, AChangeIsConfirmedOnlyFromTheSpecThatItNames) {
+  json tightened = Policy();
+  tightened["spec"]["suspend"] = true;
+  json other = Policy();
+  other["spec"]["description"] = "other";
+  // The live policy never was as the claim says.
+  Edit(other, tightened);
+  const json live = Policy();
+  for (const json* before : {&live, static_cast<const json*>(nullptr)}) {
+    changes_->Observe("release", before, &tightened);
+    reactor_.RunReady();
+    EXPECT_THAT(LinesOf("policyChangeConfirmed"), IsEmpty());
+  }
+  // The claim says that nothing changes, and something does.
+  Edit(live, live);
+  changes_->Observe("release", &live, &tightened);
+  reactor_.RunReady();
+  EXPECT_THAT(LinesOf("policyChangeConfirmed"), IsEmpty());
+}
+
+TEST_F(PolicyAdmissionTest, OfAChangeThatTwoUsersClaimNoneIsConfirmed) {
+  const json live = Policy();
+  json after = Policy();
+  after["spec"]["suspend"] = true;
+  const auto claim = [&](const json& before, const json& next, const char* user) {
+    frontend::PolicyChange change{"release", "uid-p", "UPDATE", user, HashOf(before), HashOf(next)};
+    changes_->Record(change, [](const base::Status&) {});
+  };
+  claim(live, after, "alice");
+  claim(live, after, "mallory");
+  changes_->Observe("release", &live, &after);
+  reactor_.RunReady();
+  EXPECT_THAT(LinesOf("policyChangeConfirmed"), IsEmpty());
+  // They are over: a later change there and back is somebody else's.
+  claim(after, live, "bob");
+  claim(live, after, "bob");
+  changes_->Observe("release", &after, &live);
+  changes_->Observe("release", &live, &after);
+  reactor_.RunReady();
+  ASSERT_THAT(LinesOf("policyChangeConfirmed"), SizeIs(2));
+  EXPECT_EQ(LinesOf("policyChangeConfirmed")[1]["user"], "bob");
+}
+
+TEST_F(PolicyAdmissionTest, ChangesThatAWatchShowsAsOneAreAllConfirmed) {
+  const json live = Policy();
+  json second = Policy();
+  second["spec"]["description"] = "second";
+  json third = second;
+  third["spec"]["suspend"] = true;
+  Edit(live, second);
+  Edit(live, second);  // asked twice by the API server
+  Edit(second, third);
+  changes_->Observe("release", &live, &third);
+  reactor_.RunReady();
+  ASSERT_THAT(LinesOf("policyChangeConfirmed"), SizeIs(2));
+  EXPECT_EQ(LinesOf("policyChangeConfirmed")[0]["newHash"], HashOf(second));
+  EXPECT_EQ(LinesOf("policyChangeConfirmed")[1]["newHash"], HashOf(third));
 }
 
 TEST_F(PolicyAdmissionTest, ADryRunRecordsNothing) {
