@@ -17,12 +17,12 @@
 namespace signet::cli {
 namespace {
 
-constexpr const char* kPurpose =
+constexpr const char* kQueryPurpose =
     R"(Ask the audit record: who signed what, when, under which policy, and what became of it.
 
 Checks the chain first, as `{signet} audit verify` does, and shows only lines that fit; intent, outcome and release of an
 operation are one row. A FILE stands for itself and its full segments FILE.000001, ... beside it.)";
-constexpr const char* kFooter = R"(Examples:
+constexpr const char* kQueryFooter = R"(Examples:
   {signet} audit query /var/lib/signet/audit.jsonl --policy release --since 2026-11-01T00:00:00Z
   {signet} audit query audit.jsonl --digest sha256:9f86d081 -o json   # who signed this?
   {signet} audit query /archive/audit/ --result discarded -o csv > discarded.csv
@@ -30,7 +30,7 @@ constexpr const char* kFooter = R"(Examples:
 Exit codes: 0 the chain is whole (also when nothing matches); 1 it is broken (rows before the break are shown), or
 failed; 2 usage.)";
 
-struct Flags {
+struct QueryFlags {
   audit::VerifyOptions verify;
   std::string after, since, until, signature;
   AuditFilter filter;
@@ -134,8 +134,8 @@ class Writer {
   ExitCode ended_ = ExitCode::kDone;
 };
 
-ExitCode Run(const Context& context, const Flags& given) {
-  Flags flags = given;
+ExitCode RunQuery(const Context& context, const QueryFlags& given) {
+  QueryFlags flags = given;
   if (!flags.after.empty()) flags.verify.after = flags.after;
   if (!ReadTime(context, "--since", flags.since, flags.filter.since) ||
       !ReadTime(context, "--until", flags.until, flags.filter.until)) {
@@ -171,9 +171,9 @@ std::string CheckRequest(const std::string& text) {
 }  // namespace
 
 void AddAuditQuery(CLI::App& parent, Context& context) {
-  auto flags = std::make_shared<Flags>();
-  auto* command =
-      AddCommand(parent, context, "query", kPurpose, kFooter, [&context, flags] { return Run(context, *flags); });
+  auto flags = std::make_shared<QueryFlags>();
+  auto* command = AddCommand(parent, context, "query", kQueryPurpose, kQueryFooter,
+                             [&context, flags] { return RunQuery(context, *flags); });
   auto& filter = flags->filter;
   command->add_option("PATH", flags->verify.paths, "Files or folders of the record")->required();
   command->add_option("--policy", filter.policy, "Under this policy")->type_name("NAME");

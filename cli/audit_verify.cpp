@@ -14,12 +14,12 @@
 namespace signet::cli {
 namespace {
 
-constexpr const char* kPurpose =
+constexpr const char* kAuditVerifyPurpose =
     R"(Check a record line by line: the chain of hashes, the sequence, intents and their outcomes.
 
 Finds edits, swaps, repetitions, deletions, a cut start and missing segments. A FILE stands for itself and its full
 segments FILE.000001, FILE.000002, ... beside it; a folder for every file in it.)";
-constexpr const char* kFooter = R"help(Examples:
+constexpr const char* kAuditVerifyFooter = R"help(Examples:
   {signet} audit verify /var/lib/signet/audit.jsonl
   {signet} audit verify --head "$(cat noted-head)" audit.jsonl   # proves that the end was not cut
   {signet} audit verify --after HASH audit.jsonl                 # earlier segments are archived elsewhere
@@ -28,7 +28,7 @@ constexpr const char* kFooter = R"help(Examples:
 Exit codes: 0 everything fits (prints the count of records and the head);
 1 the first bad line is named; 2 usage.)help";
 
-struct Flags {
+struct AuditVerifyFlags {
   audit::VerifyOptions options;
   std::string after;
   OutputFormat format = OutputFormat::kText;
@@ -177,8 +177,8 @@ std::string CheckHead(const std::string& text) {
 }
 
 void AddAuditVerify(CLI::App& parent, Context& context) {
-  auto flags = std::make_shared<Flags>();
-  auto* command = AddCommand(parent, context, "verify", kPurpose, kFooter, [&context, flags] {
+  auto flags = std::make_shared<AuditVerifyFlags>();
+  auto* command = AddCommand(parent, context, "verify", kAuditVerifyPurpose, kAuditVerifyFooter, [&context, flags] {
     if (!flags->after.empty()) flags->options.after = flags->after;
     return RunAuditVerify(context, flags->options, flags->format);
   });

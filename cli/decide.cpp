@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/printable.hpp"
+#include "cli/cli_error.hpp"
 #include "cli/cluster.hpp"
 #include "cli/io.hpp"
 #include "cli/request_text.hpp"
@@ -31,7 +32,7 @@ policy. With --key it carries your own signature, as policies with approvals.req
 constexpr const char* kDenyPurpose = R"(Say no to a SigningRequest. The no of one approver ends it.
 
 Shows what is denied and asks; then makes a SigningApproval with the decision Deny.)";
-constexpr const char* kFooter = R"(Examples:
+constexpr const char* kDecideFooter = R"(Examples:
   {signet} approve payments-api-1.42.0 -n payments-ci --comment "tests are green"
   {signet} deny payments-api-1.42.0 --comment "wrong branch"
   {signet} approve payments-api-1.42.0 --key ~/.ssh/id_ed25519        # a .pub file: the agent signs
@@ -42,7 +43,7 @@ constexpr const char* kFooter = R"(Examples:
 Exit codes: 0 on record; 1 failed, or decided already, or your answer was no; 2 usage, or no terminal and no --yes;
 3 kubeconfig, unreadable file; 5 refused by Signet's admission (not an approver, your own request, ...).)";
 
-struct Flags {
+struct DecideFlags {
   api::Decision decision = api::Decision::kApprove;
   std::string name, comment, signature, issued_at, expires_at, cluster_id;
   std::string valid_for = "1h";
@@ -60,11 +61,7 @@ struct Subject {
   [[nodiscard]] const api::SigningPolicy* policy_or_null() const { return policy ? &policy->policy : nullptr; }
 };
 
-base::Error Usage(std::string message) {
-  return base::MakeError(base::Code::kInvalidArgument, "Usage", std::move(message));
-}
-
-base::Result<std::string> ClusterId(const Flags& flags, Cluster& cluster) {
+base::Result<std::string> ClusterId(const DecideFlags& flags, Cluster& cluster) {
   if (!flags.cluster_id.empty()) return flags.cluster_id;
   auto found = cluster.store->Get(reconcile::Namespaces(), "", "kube-system");
   if (found) return found->at("metadata").value("uid", "");
@@ -77,26 +74,26 @@ struct Validity {
   base::TimePoint from, until;
 };
 
-base::Result<Validity> ValidityOf(const Flags& flags) {
+base::Result<Validity> ValidityOf(const DecideFlags& flags) {
   const auto now = std::chrono::time_point_cast<seconds>(base::SystemClock().Now());
   const auto length = config::ParseTimespan(flags.valid_for);
-  if (!length) return Usage("--valid-for: " + length.error().message);
+  if (!length) return UsageError("--valid-for: " + length.error().message);
   Validity out{now, now + std::max(std::chrono::duration_cast<seconds>(*length), seconds(1))};
   if (!flags.issued_at.empty()) {
     const auto time = base::ParseTime(flags.issued_at);
-    if (!time) return Usage("--issued-at: " + time.error().message);
+    if (!time) return UsageError("--issued-at: " + time.error().message);
     out = {*time, *time + (out.until - out.from)};
   }
   if (!flags.expires_at.empty()) {
     const auto time = base::ParseTime(flags.expires_at);
-    if (!time) return Usage("--expires-at: " + time.error().message);
+    if (!time) return UsageError("--expires-at: " + time.error().message);
     out.until = *time;
   }
-  if (out.until <= out.from) return Usage("--expires-at must be later than --issued-at");
+  if (out.until <= out.from) return UsageError("--expires-at must be later than --issued-at");
   return out;
 }
 
-base::Result<std::string> StatementText(const Flags& flags, Cluster& cluster, const Subject& subject,
+base::Result<std::string> StatementText(const DecideFlags& flags, Cluster& cluster, const Subject& subject,
                                         const Validity& validity) {
   if (!subject.policy) {
     return base::MakeError(
@@ -110,7 +107,7 @@ base::Result<std::string> StatementText(const Flags& flags, Cluster& cluster, co
                                     flags.decision, validity.from, validity.until));
 }
 
-base::Result<std::optional<api::ApprovalSignature>> SignatureFor(const Flags& flags, Cluster& cluster,
+base::Result<std::optional<api::ApprovalSignature>> SignatureFor(const DecideFlags& flags, Cluster& cluster,
                                                                  const Subject& subject) {
   if (!flags.Signs()) return std::optional<api::ApprovalSignature>();
   TRY(const auto validity, ValidityOf(flags));
@@ -132,7 +129,7 @@ base::Result<std::optional<api::ApprovalSignature>> SignatureFor(const Flags& fl
 }
 
 /// True: yes.
-bool Confirmed(const Flags& flags, const std::string& text) {
+bool Confirmed(const DecideFlags& flags, const std::string& text) {
   std::fputs(base::PrintableText(text).c_str(), stderr);
   std::fputs(flags.decision == api::Decision::kApprove ? "Approve? [y/N] " : "Deny? [y/N] ", stderr);
   std::string answer;
@@ -140,7 +137,7 @@ bool Confirmed(const Flags& flags, const std::string& text) {
   return answer == "y" || answer == "Y" || answer == "yes";
 }
 
-std::optional<ExitCode> CheckUsage(const Context& context, const Flags& flags) {
+std::optional<ExitCode> CheckUsage(const Context& context, const DecideFlags& flags) {
   const int ways = static_cast<int>(!flags.signer.key.empty()) + static_cast<int>(!flags.signer.command.empty()) +
                    static_cast<int>(!flags.signature.empty());
   if (ways > 1) return Fail(context, ExitCode::kUsage, "--key, --sign-with and --signature exclude each other");
@@ -153,7 +150,7 @@ std::optional<ExitCode> CheckUsage(const Context& context, const Flags& flags) {
   return std::nullopt;
 }
 
-ExitCode PrintStatement(const Context& context, const Flags& flags, Cluster& cluster, const Subject& subject) {
+ExitCode PrintStatement(const Context& context, const DecideFlags& flags, Cluster& cluster, const Subject& subject) {
   const auto validity = ValidityOf(flags);
   if (!validity) return Fail(context, ExitCode::kUsage, validity.error());
   const auto statement = StatementText(flags, cluster, subject, *validity);
@@ -166,7 +163,7 @@ ExitCode PrintStatement(const Context& context, const Flags& flags, Cluster& clu
   return PrintRaw(context, *statement);
 }
 
-ExitCode Run(const Context& context, const Flags& flags) {
+ExitCode RunDecide(const Context& context, const DecideFlags& flags) {
   if (const auto wrong = CheckUsage(context, flags)) return *wrong;
   auto cluster = OpenCluster(context, flags.cluster);
   if (!cluster) return FailOf(context, cluster.error());
@@ -204,10 +201,10 @@ ExitCode Run(const Context& context, const Flags& flags) {
 }
 
 void Add(CLI::App& parent, Context& context, api::Decision decision, const char* name, const char* purpose) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<DecideFlags>();
   flags->decision = decision;
-  auto* command =
-      AddCommand(parent, context, name, purpose, kFooter, [&context, flags] { return Run(context, *flags); });
+  auto* command = AddCommand(parent, context, name, purpose, kDecideFooter,
+                             [&context, flags] { return RunDecide(context, *flags); });
   command->add_option("NAME", flags->name, "The SigningRequest")->required();
   command->add_option("--comment", flags->comment, "Why, for those who read the request and the record")
       ->type_name("TEXT");

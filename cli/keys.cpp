@@ -20,18 +20,18 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kPurpose = R"(Show the public keys of policies.
+constexpr const char* kKeysPurpose = R"(Show the public keys of policies.
 
 From the socket of a sidecar (--socket, SIGNET_SOCKET, /run/signet/signet.sock if it is there), which lists the policies
 that list you (only SIGNET_POLICY, where that is set: --all shows the others); or from the status of SigningPolicies (--cluster; the default where there is no socket).)";
-constexpr const char* kFooter = R"(Examples:
+constexpr const char* kKeysFooter = R"(Examples:
   {signet} keys
   {signet} keys release -o pem > release.pem
   {signet} keys -o json | jq -r '.keys[] | select(.ready) | .policy'
 
 Exit codes: 0 shown; 1 failed, or a named policy has no key; 2 usage; 3 no socket, no kubeconfig; 5 not allowed.)";
 
-struct Flags {
+struct KeysFlags {
   std::string policy, socket;
   bool from_cluster = false;
   bool all = false;
@@ -58,7 +58,7 @@ json KeyOf(const api::SigningPolicy& policy) {
   return out;
 }
 
-base::Result<std::vector<json>> FromCluster(const Context& context, const Flags& flags) {
+base::Result<std::vector<json>> FromCluster(const Context& context, const KeysFlags& flags) {
   TRY(auto cluster, OpenCluster(context, flags.cluster));
   std::vector<json> keys;
   if (!flags.policy.empty()) {
@@ -78,7 +78,7 @@ base::Result<std::vector<json>> FromCluster(const Context& context, const Flags&
   return keys;
 }
 
-base::Result<std::vector<json>> FromSocket(const Flags& flags, const std::string& socket) {
+base::Result<std::vector<json>> FromSocket(const KeysFlags& flags, const std::string& socket) {
   const http::UnixClient client(socket);
   std::vector<json> keys;
   if (!flags.policy.empty()) {
@@ -113,7 +113,7 @@ std::string TableOf(const std::vector<json>& keys, int columns) {
   return table.Render(columns);
 }
 
-ExitCode Show(const Context& context, const Flags& flags, const std::vector<json>& keys) {
+ExitCode Show(const Context& context, const KeysFlags& flags, const std::vector<json>& keys) {
   switch (flags.format) {
     case Format::kPem: {
       std::string pem;
@@ -142,7 +142,7 @@ ExitCode Show(const Context& context, const Flags& flags, const std::vector<json
   return Print(context, TableOf(keys, context.columns));
 }
 
-ExitCode Run(const Context& context, Flags flags) {
+ExitCode RunKeys(const Context& context, KeysFlags flags) {
   const std::string socket = flags.from_cluster ? "" : FindSocket(context, flags.socket);
   if (flags.policy.empty() && !flags.all && !socket.empty()) flags.policy = context.environment.policy;
   auto keys = socket.empty() ? FromCluster(context, flags) : FromSocket(flags, socket);
@@ -155,9 +155,9 @@ ExitCode Run(const Context& context, Flags flags) {
 }  // namespace
 
 void AddKeys(CLI::App& parent, Context& context) {
-  auto flags = std::make_shared<Flags>();
-  auto* command =
-      AddCommand(parent, context, "keys", kPurpose, kFooter, [&context, flags] { return Run(context, *flags); });
+  auto flags = std::make_shared<KeysFlags>();
+  auto* command = AddCommand(parent, context, "keys", kKeysPurpose, kKeysFooter,
+                             [&context, flags] { return RunKeys(context, *flags); });
   command->add_option("POLICY", flags->policy, "Only this policy");
   auto* socket = command->add_option("--socket", flags->socket, "The socket of a sidecar")->type_name("PATH");
   command->add_flag("--all", flags->all, "Every policy, also where SIGNET_POLICY names one");

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "api/json.hpp"
+#include "cli/cli_error.hpp"
 #include "cli/io.hpp"
 #include "identity/principal.hpp"
 #include "store/folder.hpp"
@@ -18,10 +19,6 @@ namespace {
 
 using Labels = std::map<std::string, std::string>;
 
-base::Error Invalid(std::string message) {
-  return base::MakeError(base::Code::kInvalidArgument, "ConfigInvalid", std::move(message));
-}
-
 base::Result<std::vector<std::string>> FilesOf(const std::string& path) {
   std::error_code ignored;
   if (!std::filesystem::is_directory(path, ignored)) return std::vector<std::string>{path};
@@ -30,22 +27,22 @@ base::Result<std::vector<std::string>> FilesOf(const std::string& path) {
     if (store::IsManifestName(entry.path().filename().string())) out.push_back(entry.path().string());
   }
   std::sort(out.begin(), out.end());
-  if (out.empty()) return Invalid(path + " holds no manifests");
+  if (out.empty()) return FileInvalid(path + " holds no manifests");
   return out;
 }
 
 base::Status LoadFile(const std::string& file, std::map<std::string, api::SigningPolicy>& out) {
   TRY(const auto text, ReadAll(file, store::kMaxManifestBytes));
   auto documents = store::ParseManifest(base::AsText(text), file);
-  if (!documents) return Invalid(documents.error().message);
+  if (!documents) return FileInvalid(documents.error().message);
   for (const auto& document : *documents) {
     const auto& value = document.value;
     if (!value.is_object() || value.value("kind", nlohmann::json()) != "SigningPolicy") continue;
     auto policy = api::PolicyFromJson(value);
-    if (!policy) return Invalid(fmt::format("{}:{}: {}", file, document.line, policy.error().message));
+    if (!policy) return FileInvalid(fmt::format("{}:{}: {}", file, document.line, policy.error().message));
     const std::string name = policy->metadata.name;
     if (!out.emplace(name, std::move(*policy)).second) {
-      return Invalid(fmt::format("{}:{}: a second SigningPolicy {}", file, document.line, name));
+      return FileInvalid(fmt::format("{}:{}: a second SigningPolicy {}", file, document.line, name));
     }
   }
   return {};

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "api/json.hpp"
+#include "cli/cli_error.hpp"
 #include "cli/cluster.hpp"
 #include "cli/output.hpp"
 #include "cli/policy_commands.hpp"
@@ -18,12 +19,12 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kPurpose = R"(Would this subject get this signature now, and if not, why?
+constexpr const char* kExplainPurpose = R"(Would this subject get this signature now, and if not, why?
 
 Evaluates the policy of the cluster, or one in files (-f), with the operator's own code, on this machine. Of the
 cluster's policy, the state of its key counts too; quotas are not evaluated, nor which images a pod runs: of
 spec.pod the answer says that it is there.)";
-constexpr const char* kFooter = R"(Examples:
+constexpr const char* kExplainFooter = R"(Examples:
   {signet} policy explain release --as system:serviceaccount:payments-ci:ci-main \
       --artifact registry.example.com/payments/api:1.42.0
   {signet} policy explain release -f policies/ --as alice --as-group release-engineers --at 2026-12-24T20:00:00Z
@@ -32,7 +33,7 @@ constexpr const char* kFooter = R"(Examples:
 
 Exit codes: 0 would be signed now; 1 failed; 2 usage; 3 no such file or policy file, kubeconfig; 5 would not.)";
 
-struct Flags {
+struct ExplainFlags {
   std::string policy, user, artifact, media_type, digest, algorithm, at;
   std::vector<std::string> groups, files;
   std::map<std::string, std::string> labels;
@@ -41,11 +42,7 @@ struct Flags {
   Format format = Format::kTable;
 };
 
-base::Error Usage(std::string message) {
-  return base::MakeError(base::Code::kInvalidArgument, "Usage", std::move(message));
-}
-
-base::Result<Question> QuestionOf(const Flags& flags) {
+base::Result<Question> QuestionOf(const ExplainFlags& flags) {
   Question out;
   out.username = flags.user;
   out.groups = flags.groups.empty() ? ImpliedGroups(flags.user) : flags.groups;
@@ -54,24 +51,24 @@ base::Result<Question> QuestionOf(const Flags& flags) {
   if (!flags.labels.empty()) out.namespace_labels = flags.labels;
   if (!flags.at.empty()) {
     const auto at = base::ParseTime(flags.at);
-    if (!at) return Usage("--at: " + at.error().message);
+    if (!at) return UsageError("--at: " + at.error().message);
     out.at = *at;
   }
   if (!flags.artifact.empty()) {
     if (auto good = api::ValidateArtifactName(flags.artifact); !good)
-      return Usage("--artifact: " + good.error().message);
+      return UsageError("--artifact: " + good.error().message);
     out.artifact = api::Artifact{flags.artifact, flags.media_type, {}};
   } else if (!flags.media_type.empty()) {
-    return Usage("--media-type belongs to an --artifact");
+    return UsageError("--media-type belongs to an --artifact");
   }
   if (!flags.digest.empty()) {
     auto digest = api::ParseDigest(flags.digest);
-    if (!digest) return Usage("--digest: " + digest.error().message);
+    if (!digest) return UsageError("--digest: " + digest.error().message);
     out.digest = std::move(*digest);
   }
   if (!flags.algorithm.empty()) {
     out.algorithm = encoding::ParseSignatureAlgorithm(flags.algorithm);
-    if (!out.algorithm) return Usage("--algorithm: no algorithm is called " + flags.algorithm);
+    if (!out.algorithm) return UsageError("--algorithm: no algorithm is called " + flags.algorithm);
   }
   return out;
 }
@@ -102,7 +99,7 @@ void ConsiderStatus(const api::SigningPolicy& policy, Verdict& verdict) {
                                      : "the policy allows it, but its key cannot be used: " + ready->message;
 }
 
-base::Result<Verdict> Explain(const Context& context, const Flags& flags, Question question) {
+base::Result<Verdict> Explain(const Context& context, const ExplainFlags& flags, Question question) {
   if (!flags.files.empty()) {
     TRY(const auto policies, LoadPolicies(flags.files));
     const auto found = policies.find(flags.policy);
@@ -120,7 +117,7 @@ base::Result<Verdict> Explain(const Context& context, const Flags& flags, Questi
   return verdict;
 }
 
-ExitCode Run(const Context& context, const Flags& flags) {
+ExitCode RunExplain(const Context& context, const ExplainFlags& flags) {
   const auto question = QuestionOf(flags);
   if (!question) return Fail(context, ExitCode::kUsage, question.error());
   const auto verdict = Explain(context, flags, *question);
@@ -152,9 +149,9 @@ ExitCode Run(const Context& context, const Flags& flags) {
 }  // namespace
 
 void AddPolicyExplain(CLI::App& parent, Context& context) {
-  auto flags = std::make_shared<Flags>();
-  auto* command =
-      AddCommand(parent, context, "explain", kPurpose, kFooter, [&context, flags] { return Run(context, *flags); });
+  auto flags = std::make_shared<ExplainFlags>();
+  auto* command = AddCommand(parent, context, "explain", kExplainPurpose, kExplainFooter,
+                             [&context, flags] { return RunExplain(context, *flags); });
   command->add_option("POLICY", flags->policy, "The SigningPolicy")->required();
   command->add_option("--as", flags->user, "Who asks: alice, system:serviceaccount:NAMESPACE:NAME")
       ->required()

@@ -15,12 +15,12 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kPurpose =
+constexpr const char* kPolicyTestPurpose =
     R"(Run the tests that you keep beside your policies: who may sign what, when, and who may not.
 
 A file names policies (relative to itself) and a table of cases; examples/policy-tests.yaml explains every field. Needs
 no cluster and no HSM: the policies are evaluated with the operator's own code.)";
-constexpr const char* kFooter = R"(Examples:
+constexpr const char* kPolicyTestFooter = R"(Examples:
   {signet} policy test policies/tests.yaml
   {signet} policy test policies/*-test.yaml -o json
 
@@ -35,7 +35,7 @@ constexpr const char* kFooter = R"(Examples:
 
 Exit codes: 0 every test passed; 1 one failed; 2 usage; 3 a file that cannot be read or has unknown fields.)";
 
-struct Flags {
+struct PolicyTestFlags {
   std::vector<std::string> files;
   Format format = Format::kTable;
 };
@@ -50,7 +50,7 @@ std::string TextOf(const std::vector<TestResult>& results, std::size_t passed, b
   return out + fmt::format("{} of {} passed\n", passed, results.size());
 }
 
-ExitCode Run(const Context& context, const Flags& flags) {
+ExitCode RunPolicyTest(const Context& context, const PolicyTestFlags& flags) {
   std::vector<TestResult> results;
   for (const auto& path : flags.files) {
     const auto file = LoadPolicyTests(path);
@@ -82,9 +82,9 @@ ExitCode Run(const Context& context, const Flags& flags) {
 }  // namespace
 
 void AddPolicyTest(CLI::App& parent, Context& context) {
-  auto flags = std::make_shared<Flags>();
-  auto* command =
-      AddCommand(parent, context, "test", kPurpose, kFooter, [&context, flags] { return Run(context, *flags); });
+  auto flags = std::make_shared<PolicyTestFlags>();
+  auto* command = AddCommand(parent, context, "test", kPolicyTestPurpose, kPolicyTestFooter,
+                             [&context, flags] { return RunPolicyTest(context, *flags); });
   command->add_option("FILE", flags->files, "Files of tests")->required();
   AddOutputFlag(*command, flags->format, {Format::kTable, Format::kJson, Format::kYaml});
 }

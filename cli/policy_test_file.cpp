@@ -9,6 +9,7 @@
 #include "api/json.hpp"
 #include "api/node.hpp"
 #include "api/object_json.hpp"
+#include "cli/cli_error.hpp"
 #include "cli/io.hpp"
 #include "store/manifest.hpp"
 
@@ -20,10 +21,6 @@ using api::Node;
 constexpr std::size_t kMaxText = 1024;
 constexpr std::size_t kMaxTests = 10000;
 constexpr std::size_t kMaxItems = 1024;
-
-base::Error Invalid(std::string message) {
-  return base::MakeError(base::Code::kInvalidArgument, "ConfigInvalid", std::move(message));
-}
 
 base::Status ReadText(const Node& parent, const char* member, std::string& out) {
   const auto node = parent.Find(member);
@@ -158,8 +155,9 @@ base::Status ReadFile(const Node& root, PolicyTestFile& out) {
 base::Result<PolicyTestFile> LoadPolicyTests(const std::string& path) {
   TRY(const auto text, ReadAll(path, store::kMaxManifestBytes));
   auto documents = store::ParseManifest(base::AsText(text), path);
-  if (!documents) return Invalid(documents.error().message);
-  if (documents->size() != 1) return Invalid(fmt::format("{}: must hold one document with policies and tests", path));
+  if (!documents) return FileInvalid(documents.error().message);
+  if (documents->size() != 1)
+    return FileInvalid(fmt::format("{}: must hold one document with policies and tests", path));
   PolicyTestFile out;
   out.path = path;
   if (auto read = ReadFile(Node(documents->front().value, ""), out); !read) {

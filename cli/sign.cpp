@@ -17,7 +17,7 @@ namespace {
 
 using base::Code;
 
-constexpr const char* kPurpose = R"(Sign a file, stdin or a digest under a policy.
+constexpr const char* kSignPurpose = R"(Sign a file, stdin or a digest under a policy.
 
 Through the socket of a sidecar (--socket, SIGNET_SOCKET, /run/signet/signet.sock if it is there), or as a
 SigningRequest (--request; the default where there is no socket but a kubeconfig). The signature goes to stdout as
@@ -26,7 +26,7 @@ base64, or to a file in binary, as openssl reads it; everything else goes to std
 The signature is verified before it is written: under --key or the key that --key-id names, otherwise under the key
 that the socket or the status publishes.)";
 
-constexpr const char* kFooter = R"(Examples:
+constexpr const char* kSignFooter = R"(Examples:
   {signet} sign --policy release app.tar.gz -o app.tar.gz.sig
   tar c dist | {signet} sign --policy release - > dist.sig.b64
   {signet} sign --policy release --digest sha256:9f86d081... --artifact registry.example.com/app
@@ -37,7 +37,7 @@ constexpr const char* kFooter = R"(Examples:
 Exit codes: 0 signed (or asked, with --no-wait); 1 failed; 2 usage; 3 no socket, no kubeconfig, unreadable file;
 5 denied or ended without a signature; 6 undecided after --timeout (a SigningRequest stays, and may still be signed).)";
 
-ExitCode Run(const Context& context, const SignFlags& flags) {
+ExitCode RunSign(const Context& context, const SignFlags& flags) {
   if (flags.file.empty() == flags.digest.empty()) {
     return Fail(context, ExitCode::kUsage, "sign needs a FILE (- for stdin) or --digest, not both");
   }
@@ -72,8 +72,8 @@ std::string CheckAlgorithm(const std::string& name) {
 
 void AddSign(CLI::App& parent, Context& context) {
   auto flags = std::make_shared<SignFlags>();
-  auto* command =
-      AddCommand(parent, context, "sign", kPurpose, kFooter, [&context, flags] { return Run(context, *flags); });
+  auto* command = AddCommand(parent, context, "sign", kSignPurpose, kSignFooter,
+                             [&context, flags] { return RunSign(context, *flags); });
   command->add_option("FILE", flags->file, "What to sign; - is stdin");
   command->add_option("--digest", flags->digest, "Sign this digest instead of a file")->type_name("sha256:HEX");
   flags->policy = context.environment.policy;

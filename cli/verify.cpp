@@ -21,14 +21,14 @@ namespace {
 using base::Code;
 using encoding::SignatureAlgorithm;
 
-constexpr const char* kPurpose = R"(Verify a signature over a file, on this machine.
+constexpr const char* kVerifyPurpose = R"(Verify a signature over a file, on this machine.
 
 The public key comes from a PEM file, from a policy (through the socket or the API server) or from the status of a
 SigningRequest, which also has the signature. A policy's or request's key must have the key ID that is published beside
 it, and any key the one of --key-id, such as the keyID of an answer of the socket or of a line of the record. The
 signature may be base64 or binary, DER or r||s. Without --algorithm, every algorithm that fits the key is tried, and the
 one that fits is named.)";
-constexpr const char* kFooter = R"(Examples:
+constexpr const char* kVerifyFooter = R"(Examples:
   {signet} verify app.tar.gz --signature app.tar.gz.sig --key release.pem
   {signet} verify app.tar.gz --signature app.tar.gz.sig --policy release
   {signet} verify app.tar.gz --signature app.tar.gz.sig --policy release --key-id ID
@@ -36,10 +36,10 @@ constexpr const char* kFooter = R"(Examples:
 
 Exit codes: 0 verified; 1 does not verify, or failed; 2 usage; 3 unreadable file, no socket, no kubeconfig.)";
 
-constexpr std::size_t kMaxSignature = 64 * 1024;
+constexpr std::size_t kMaxInputFile = 64 * 1024;
 constexpr std::size_t kMaxMessage = 64U << 20;  // schemes that sign the message need it in memory
 
-struct Flags {
+struct VerifyFlags {
   std::string file, signature, key, key_id, policy, request, algorithm, socket;
   ClusterFlags cluster;
 };
@@ -51,7 +51,7 @@ struct Source {
   std::string algorithm;  ///< "": not known
 };
 
-base::Error NoKey(const Flags& flags) {
+base::Error NoKey(const VerifyFlags& flags) {
   return base::MakeError(
       Code::kFailedPrecondition,
       fmt::format("policy {} publishes no key yet: `signet keys {}` shows why", flags.policy, flags.policy));
@@ -66,7 +66,7 @@ base::Result<crypto::PublicKey> Published(const std::string& pem, const std::str
                                      whose, key.error().message));
 }
 
-base::Result<crypto::PublicKey> KeyOfPolicy(const Context& context, const Flags& flags, const std::string& socket,
+base::Result<crypto::PublicKey> KeyOfPolicy(const Context& context, const VerifyFlags& flags, const std::string& socket,
                                             std::string_view whose) {
   if (!socket.empty()) {
     TRY(const auto key, GetKey(http::UnixClient(socket), flags.policy));
@@ -80,7 +80,7 @@ base::Result<crypto::PublicKey> KeyOfPolicy(const Context& context, const Flags&
   return Published(found.policy.status.key->public_key, found.policy.status.key->key_id, whose);
 }
 
-base::Result<Source> FromRequest(const Context& context, const Flags& flags) {
+base::Result<Source> FromRequest(const Context& context, const VerifyFlags& flags) {
   TRY(auto cluster, OpenCluster(context, flags.cluster));
   TRY(const auto found, GetRequest(cluster, flags.request));
   const auto& status = found.request.status;
@@ -102,8 +102,8 @@ base::Result<Source> FromRequest(const Context& context, const Flags& flags) {
   return out;
 }
 
-base::Result<Source> FromFile(const Flags& flags) {
-  TRY(const auto pem, ReadAll(flags.key, kMaxSignature));
+base::Result<Source> FromFile(const VerifyFlags& flags) {
+  TRY(const auto pem, ReadAll(flags.key, kMaxInputFile));
   auto key = crypto::PublicKey::FromPem(base::AsText(pem));
   if (!key) {
     return base::MakeError(Code::kInvalidArgument, "ConfigInvalid",
@@ -115,7 +115,7 @@ base::Result<Source> FromFile(const Flags& flags) {
   return out;
 }
 
-base::Result<Source> FindSource(const Context& context, const Flags& flags, const std::string& socket) {
+base::Result<Source> FindSource(const Context& context, const VerifyFlags& flags, const std::string& socket) {
   Source out;
   if (!flags.request.empty()) {
     TRY(out, FromRequest(context, flags));
@@ -127,7 +127,7 @@ base::Result<Source> FindSource(const Context& context, const Flags& flags, cons
   }
   TRY_VOID(CheckPinnedID(flags.key_id, out.key));
   if (!flags.signature.empty()) {
-    TRY(out.signature, ReadAll(flags.signature, kMaxSignature));
+    TRY(out.signature, ReadAll(flags.signature, kMaxInputFile));
   }
   if (!flags.algorithm.empty()) out.algorithm = flags.algorithm;
   return out;
@@ -143,7 +143,7 @@ std::vector<SignatureAlgorithm> Candidates(const Source& source) {
 }
 
 /// The algorithm under which it verifies; nothing: none.
-base::Result<std::optional<SignatureAlgorithm>> Check(const Flags& flags, const Source& source) {
+base::Result<std::optional<SignatureAlgorithm>> Check(const VerifyFlags& flags, const Source& source) {
   const auto candidates = Candidates(source);
   std::vector<encoding::HashAlgorithm> hashes;
   for (const auto one : candidates) {
@@ -168,7 +168,7 @@ base::Result<std::optional<SignatureAlgorithm>> Check(const Flags& flags, const 
 }
 
 /// What was compared, and what to do.
-std::string Mismatch(const Flags& flags, const Source& source) {
+std::string Mismatch(const VerifyFlags& flags, const Source& source) {
   const auto candidates = Candidates(source);
   const auto fits = [&](SignatureAlgorithm one) { return encoding::Info(one).key == source.key.algorithm(); };
   if (!std::any_of(candidates.begin(), candidates.end(), fits)) {
@@ -185,7 +185,7 @@ std::string Mismatch(const Flags& flags, const Source& source) {
       signature, flags.file == "-" ? "stdin" : flags.file, source.whose, source.key.keyID(), tried);
 }
 
-ExitCode Run(const Context& context, const Flags& flags) {
+ExitCode RunVerify(const Context& context, const VerifyFlags& flags) {
   const int sources = static_cast<int>(!flags.key.empty()) + static_cast<int>(!flags.policy.empty()) +
                       static_cast<int>(!flags.request.empty());
   if (sources != 1) return Fail(context, ExitCode::kUsage, "verify needs one of --key, --policy and --request");
@@ -226,9 +226,9 @@ std::vector<base::Bytes> SignatureForms(base::ByteView octets, const crypto::Pub
 }
 
 void AddVerify(CLI::App& parent, Context& context) {
-  auto flags = std::make_shared<Flags>();
-  auto* command =
-      AddCommand(parent, context, "verify", kPurpose, kFooter, [&context, flags] { return Run(context, *flags); });
+  auto flags = std::make_shared<VerifyFlags>();
+  auto* command = AddCommand(parent, context, "verify", kVerifyPurpose, kVerifyFooter,
+                             [&context, flags] { return RunVerify(context, *flags); });
   command->add_option("FILE", flags->file, "What was signed; - is stdin")->required();
   command
       ->add_option("-s,--signature", flags->signature, "The signature (default with --request: the one in its status)")

@@ -19,11 +19,11 @@ namespace {
 using nlohmann::json;
 using std::chrono::milliseconds;
 
-constexpr const char* kPurpose = R"(Wait until the socket of the sidecar is there and ready.
+constexpr const char* kWaitPurpose = R"(Wait until the socket of the sidecar is there and ready.
 
 For the first step of a pipeline whose container starts before its sidecar. With --policy (or SIGNET_POLICY) also until
 that policy's key can be used. The socket is --socket, else SIGNET_SOCKET, else /run/signet/signet.sock.)";
-constexpr const char* kFooter = R"(Examples:
+constexpr const char* kWaitFooter = R"(Examples:
   {signet} wait && {signet} sign --policy release app.tar.gz -o app.tar.gz.sig
   {signet} wait --policy release --timeout 5m
 
@@ -36,7 +36,7 @@ constexpr const char* kNotInjected =
 constexpr milliseconds kPause{100};
 constexpr milliseconds kLongestCall{5'000};
 
-struct Flags {
+struct WaitFlags {
   std::string socket, policy;
   std::string timeout = "60s";
   bool quiet = false;
@@ -56,7 +56,7 @@ base::Status Look(const http::UnixClient& client, const std::string& policy, mil
   return base::MakeError(base::Code::kUnavailable, key.value("reason", ""), std::move(message));
 }
 
-ExitCode Run(const Context& context, const Flags& flags) {
+ExitCode RunWait(const Context& context, const WaitFlags& flags) {
   const auto timeout = config::ParseTimespan(flags.timeout);
   if (!timeout) return Fail(context, ExitCode::kUsage, "--timeout: " + timeout.error().message);
   const std::string found = FindSocket(context, flags.socket);
@@ -84,10 +84,10 @@ ExitCode Run(const Context& context, const Flags& flags) {
 }  // namespace
 
 void AddWait(CLI::App& parent, Context& context) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<WaitFlags>();
   flags->policy = context.environment.policy;
-  auto* command =
-      AddCommand(parent, context, "wait", kPurpose, kFooter, [&context, flags] { return Run(context, *flags); });
+  auto* command = AddCommand(parent, context, "wait", kWaitPurpose, kWaitFooter,
+                             [&context, flags] { return RunWait(context, *flags); });
   command->add_option("--socket", flags->socket, "The socket of a sidecar")->type_name("PATH");
   command->add_option("--policy", flags->policy, "Wait for the key of this SigningPolicy, too")->type_name("NAME");
   command->add_option("--timeout", flags->timeout, "How long to wait, such as 10s, 60s (default) or 5m")

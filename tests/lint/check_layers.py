@@ -99,11 +99,29 @@ def check_tests(root):
     return problems
 
 
+def check_listed(root, files):
+    """CMake's lists of sources are written by hand: a file that is in none would be linked nowhere."""
+    lists = {}
+    for name in files:
+        path = pathlib.Path(name)
+        if path.suffix != ".cpp":
+            continue
+        where = pathlib.Path("src/CMakeLists.txt" if path.parts[0] == "src" else f"{path.parts[0]}/CMakeLists.txt")
+        text = lists.setdefault(where, (root / where).read_text())
+        if path.parts[0] == "src":
+            text = re.search(rf"signet_module\({path.parts[1]} [^)]*\)", text).group(0)
+        if not re.search(rf"(?<![\w.]){re.escape(path.name)}(?!\w)", text):
+            yield f"{name}:1: not in the list of sources in {where}"
+
+
 def main():
     root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()
     table = floors(root)
     files = listed(root, "src", "operator", "sidecar", "cli")
     problems = check_tests(root)
+    for line in check_listed(root, files):
+        print(line)
+        problems += 1
     checked = 0
     for name in files:
         path = root / name
