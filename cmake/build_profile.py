@@ -71,6 +71,8 @@ def headers(folder, outputs):
     commands = [shlex.split(entry["command"]) for entry in json.loads((folder / "compile_commands.json").read_text())]
     commands = {output_of(words): words for words in commands}
     seconds = collections.Counter()
+    for compiled in folder.rglob("*.gch"):
+        compiled.unlink()  # clang would take GCC's for its own
     for output in outputs:
         if output not in commands:  # the precompiled header itself
             continue
