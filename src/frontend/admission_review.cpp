@@ -149,7 +149,7 @@ AdmissionVerdict AdmissionVerdict::FromError(const base::Error& error) {
 }
 
 Result<AdmissionReview> ParseAdmissionReview(std::string_view body) {
-  TRY(json document, encoding::ParseJson(body));
+  TRY(json document, encoding::ParseObject(body));
   const auto malformed = [](const std::string& message) {
     return base::MakeError(base::Code::kInvalidArgument, "Malformed", message);
   };

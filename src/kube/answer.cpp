@@ -61,13 +61,13 @@ base::Error ErrorOf(int http_status, const json& body, std::string_view what) {
 }
 
 base::Error ErrorOfText(int http_status, std::string_view body, std::string_view what) {
-  auto parsed = encoding::ParseJson(body);
+  auto parsed = encoding::ParseObject(body);
   return ErrorOf(http_status, parsed ? *parsed : json(), what);
 }
 
 base::Result<json> ObjectOf(const HttpResponse& response, std::string_view what) {
   if (response.status < 200 || response.status > 299) return ErrorOfText(response.status, response.body, what);
-  auto parsed = encoding::ParseJson(response.body);
+  auto parsed = encoding::ParseObject(response.body);
   if (!parsed || !parsed->is_object()) {
     return base::MakeError(Code::kInternal, "BadAnswer", fmt::format("{}: the answer is not a JSON object", what));
   }

@@ -143,7 +143,7 @@ void WatchState::TakeLinesLocked() {
 }
 
 void WatchState::TakeLineLocked(std::string_view line) {
-  auto parsed = encoding::ParseJson(line);
+  auto parsed = encoding::ParseObject(line);
   if (!parsed || !parsed->is_object() || !parsed->contains("object") || !parsed->value("type", json()).is_string()) {
     EndLocked(base::MakeError(Code::kInternal, "BadAnswer", fmt::format("{}: an event that is not one", what_)));
     return;

@@ -36,6 +36,27 @@ TEST(ParseJsonTest, NamesTheRepeatedKey) {
   EXPECT_THAT(parsed.error().message, ::testing::HasSubstr("\"policy\" appears twice"));
 }
 
+TEST(ParseObjectTest, LeavesOutManagedFields) {
+  const auto parsed = ParseObject(
+      R"({"metadata":{"name":"a","managedFields":[{"fieldsV1":{"f:spec":{".":{},"x":[1,-2,2.5,true,null,"t"]}}}],"uid":"u"},
+          "items":[{"managedFields":null,"b":1},{"managedFields":"x"},{"managedFields":{}},{"managedFields":[]},
+                   {"managedFields":7,"c":2}],"spec":{"managed":[]}})");
+  ASSERT_THAT(parsed, testing::IsOk());
+  EXPECT_EQ(parsed->dump(),
+            R"({"items":[{"b":1},{},{},{},{"c":2}],"metadata":{"name":"a","uid":"u"},"spec":{"managed":[]}})");
+  EXPECT_TRUE(ParseJson(R"({"managedFields":[1]})")->contains("managedFields"));
+}
+
+TEST(ParseObjectTest, ChecksWhatItLeavesOut) {
+  const std::string deep = std::string(kMaxJsonDepth, '[') + std::string(kMaxJsonDepth, ']');
+  for (const std::string& text : {std::string(R"({"managedFields":[1,]})"), std::string(R"({"managedFields":})"),
+                                  std::string("{\"managedFields\":\"\xff\"}"), std::string(R"({"managedFields":[)"),
+                                  R"({"managedFields":)" + deep + "}", std::string(R"({"managedFields":1e400})"),
+                                  std::string(R"({"managedFields":[{}]]})")}) {
+    EXPECT_THAT(ParseObject(text), IsErr(Code::kInvalidArgument, "Malformed")) << text;
+  }
+}
+
 TEST(AtTest, ReturnsNullForWhatIsNotThere) {
   const nlohmann::json object = {{"a", 1}, {"b", nullptr}};
   EXPECT_EQ(At(object, "a"), 1);
