@@ -55,7 +55,7 @@ void WorkerPool::MaybeLogin() {
   if (now < login_not_before_ || (block_ && (block_->watch_file || now < block_->retry_at))) return;
   for (std::size_t index = 0; index < workers_.size(); ++index) {
     if (workers_[index].phase != Phase::kWantsLogin) continue;
-    login_.emplace();
+    login_ = Turn{};
     login_->worker = index;
     login_since_ = now;
     auto key = std::make_shared<base::Bytes>();
