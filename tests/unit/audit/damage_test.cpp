@@ -291,6 +291,13 @@ TEST_F(DamageAloneTest, GivesNoSegmentTheNumberOfOneThatWasArchived) {
     }
     if (!with_note) fs::remove(file().string() + ".head");
   }
+  // Only the note is left of the last ones.
+  {
+    auto journal = Open();
+    FillSegments([&] { Sign(*journal); }, file(), 1);
+  }
+  for (const auto& full : audit::Segments::Find(file())) fs::rename(full, archive / full.filename());
+  fs::rename(file(), archive / "audit.jsonl-moved");
   auto journal = Open();
   FillSegments([&] { Sign(*journal); }, file(), 1);
   for (const auto& full : audit::Segments::Find(file())) EXPECT_FALSE(fs::exists(archive / full.filename())) << full;

@@ -133,6 +133,9 @@ TEST_F(InputsTest, AnExtractHidesNoDamage) {
   EXPECT_FALSE(Check({file()}).ok());
   EXPECT_FALSE(Check({folder_.path()}).ok());
   EXPECT_FALSE(Check(Glob()).ok());
+  // The file of the record is told from a copy by its name: a whole copy does not make up for it.
+  folder_.Write(std::string(kName) + ".bak", second);
+  EXPECT_FALSE(Check({folder_.path()}).ok());
 }
 
 TEST_F(InputsTest, SegmentsAreFoundUnderAnyName) {
